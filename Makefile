@@ -1,0 +1,45 @@
+# Each target first makes the environment .venv from requirements.txt, with Python 3.11 or newer.
+# `make test PYTHON=/path/to/python3.12` chooses the Python, when .venv does not exist yet.
+BIN := .venv/bin
+READY := .venv/.ready
+PYTHON ?=
+CANDIDATES := $(or $(PYTHON),python3.11 python3.12 python3 python3.13 python)
+
+.PHONY: demo test test-slow lint
+.DEFAULT_GOAL := test
+
+demo: $(READY)  ## self-supervised pre-training and fine-tuning on the built-in images
+	rm -rf runs/demo-*
+	$(BIN)/python -m jaxcaps.train --stage=ssl --task=inpaint --preset=demo --out=runs/demo-ssl
+	$(BIN)/python -m jaxcaps.train --stage=finetune --restore=runs/demo-ssl --out=runs/demo-finetune
+
+test: $(READY)  ## all but the slow tests
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)  ## the slow tests: whole networks of full size, whole runs
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)  ## style, types and the rule of dependence
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+# A candidate must run, not only exist: a version manager's shim of a Python that is not selected fails.
+$(READY): requirements.txt pyproject.toml
+	@if [ ! -x $(BIN)/pip ]; then \
+	  for python in $(CANDIDATES); do \
+	    if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then break; fi; \
+	    python=; \
+	  done; \
+	  if [ -z "$$python" ]; then \
+	    echo "No Python 3.11 or newer found (tried: $(CANDIDATES))." >&2; \
+	    echo "Install one, or name it: make $(or $(MAKECMDGOALS),test) PYTHON=/path/to/python3.11" >&2; \
+	    exit 2; \
+	  fi; \
+	  echo "Making .venv with $$($$python --version)"; \
+	  $$python -m venv --clear .venv; \
+	fi
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

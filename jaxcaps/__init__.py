@@ -1,0 +1,34 @@
+"""jaxcaps: capsule networks and their self-supervised pre-training, in JAX.
+
+The public names are imported when first used: `python -m jaxcaps.train --help` must not wait for jax.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "CapsNet": "jaxcaps.models",
+    "Decoder": "jaxcaps.models",
+    "Encoder": "jaxcaps.models",
+    "DenseCaps": "jaxcaps.nnx",
+    "PrimaryCaps": "jaxcaps.nnx",
+    "Config": "jaxcaps.config",
+    "preset": "jaxcaps.presets",
+    "UserError": "jaxcaps.errors",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in ("functional", "nnx"):
+        return importlib.import_module(f"jaxcaps.{name}")
+    raise AttributeError(f"module 'jaxcaps' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,47 @@
+"""Every test runs on 8 virtual CPU devices, under strict dtype and rank promotion, with warnings as errors."""
+
+import os
+import shutil
+import tempfile
+
+# Tests compile much and compute little: unoptimised code takes half the time in all.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=8",
+        "--xla_backend_optimization_level=0",
+    ]
+)
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+# Worker and child processes inherit it: what one has compiled the others need not.
+CACHE_IS_OURS = "JAX_COMPILATION_CACHE_DIR" not in os.environ
+if CACHE_IS_OURS:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxcaps-tests-")
+
+import jax
+import pytest
+from hypothesis import settings
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Compilation makes the first example slow, and shared machines make any deadline flaky.
+settings.register_profile("jaxcaps", deadline=None, max_examples=25, derandomize=True)
+settings.load_profile("jaxcaps")
+
+
+def pytest_unconfigure(config):
+    if CACHE_IS_OURS:
+        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+
+
+@pytest.fixture
+def shared_data():
+    """The folder of real images, or a skip where it is absent."""
+    from pathlib import Path
+
+    folder = Path(os.environ.get("JAXCAPS_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"real images not found at {folder}; set JAXCAPS_SHARED_DATA to their folder")
+    return folder
