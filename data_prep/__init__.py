@@ -1,0 +1,1 @@
+"""Preparation of raw images: NumPy and OpenCV only."""
