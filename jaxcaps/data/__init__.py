@@ -1,0 +1,1 @@
+"""Where images come from: sources, splits, sampling, the loader."""

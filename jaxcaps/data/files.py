@@ -1,0 +1,27 @@
+"""A source whose images are files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxcaps.data.decoding import BadImage, decode
+from jaxcaps.data.items import Item
+
+
+class ImageFiles:
+    """Items and the files they lie in."""
+
+    def __init__(self, items: Sequence[Item], paths: Sequence[Path]):
+        self.items, self._paths = tuple(items), tuple(paths)
+
+    def read(self, index: int) -> np.ndarray:
+        """uint8 RGB [height, width, 3]. Raises BadImage."""
+        path = self._paths[index]
+        try:
+            encoded = path.read_bytes()
+        except FileNotFoundError as error:
+            raise BadImage("no such file") from error
+        except OSError as error:
+            raise BadImage(error.strerror or str(error)) from error
+        return decode(encoded)

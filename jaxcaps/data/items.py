@@ -1,0 +1,50 @@
+"""What a source of images offers: a list of items, and each item's picture on demand."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+SPLITS = ("train", "validation", "test")
+
+# What data sets call the three splits.
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+class Item(NamedTuple):
+    """One image of a source, before it is decoded.
+
+    Attributes:
+        name: unique within the source, and the same wherever the data lies.
+        label: the name of its class, or None.
+        group: what must not straddle two splits (patient, lesion, slide), or None for an image on its own.
+        split: one of `SPLITS` where the data says so, else None.
+    """
+
+    name: str
+    label: str | None
+    group: str | None
+    split: str | None
+
+
+class Source(Protocol):
+    """Random access to images. `read` is called from several threads at once."""
+
+    @property
+    def items(self) -> Sequence[Item]: ...
+
+    def read(self, index: int) -> np.ndarray:
+        """The picture of `items[index]`: uint8 RGB [height, width, 3] of any size.
+
+        Raises:
+            BadImage: it cannot be read.
+        """
+        ...

@@ -1,0 +1,87 @@
+"""Decodes many images at once, in threads, and keeps account of those that cannot be read."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxcaps.data.decoding import BadImage, prepare_opencv, to_square
+from jaxcaps.data.duplicates import HASH_BITS, difference_hash
+from jaxcaps.data.items import Source
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """What a reading brought.
+
+    Attributes:
+        rows: int [n], the items that could be read, in order.
+        images: uint8 [n, size, size, 3], or None if not kept.
+        hashes: bool [n, 256], the difference hashes, or None if not asked for.
+    """
+
+    rows: np.ndarray
+    images: np.ndarray | None
+    hashes: np.ndarray | None
+
+    def part(self, rows: np.ndarray) -> "Pictures":
+        """The pictures of some of the rows."""
+        places = np.searchsorted(self.rows, rows)
+        return Pictures(rows, None if self.images is None else self.images[places], None)
+
+
+class Reader:
+    """Reads items of a source, and keeps the pictures while memory is left.
+
+    Attributes:
+        count: how many items were read so far, readable or not.
+        bad: name and reason of those that could not be read.
+
+    Args:
+        source: where the items come from.
+        size: side of the square that pictures are resized to.
+        cache_bytes: how much memory the kept pictures may take in all.
+    """
+
+    def __init__(self, source: Source, size: int, cache_bytes: int):
+        self._source, self._size, self._room = source, size, cache_bytes // (3 * size**2)
+        self.count = 0
+        self.bad: tuple[tuple[str, str], ...] = ()
+
+    def read(self, rows: np.ndarray, *, hashes: bool = False) -> Pictures:
+        """Reads the given items once each; those that there is no room for are only found readable.
+
+        Args:
+            rows: int [n] indices of items.
+            hashes: whether to hash the pictures: in their own size, so that what follows from the hashes does not
+                depend on the size they are resized to.
+        """
+        prepare_opencv()
+        size = self._size
+        keep = len(rows) <= self._room
+        images = np.zeros((len(rows), size, size, 3), np.uint8) if keep else None
+        bits = np.zeros((len(rows), HASH_BITS), bool) if hashes else None
+
+        def read(place: int) -> str | None:
+            try:
+                picture = self._source.read(int(rows[place]))
+            except BadImage as error:
+                return str(error)
+            if images is not None:
+                images[place] = to_square(picture, size)
+            if bits is not None:
+                bits[place] = difference_hash(picture)
+            return None
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            reasons = list(pool.map(read, range(len(rows))))
+        names = [self._source.items[row].name for row in rows]
+        self.bad += tuple((name, why) for name, why in zip(names, reasons, strict=True) if why is not None)
+        self.count += len(rows)
+        good = np.array([why is None for why in reasons], bool)
+        if keep:
+            self._room -= len(rows)
+        if good.all():
+            return Pictures(rows, images, bits)
+        return Pictures(rows[good], None if images is None else images[good], None if bits is None else bits[good])

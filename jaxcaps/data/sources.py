@@ -1,0 +1,54 @@
+"""Where images come from: the kinds that `--data` takes."""
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+
+from jaxcaps.data.decoding import BadImage
+from jaxcaps.data.folder import open_folder
+from jaxcaps.data.items import Item, Source
+from jaxcaps.data.medmnist import MedMNIST
+from jaxcaps.data.synthetic import Synthetic
+from jaxcaps.data.table import open_csv
+from jaxcaps.errors import UserError
+
+__all__ = ["BadImage", "Item", "Source", "open_source"]
+
+OPENERS: dict[str, Callable[[Path], Source]] = {"folder": open_folder, "csv": open_csv, "npz": MedMNIST}
+
+
+def open_source(spec: str, *, synthetic_count: int, synthetic_seed: int, image_size: int) -> Source:
+    """Opens what `--data` names, without decoding an image.
+
+    Args:
+        spec: "synthetic", "folder:DIR", "csv:FILE" or "npz:FILE".
+        synthetic_count: number of frames of the built-in set.
+        synthetic_seed: its seed.
+        image_size: the side in pixels at which its frames are drawn.
+
+    Raises:
+        UserError: an unknown kind, a path that is missing or holds something else.
+    """
+    if spec == "synthetic":
+        return Synthetic(count=synthetic_count, seed=synthetic_seed, size=image_size)
+    kind, _, path = spec.partition(":")
+    if kind in OPENERS and path:
+        return OPENERS[kind](Path(path).expanduser())
+    raise UserError(
+        f"--data={spec}: expected synthetic, folder:DIR, csv:FILE or npz:FILE{_suggestion(spec, kind, path)}"
+    )
+
+
+def _suggestion(spec: str, kind: str, path: str) -> str:
+    """What was probably meant."""
+    file = Path(spec).expanduser()
+    if file.is_dir():
+        return f"; did you mean --data=folder:{spec}?"
+    if file.suffix.lower() in (".csv", ".npz"):
+        return f"; did you mean --data={file.suffix.lower()[1:]}:{spec}?"
+    if kind in OPENERS:
+        return f"; a path must follow {kind}:"
+    close = difflib.get_close_matches(kind.lower(), [*OPENERS, "synthetic"], n=1)
+    if not close:
+        return ""
+    return f"; did you mean --data={close[0]}{':' + path if path and close[0] != 'synthetic' else ''}?"

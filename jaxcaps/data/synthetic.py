@@ -1,0 +1,25 @@
+"""`--data=synthetic`: the built-in set, drawn by `data_prep.synthetic`."""
+
+import numpy as np
+
+from data_prep import synthetic
+from jaxcaps.data.items import Item
+from jaxcaps.errors import UserError
+
+
+class Synthetic:
+    """Endoscopy-like frames, drawn when they are read. The frames of one lesion are a group."""
+
+    def __init__(self, *, count: int, seed: int, size: int):
+        if count < 1:
+            raise UserError(f"--synthetic-count={count}: expected at least one frame")
+        self._count, self._seed, self._size = count, seed, size
+        # The seed is in the name, so that sets of two seeds differ in their names too.
+        self.items = tuple(
+            Item(f"synthetic-{seed}/{index:05d}", str(description.label), str(description.group), None)
+            for index, description in enumerate(synthetic.describe(count, seed))
+        )
+
+    def read(self, index: int) -> np.ndarray:
+        """uint8 RGB [size, size, 3]."""
+        return synthetic.draw(index, count=self._count, seed=self._seed, size=self._size).image
