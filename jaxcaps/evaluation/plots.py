@@ -1,0 +1,187 @@
+"""Figures of a run, as PNG files: curves, confusion, reconstructions. No window, no pyplot state."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxcaps.evaluation.metrics import ratio
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which colour-blind readers tell apart, without the yellow that vanishes on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+DPI = 120
+# Beyond so many classes the counts no longer fit their cells.
+MAX_ANNOTATED_CLASSES = 15
+
+# Metrics that share a panel, by their name without train/ or validation/. All others get a panel each.
+SHARED_PANELS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "accuracy",
+    "macro_f1": "F1 and ROC-AUC",
+    "macro_roc_auc": "F1 and ROC-AUC",
+    "mcc": "agreement beyond chance",
+    "cohen_kappa": "agreement beyond chance",
+    "chance_adjusted_balanced_accuracy": "agreement beyond chance",
+}
+# Drawn first, in this order; then the rest as they come.
+FIRST_PANELS = ("loss", *dict.fromkeys(SHARED_PANELS.values()))
+SPLITS = ("train", "validation")
+
+
+@dataclass
+class _Panel:
+    """Curves that share axes: {label: (epochs, values)}."""
+
+    title: str
+    logarithmic: bool = False
+    curves: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+
+def plot_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Draws every metric of a run against the epoch, related ones in one panel.
+
+    Args:
+        rows: the records of `metrics.jsonl`: `epoch`, and any of `train/...`, `validation/...` and plain names.
+            Values that are not finite are left out, and so are metrics without any.
+        path: PNG file to write.
+    """
+    panels = _panels(rows)
+    columns = min(3, max(1, len(panels)))
+    lines = max(1, math.ceil(len(panels) / columns))
+    figure = _figure(4.6 * columns, 3.1 * lines)
+    if not panels:
+        figure.text(0.5, 0.5, "no metrics yet", ha="center", va="center")
+    for number, panel in enumerate(panels):
+        axes = figure.add_subplot(lines, columns, number + 1)
+        _draw_curves(axes, panel)
+        if number + columns >= len(panels):
+            axes.set_xlabel("epoch")
+    figure.savefig(path, dpi=DPI)
+
+
+def plot_confusion(confusion: np.ndarray, class_names: Sequence[str], path: Path) -> None:
+    """Draws a confusion matrix: counts, and the percentage of each true class that went where.
+
+    Args:
+        confusion: int [true, predicted].
+        class_names: the classes in order.
+        path: PNG file to write.
+    """
+    confusion = np.asarray(confusion)
+    classes = len(class_names)
+    annotated = classes <= MAX_ANNOTATED_CLASSES
+    support = confusion.sum(axis=1)
+    shares = ratio(confusion, support[:, None])
+    size = min(14.0, max(3.0, (0.85 if annotated else 0.25) * classes))
+    figure = _figure(size + 2.8, size + 1.6)
+    axes = figure.add_subplot()
+    # A class without examples has no percentages: grey.
+    axes.set_facecolor("0.88")
+    picture = axes.imshow(np.ma.masked_invalid(100 * shares), cmap="Blues", vmin=0, vmax=100)
+    if annotated:
+        for (row, column), count in np.ndenumerate(confusion):
+            share = shares[row, column]
+            text = f"{count}" if np.isnan(share) else f"{count}\n{share:.0%}"
+            axes.text(column, row, text, ha="center", va="center", color="white" if share > 0.55 else "black")
+    ticks = np.arange(classes)
+    upright = sum(map(len, class_names)) <= 12 * size
+    rotation: dict[str, Any] = {} if upright else {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(ticks, class_names, parse_math=False, **rotation)
+    counted = [f"{name}\n(n = {number})" for name, number in zip(class_names, support, strict=True)]
+    axes.set_yticks(ticks, counted if annotated else class_names, parse_math=False)
+    axes.set(xlabel="predicted class", ylabel="true class", title=f"Confusion of {confusion.sum():,} examples")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    figure.colorbar(picture, ax=axes, label="% of the true class", fraction=0.046)
+    figure.savefig(path, dpi=DPI)
+
+
+def plot_reconstructions(rows: Sequence[Sequence[np.ndarray]], column_titles: Sequence[str], path: Path) -> None:
+    """Draws a grid of images, pixel for pixel as they are.
+
+    Args:
+        rows: of each row its images, uint8 [height, width, 3] or [height, width].
+        column_titles: one per column.
+        path: PNG file to write.
+    """
+    figure = _figure(1.7 * len(column_titles), 1.7 * len(rows) + 0.4)
+    for index, row in enumerate(rows):
+        for column, (title, image) in enumerate(zip(column_titles, row, strict=True)):
+            axes = figure.add_subplot(len(rows), len(column_titles), index * len(column_titles) + column + 1)
+            axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axes.set_axis_off()
+            if index == 0:
+                axes.set_title(title, fontsize=9)
+    figure.savefig(path, dpi=DPI)
+
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _panels(rows: Sequence[Mapping[str, float]]) -> list[_Panel]:
+    panels: dict[str, _Panel] = {}
+    names = dict.fromkeys(name for row in rows for name in row if name not in ("epoch", "step"))
+    for name in names:
+        points = np.array([(row["epoch"], row[name]) for row in rows if name in row], np.float64)
+        points = points[np.isfinite(points).all(axis=1)]
+        if len(points):
+            title, label = _place(name)
+            panel = panels.setdefault(title, _Panel(title, logarithmic="gradient norm" in title))
+            panel.curves[label] = (points[:, 0], points[:, 1])
+    order = {title: position for position, title in enumerate(FIRST_PANELS)}
+    return sorted(panels.values(), key=lambda panel: order.get(panel.title, len(order) + panel.logarithmic))
+
+
+def _place(name: str) -> tuple[str, str]:
+    """A metric's panel and its label there: `train/loss` is the curve "train" of the panel "loss"."""
+    first, *rest = name.split("/")
+    split, parts = (first, rest) if first in SPLITS and rest else ("", [first, *rest])
+    if parts[0] == "gradient_norm":
+        depth = ("gradient norm by layer group", "gradient norm by layer")[len(parts) > 2]
+        return depth, "/".join(parts[1:]) or "all"
+    if len(parts) > 1:
+        # A probe's metric.
+        return f"probes: {_spelt(parts[-1])}", _spelt(" ".join([*([split] if split == "train" else []), *parts[:-1]]))
+    if parts[0] in SHARED_PANELS:
+        return SHARED_PANELS[parts[0]], f"{split} {_spelt(parts[0])}".strip()
+    return _spelt(parts[0]), split
+
+
+def _spelt(name: str) -> str:
+    words = {"nt_xent": "NT-Xent", "mcc": "MCC", "ece": "calibration error (ECE)", "macro_f1": "macro F1"}
+    words |= {"macro_roc_auc": "macro ROC-AUC", "cohen_kappa": "Cohen's kappa"}
+    words |= {"chance_adjusted_balanced_accuracy": "balanced accuracy, adjusted"}
+    return words.get(name, name.replace("_", " "))
+
+
+def _draw_curves(axes: "Axes", panel: _Panel) -> None:
+    for number, (label, (epochs, values)) in enumerate(panel.curves.items()):
+        # Few points are marked, so that a validation curve shows when it was measured.
+        marker = "o" if len(epochs) <= 40 else ""
+        style = ("-", "--", ":")[number // len(COLOURS) % 3]
+        colour = COLOURS[number % len(COLOURS)]
+        if label in SPLITS:
+            colour = COLOURS[SPLITS.index(label)]
+        axes.plot(epochs, values, style, color=colour, marker=marker, markersize=3, linewidth=1.4, label=label)
+    if panel.logarithmic and all((values > 0).all() for _, values in panel.curves.values()):
+        axes.set_yscale("log")
+    axes.set_title(panel.title[:1].upper() + panel.title[1:], fontsize=11)
+    axes.set_ylabel(panel.title.removeprefix("probes: ").removesuffix(" by layer group").removesuffix(" by layer"))
+    axes.grid(color="0.9")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.02)
+    if any(panel.curves):
+        axes.legend(fontsize=7, frameon=False, ncols=1 + (len(panel.curves) > 8))

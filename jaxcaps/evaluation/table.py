@@ -1,0 +1,163 @@
+"""Metrics as text for the terminal, and metrics and predictions as files, written whole or not at all."""
+
+import csv
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from jaxcaps.evaluation.metrics import SCALAR_METRICS
+
+Intervals = Mapping[str, tuple[float, float]]
+WIDTH = 100
+NAME_WIDTH = 28
+UNDEFINED = "-"
+
+
+def metrics_table(
+    metrics: Mapping[str, Any], intervals: Intervals | None = None, baseline: Mapping[str, Any] | None = None
+) -> str:
+    """The scalar metrics, the classes and the confusion matrix as aligned plain text of at most 100 columns.
+
+    Args:
+        metrics: of `classification_metrics`.
+        intervals: of `bootstrap_intervals`; without them the column is left out.
+        baseline: of `majority_baseline`; likewise.
+    """
+    parts = [_scalars(metrics, intervals, baseline), _classes(metrics["per_class"])]
+    parts.append(_confusion(metrics["confusion_matrix"], list(metrics["per_class"])))
+    text = "\n\n".join(parts)
+    footnotes = [*metrics["notes"]]
+    if any(UNDEFINED in line.split() for line in text.splitlines()):
+        footnotes.append(f"{UNDEFINED} is 0/0: undefined, and left out of averages.")
+    return "\n".join([text, *(["", *footnotes] if footnotes else [])])
+
+
+def write_predictions(
+    path: Path,
+    names: Sequence[str],
+    groups: Sequence[int] | np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+) -> None:
+    """Writes one line per example: name, group, label, predicted and `probability_<class>` of each class.
+
+    Classes are written by name, a label of -1 (unknown) as nothing. Probabilities keep every digit of their type.
+    """
+    columns = ["name", "group", "label", "predicted", *(f"probability_{name}" for name in class_names)]
+    probabilities = np.asarray(probabilities)
+    predicted = probabilities.argmax(axis=1)
+    with _replacing(path) as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(columns)
+        for name, group, label, best, row in zip(names, groups, labels, predicted, probabilities, strict=True):
+            known = "" if label == -1 else class_names[label]
+            table.writerow([name, group, known, class_names[best], *map(str, row)])
+
+
+def write_metrics(
+    path: Path,
+    metrics: Mapping[str, Any],
+    intervals: Intervals | None = None,
+    baseline: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes strict JSON: the metrics, and under `intervals` and `majority_baseline` what is given. NaN is null."""
+    whole = dict(metrics)
+    if intervals is not None:
+        whole["intervals"] = intervals
+    if baseline is not None:
+        whole["majority_baseline"] = baseline
+    text = json.dumps(_plain(whole), indent=2, ensure_ascii=False, allow_nan=False)
+    with _replacing(path) as file:
+        file.write(text + "\n")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[TextIO]:
+    """A file beside `path` to write to, which takes its place when all is written."""
+    path = Path(path)
+    temporary = path.with_name(path.name + ".partial")
+    try:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            yield file
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _scalars(metrics: Mapping[str, Any], intervals: Intervals | None, baseline: Mapping[str, Any] | None) -> str:
+    rows = [["metric", "value"]]
+    rows += [[name, _number(metrics[name])] for name in SCALAR_METRICS]
+    if intervals is not None:
+        rows[0].append("95% interval")
+        for row in rows[1:]:
+            low, high = intervals[row[0]]
+            row.append(UNDEFINED if math.isnan(low) else f"[{low:.3f}, {high:.3f}]")
+    if baseline is not None:
+        rows[0].append("majority baseline")
+        for row in rows[1:]:
+            row.append(_number(baseline[row[0]]))
+    return _aligned(rows)
+
+
+def _classes(per_class: Mapping[str, Mapping[str, float]]) -> str:
+    columns = ["precision", "recall", "specificity", "f1"]
+    rows = [["class", *columns, "support"]]
+    for name, values in per_class.items():
+        rows.append([_shortened(name), *(_number(values[column]) for column in columns), str(values["support"])])
+    return _aligned(rows)
+
+
+def _confusion(confusion: Sequence[Sequence[int]], class_names: Sequence[str]) -> str:
+    """With the columns named where that fits, else numbered."""
+    title = "confusion matrix (rows: true, columns: predicted)"
+    names = [_shortened(name) for name in class_names]
+    counts = [[str(count) for count in row] for row in confusion]
+    named = _aligned([["", *names], *([name, *row] for name, row in zip(names, counts, strict=True))])
+    if _width(named) <= WIDTH:
+        return f"{title}\n{named}"
+    numbers = [str(number) for number in range(1, len(names) + 1)]
+    labelled = [f"{number} {name}" for number, name in zip(numbers, names, strict=True)]
+    numbered = _aligned([["", *numbers], *([name, *row] for name, row in zip(labelled, counts, strict=True))])
+    if _width(numbered) <= WIDTH:
+        return f"{title}\n{numbered}"
+    return f"{title}: {len(names)} classes are too many to print"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """The first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *rest in rows:
+        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+    return UNDEFINED if math.isnan(value) else f"{value:.3f}"
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= NAME_WIDTH else name[: NAME_WIDTH - 2] + ".."
+
+
+def _width(text: str) -> int:
+    return max(map(len, text.splitlines()))
