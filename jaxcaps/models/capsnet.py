@@ -1,0 +1,155 @@
+"""The capsule network: a convolutional stem, primary capsules, and class capsules by routing."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jaxcaps.config import ModelConfig, StemStage
+from jaxcaps.functional import Dynamic, Routed
+from jaxcaps.models.geometry import geometry
+from jaxcaps.nnx import DenseCaps, PrimaryCaps
+
+# Channels normalised together. One alone would make its convolution's bias idle, as the mean is taken away.
+GROUP_SIZE = 8
+
+
+class Dtypes(NamedTuple):
+    compute: jnp.dtype
+    parameters: jnp.dtype
+
+
+def dtypes(model: ModelConfig) -> Dtypes:
+    """Half precision is for computing only: parameters stay float32."""
+    compute = jnp.dtype(model.dtype)
+    return Dtypes(compute, jnp.dtype(jnp.float32) if compute == jnp.bfloat16 else compute)
+
+
+class Stage(nnx.Module):
+    """One stage of the stem: a convolution (or parallel ones), normalisation, ReLU."""
+
+    def __init__(self, in_features: int, stage: StemStage, model: ModelConfig, rngs: nnx.Rngs):
+        dtype, param_dtype = dtypes(model)
+        specifications = stage.branches or (stage,)
+        self.convolutions = nnx.List(
+            nnx.Conv(
+                in_features,
+                each.width,
+                kernel_size=(each.kernel, each.kernel),
+                strides=stage.stride,
+                padding=((each.padding, each.padding), (each.padding, each.padding)),
+                kernel_dilation=getattr(each, "dilation", 1),
+                kernel_init=nnx.initializers.he_normal(),
+                dtype=dtype,
+                param_dtype=param_dtype,
+                rngs=rngs,
+            )
+            for each in specifications
+        )
+        self.norm = GroupNorm(stage.width, model, rngs) if model.normalization == "group" else None
+
+    def __call__(self, x: Array) -> Array:
+        y = jnp.concatenate([convolution(x) for convolution in self.convolutions], axis=-1)
+        return nnx.relu(y if self.norm is None else self.norm(y))
+
+
+class GroupNorm(nnx.GroupNorm):
+    """Group normalisation (Wu and He 2018) without running statistics: an example never depends on its batch."""
+
+    def __init__(self, width: int, model: ModelConfig, rngs: nnx.Rngs):
+        dtype, param_dtype = dtypes(model)
+        super().__init__(width, group_size=GROUP_SIZE, num_groups=None, dtype=dtype, param_dtype=param_dtype, rngs=rngs)
+
+    def __call__(self, x: Array, *, mask: Array | None = None) -> Array:
+        # Flax keeps the statistics in float32, mixing dtypes that strict promotion refuses.
+        with jax.numpy_dtype_promotion("standard"):
+            y: Array = super().__call__(x, mask=mask)
+        return y
+
+
+class Encoded(NamedTuple):
+    """What an encoder says of a batch.
+
+    Attributes:
+        poses: primary capsules [batch, capsules, dim].
+        maps: the picture and the input of each later convolution, for the decoder's skips.
+    """
+
+    poses: Array
+    maps: tuple[Array, ...]
+
+
+class Encoder(nnx.Module):
+    """Stem and primary capsules: what pre-training hands to the classifier."""
+
+    def __init__(self, model: ModelConfig, image_size: int, rngs: nnx.Rngs):
+        shape = geometry(model, image_size)
+        self.stem = nnx.List(
+            Stage(width, stage, model, rngs) for stage, (_, width) in zip(shape.stages, shape.maps[:-1], strict=True)
+        )
+        self.dtype, param_dtype = dtypes(model)
+        self.primary = PrimaryCaps(
+            shape.maps[-1][1],
+            model.primary_types,
+            model.primary_dim,
+            kernel=model.primary_kernel,
+            stride=model.primary_stride,
+            padding=shape.primary_padding,
+            dtype=self.dtype,
+            param_dtype=param_dtype,
+            rngs=rngs,
+        )
+
+    def __call__(self, images: Float[Array, "batch height width 3"]) -> Encoded:
+        """Encodes pictures with values in [0, 1]."""
+        # Centred and scaled to about unit variance; 1/4 is a typical deviation of natural pictures.
+        x = ((images - 0.5) * 4).astype(self.dtype)
+        maps = [x]
+        for stage in self.stem:
+            maps.append(stage(maps[-1]))
+        return Encoded(self.primary(maps[-1]), tuple(maps))
+
+
+class ClassCapsules(DenseCaps):
+    """Capsules of a model's `capsule_dim`, routed from its primary capsules: one per class, or latent ones."""
+
+    def __init__(self, out_capsules: int, model: ModelConfig, image_size: int, rngs: nnx.Rngs):
+        dtype, param_dtype = dtypes(model)
+        super().__init__(
+            geometry(model, image_size).grid ** 2 * model.primary_types,
+            out_capsules,
+            model.primary_dim,
+            model.capsule_dim,
+            routing=Dynamic(iterations=model.routing_iterations),
+            dtype=dtype,
+            param_dtype=param_dtype,
+            rngs=rngs,
+        )
+
+
+class CapsNet(nnx.Module):
+    """A classifier: pictures in, one capsule per class out, whose norm is the class's activation.
+
+    Args:
+        classes: number of classes.
+        model: the architecture, e.g. `preset("small64", "finetune").model`.
+        image_size: side of the square pictures.
+        encoder: an encoder to build on; a new one where not given.
+    """
+
+    def __init__(
+        self, classes: int, model: ModelConfig, image_size: int, *, encoder: Encoder | None = None, rngs: nnx.Rngs
+    ):
+        self.encoder = Encoder(model, image_size, rngs) if encoder is None else encoder
+        self.class_capsules = ClassCapsules(classes, model, image_size, rngs)
+
+    def __call__(self, images: Float[Array, "batch height width 3"]) -> Routed:
+        routed: Routed = self.class_capsules(self.encoder(images).poses)
+        return routed
+
+
+def count_parameters(module: nnx.Module) -> int:
+    """The number of trainable values in a module (works on abstract modules too)."""
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))

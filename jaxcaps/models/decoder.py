@@ -1,0 +1,71 @@
+"""The picture from the capsules: a dense layer to the capsule grid, then transposed convolutions."""
+
+from collections.abc import Sequence
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jaxcaps.config import ModelConfig
+from jaxcaps.functional import at_least_float32
+from jaxcaps.models.capsnet import GroupNorm, dtypes
+from jaxcaps.models.geometry import geometry
+from jaxcaps.models.transposed import TransposedConvolution
+
+
+class Decoder(nnx.Module):
+    """Reconstructs pictures from the flattened poses of class or latent capsules.
+
+    The feature maps go back through the sides the encoder went down, listed by `model.decoder`. Where
+    `model.decoder_skips` is set, the encoder's map of the same shape is added at the stages that name it.
+    """
+
+    def __init__(self, capsules: int, model: ModelConfig, image_size: int, rngs: nnx.Rngs):
+        shape = geometry(model, image_size)
+        dtype, param_dtype = dtypes(model)
+        self.grid, self.skips, self.stages = shape.grid, model.decoder_skips, shape.decoder
+        self.dense = nnx.Linear(
+            capsules * model.capsule_dim,
+            shape.grid**2 * model.decoder_width,
+            kernel_init=nnx.initializers.he_normal(),
+            dtype=dtype,
+            param_dtype=param_dtype,
+            rngs=rngs,
+        )
+        convolutions, norms = [], []
+        side, width = shape.grid, model.decoder_width
+        for stage in shape.decoder:
+            target, target_width = shape.maps[stage.stage]
+            convolutions.append(
+                TransposedConvolution(
+                    width,
+                    target_width,
+                    kernel=stage.kernel,
+                    stride=round(target / side),
+                    target=target,
+                    dtype=dtype,
+                    param_dtype=param_dtype,
+                    rngs=rngs,
+                )
+            )
+            if model.normalization == "group" and stage.stage > 0:
+                norms.append(GroupNorm(target_width, model, rngs))
+            side, width = target, target_width
+        self.convolutions, self.norms = nnx.List(convolutions), nnx.List(norms)
+
+    def __call__(
+        self, poses: Float[Array, "batch capsules dim"], maps: Sequence[Array] = ()
+    ) -> Float[Array, "batch height width 3"]:
+        """Pictures in [0, 1], at least float32. `maps` are the encoder's, needed where skips are on."""
+        x = nnx.relu(self.dense(poses.reshape(poses.shape[0], -1)))
+        x = x.reshape(x.shape[0], self.grid, self.grid, -1)
+        for index, (stage, convolution) in enumerate(zip(self.stages, self.convolutions, strict=True)):
+            x = convolution(x)
+            if stage.stage == 0:
+                break
+            if self.norms:
+                x = self.norms[index](x)
+            if self.skips and stage.skip:
+                x = x + maps[stage.stage]
+            x = nnx.relu(x)
+        return jax.nn.sigmoid(at_least_float32(x))

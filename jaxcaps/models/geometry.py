@@ -1,0 +1,90 @@
+"""The sizes of a network's feature maps, by arithmetic alone."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from jaxcaps.config import DecoderStage, ModelConfig, StemStage
+from jaxcaps.errors import UserError
+
+BASE_STAGES = 5
+
+
+class Geometry(NamedTuple):
+    """A stem fitted to `extra_convs` and a picture size.
+
+    Attributes:
+        stages: the stem's convolutions, paddings adjusted.
+        maps: (side, width) of each stage's input, the picture first, then of the primary capsules' input.
+        primary_padding: the primary convolution's padding, adjusted.
+        grid: side of the square grid of primary capsules.
+        decoder: the decoder's stages, `stage` renumbered as an index into `maps`.
+    """
+
+    stages: tuple[StemStage, ...]
+    maps: tuple[tuple[int, int], ...]
+    primary_padding: int
+    grid: int
+    decoder: tuple[DecoderStage, ...]
+
+
+def convolved(size: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
+    """The side of a convolution's output."""
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def geometry(model: ModelConfig, image_size: int) -> Geometry:
+    """Fits the stem to `extra_convs`, keeping the capsule grid of the five base stages.
+
+    Beyond five, stages of 3x3, stride 1 at the last width are added. Below five, stages of stride 1 are dropped, the
+    last first, and the next convolution crops (a negative padding) the border that the dropped one consumed.
+
+    Raises:
+        UserError: `extra_convs` outside 3 to 7, or a picture too small for the stem.
+    """
+    if not 3 <= model.extra_convs <= 7:
+        raise UserError(f"--extra-convs={model.extra_convs}: 3 to 7 convolutions can precede the primary capsules")
+    if len(model.stem) != BASE_STAGES:
+        raise UserError(f"model.stem: {BASE_STAGES} base stages expected, found {len(model.stem)}; see --extra-convs")
+    kept = list(range(BASE_STAGES))
+    droppable = [index for index in reversed(kept) if model.stem[index].stride == 1 and index > 0]
+    dropped = droppable[: max(0, BASE_STAGES - model.extra_convs)]
+    if BASE_STAGES - len(dropped) > model.extra_convs:
+        raise UserError(f"--extra-convs={model.extra_convs}: this stem has only {len(droppable)} stages to drop")
+
+    stages: list[StemStage] = []
+    kept = [index for index in kept if index not in dropped]
+    crop = 0
+    for index, stage in enumerate(model.stem):
+        if index in dropped:
+            crop += (stage.kernel - 1) // 2 - stage.padding
+        else:
+            stages.append(_cropped(stage, crop))
+            crop = 0
+    last_width = model.stem[-1].width
+    stages += [StemStage(last_width)] * (model.extra_convs - BASE_STAGES)
+    primary_padding = model.primary_padding - crop
+
+    maps = [(image_size, 3)]
+    for stage in stages:
+        maps.append((_stage_side(stage, maps[-1][0]), stage.width))
+    grid = convolved(maps[-1][0], model.primary_kernel, model.primary_stride, primary_padding)
+    if grid < 1 or any(side < 1 for side, _ in maps):
+        raise UserError(f"--image-size={image_size} is too small for this stem: its feature maps vanish")
+    # Stage k of the base is now stage kept.index(k); the primary capsules' input comes after the added stages.
+    positions = {base: new for new, base in enumerate(kept)} | {BASE_STAGES: len(stages)}
+    decoder = tuple(replace(stage, stage=positions[stage.stage]) for stage in model.decoder if stage.stage in positions)
+    return Geometry(tuple(stages), tuple(maps), primary_padding, grid, decoder)
+
+
+def _cropped(stage: StemStage, crop: int) -> StemStage:
+    branches = tuple(replace(branch, padding=branch.padding - crop) for branch in stage.branches)
+    return replace(stage, padding=stage.padding - crop, branches=branches)
+
+
+def _stage_side(stage: StemStage, size: int) -> int:
+    if not stage.branches:
+        return convolved(size, stage.kernel, stage.stride, stage.padding)
+    sides = {convolved(size, b.kernel, stage.stride, b.padding, b.dilation) for b in stage.branches}
+    if len(sides) != 1:
+        raise UserError(f"a stem stage's branches give sides {sorted(sides)} from {size}; they must agree")
+    return sides.pop()

@@ -1,0 +1,129 @@
+"""Whole networks: shapes and counts by shape evaluation, and that they compute."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxcaps.models import CapsNet, Decoder, Encoder
+from jaxcaps.models.capsnet import count_parameters
+from jaxcaps.presets import PRESETS, preset
+
+
+def abstract(build):
+    return nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+
+
+def test_paper224_has_the_studys_parameter_counts():
+    config = preset("paper224", "finetune")
+    encoder = abstract(lambda rngs: Encoder(config.model, 224, rngs))
+    assert count_parameters(encoder) == 3_313_792
+    capsnet = abstract(lambda rngs: CapsNet(3, config.model, 224, rngs=rngs))
+    assert count_parameters(capsnet) == 10_391_680
+
+
+def test_paper224_routes_18432_capsules_into_three_and_decodes_to_the_picture():
+    config = preset("paper224", "finetune")
+
+    def whole(images):
+        capsnet = CapsNet(3, config.model, 224, rngs=nnx.Rngs(0))
+        encoded = capsnet.encoder(images)
+        routed = capsnet.class_capsules(encoded.poses)
+        return encoded, routed, Decoder(3, config.model, 224, nnx.Rngs(0))(routed.poses, encoded.maps)
+
+    encoded, routed, picture = jax.eval_shape(whole, jax.ShapeDtypeStruct((2, 224, 224, 3), jnp.float32))
+    assert encoded.poses.shape == (2, 18_432, 8)
+    assert [each.shape[1:] for each in encoded.maps] == [
+        (224, 224, 3), (216, 216, 64), (212, 212, 128), (106, 106, 128), (102, 102, 128), (50, 50, 256),
+    ]  # fmt: skip
+    assert (routed.poses.shape, routed.couplings.shape) == ((2, 3, 16), (2, 18_432, 3))
+    assert picture.shape == (2, 224, 224, 3)
+
+
+def test_small64_is_as_large_as_promised():
+    config = preset("small64", "finetune")
+    assert config.data.image_size == 64
+    assert len(config.model.stem) == config.model.extra_convs == 5
+    capsnet = abstract(lambda rngs: CapsNet(3, config.model, 64, rngs=rngs))
+    in_capsules, out_capsules, out_dim, in_dim = capsnet.class_capsules.weights.shape
+    assert in_capsules >= 512
+    assert (out_capsules, out_dim, in_dim) == (3, 16, 8)
+    assert count_parameters(capsnet) >= 1_000_000
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("extra_convs", [3, 4, 6, 7])
+@pytest.mark.parametrize("skips", [False, True])
+def test_the_decoder_ends_at_the_picture_for_every_stem(name, extra_convs, skips):
+    config = preset(name, "ssl")
+    model = dataclasses.replace(config.model, extra_convs=extra_convs, decoder_skips=skips)
+    size = config.data.image_size
+
+    def reconstruct(images):
+        encoded = Encoder(model, size, nnx.Rngs(0))(images)
+        poses = jnp.zeros((images.shape[0], 4, model.capsule_dim))
+        return Decoder(4, model, size, nnx.Rngs(0))(poses, encoded.maps)
+
+    images = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
+    assert jax.eval_shape(reconstruct, images).shape == images.shape
+
+
+@pytest.mark.parametrize("extra_convs", [3, 5, 7])
+def test_a_network_computes_poses_of_norm_below_one_and_gradients_everywhere(extra_convs):
+    config = preset("tiny", "finetune")
+    model = dataclasses.replace(config.model, extra_convs=extra_convs)
+    capsnet = nnx.jit(lambda: CapsNet(3, model, 16, rngs=nnx.Rngs(0)))()
+    images = jax.random.uniform(jax.random.key(0), (4, 16, 16, 3))
+    routed = nnx.jit(CapsNet.__call__)(capsnet, images)
+    assert routed.poses.shape == (4, 3, 16)
+    np.testing.assert_allclose(routed.activations, np.linalg.norm(routed.poses, axis=-1), rtol=1e-5)
+    assert float(routed.activations.min()) > 0
+    assert float(routed.activations.max()) < 1
+    gradients = nnx.jit(nnx.grad(lambda net: jnp.sum(net(images).poses[:, 0])))(capsnet)
+    norms = [float(jnp.linalg.norm(leaf.ravel())) for leaf in jax.tree.leaves(gradients)]
+    assert np.isfinite(norms).all()
+    assert min(norms) > 0
+
+
+def test_a_skip_carries_the_encoders_map_into_the_picture():
+    config = preset("tiny", "ssl")
+    images = jax.random.uniform(jax.random.key(0), (2, 16, 16, 3))
+    poses = jnp.ones((2, 4, 16)) * 0.1
+    for skips in (False, True):
+        model = dataclasses.replace(config.model, decoder_skips=skips)
+
+        @nnx.jit
+        def reconstruct(x, model=model):
+            encoder, decoder = Encoder(model, 16, nnx.Rngs(0)), Decoder(4, model, 16, nnx.Rngs(1))
+            return decoder(poses, encoder(x).maps)
+
+        first, second = reconstruct(images), reconstruct(1 - images)
+        assert bool(jnp.allclose(first, second)) is not skips
+
+
+def test_capsules_start_in_squashs_working_range():
+    for name in ("tiny", "demo", "small64"):
+        config = preset(name, "finetune")
+        size = config.data.image_size
+
+        @nnx.jit
+        def start(images, model=config.model, size=size):
+            return CapsNet(3, model, size, rngs=nnx.Rngs(0))(images)
+
+        activations = start(jax.random.uniform(jax.random.key(1), (8, size, size, 3))).activations
+        assert 0.1 < float(activations.mean()) < 0.9
+
+
+def test_bfloat16_computes_close_to_float32_and_keeps_float32_parameters():
+    config = preset("tiny", "finetune")
+    images = jax.random.uniform(jax.random.key(0), (4, 16, 16, 3))
+    half = dataclasses.replace(config.model, dtype="bfloat16")
+    exact, rough = (nnx.jit(lambda m=m: CapsNet(3, m, 16, rngs=nnx.Rngs(0)))() for m in (config.model, half))
+    assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(rough))} == {jnp.dtype("float32")}
+    call = nnx.jit(CapsNet.__call__)
+    activations = call(rough, images).activations
+    assert activations.dtype == jnp.bfloat16
+    np.testing.assert_allclose(activations.astype(jnp.float32), call(exact, images).activations, atol=0.03)
