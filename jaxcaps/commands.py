@@ -1,0 +1,142 @@
+"""What the commands share: flags to configuration, mistakes to exit status 2."""
+
+import argparse
+import dataclasses
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import tyro
+
+from jaxcaps.config import Config, Stage, from_dict, merged, nearest, read_yaml, to_dict
+from jaxcaps.errors import UserError
+from jaxcaps.presets import preset
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags(Config):
+    """A configuration, and the file that gave part of it."""
+
+    config: str | None = None
+    """YAML file with values for any of these; flags override it"""
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Runs a command; a user's mistake becomes one message on standard error and exit status 2."""
+    output = logging.StreamHandler(sys.stdout)
+    output.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("jaxcaps")
+    log.addHandler(output)
+    log.setLevel(logging.INFO)
+    # A handler that some library gives the root logger would print every line twice.
+    log.propagate = False
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+
+
+def parse_config(arguments: Sequence[str]) -> Config:
+    """Defaults < `--restore`'s data and architecture < `--preset` < `--config` file < flags.
+
+    Raises:
+        UserError: an unknown preset, a bad configuration file, or a `--restore` folder that is no run.
+        SystemExit: `--help`, or a flag that tyro refuses (status 2).
+    """
+    early = _early_flags(arguments)
+    file = read_yaml(Path(early.config)) if early.config else {}
+    stage: Stage = early.stage or file.get("stage", "ssl")
+    if stage not in get_args(Stage):
+        raise UserError(f"--stage={stage}: unknown stage{nearest(str(stage), get_args(Stage))}")
+    named = early.preset or file.get("preset")
+    restored = _restored(early.restore or file.get("restore"), stage)
+    base = to_dict(preset(named or restored.get("preset", "demo"), stage))
+    base = merged(base, _from_restored(restored, keep_architecture=named is None))
+    # The file is checked before the flags, so that an error is the file's.
+    default = from_dict(Config, merged(base, file), early.config or "configuration")
+    flags = tyro.cli(
+        Flags,
+        args=list(arguments),
+        default=Flags(**_fields(default)),
+        prog="python -m jaxcaps.train",
+        description="Pre-trains a capsule network without labels, or fine-tunes one into a classifier.",
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    return _checked(Config(**{name: value for name, value in _fields(flags).items() if name != "config"}))
+
+
+def absolute(data: str) -> str:
+    """`kind:PATH` with the path made absolute, so that a run folder can be used from anywhere."""
+    kind, colon, path = data.partition(":")
+    return f"{kind}:{Path(path).expanduser().resolve()}" if colon and path else data
+
+
+def _early_flags(arguments: Sequence[str]) -> argparse.Namespace:
+    """The flags that decide what the others' defaults are."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name in ("stage", "preset", "config", "restore"):
+        parser.add_argument(f"--{name}")
+    try:
+        return parser.parse_known_args(arguments)[0]
+    except argparse.ArgumentError as error:
+        raise UserError(str(error)) from None
+
+
+def _restored(folder: str | None, stage: str) -> dict[str, Any]:
+    """The configuration of the run to restore from; empty where none is named."""
+    if folder is None:
+        return {}
+    if stage == "ssl":
+        raise UserError("--restore is for --stage=finetune; to resume a pre-training run, repeat its command")
+    path = Path(folder)
+    if not path.is_dir():
+        raise UserError(f"--restore={folder}: no such folder; give the --out of an earlier run")
+    if not (path / "config.yaml").is_file():
+        raise UserError(f"--restore={folder}: no config.yaml in it, so it is no run folder")
+    return to_dict(from_dict(Config, read_yaml(path / "config.yaml"), str(path / "config.yaml")))
+
+
+def _from_restored(restored: dict[str, Any], *, keep_architecture: bool) -> dict[str, Any]:
+    """Data, and unless a preset was named the picture size and the network."""
+    if not restored:
+        return {}
+    if keep_architecture:
+        return {"data": restored["data"], "model": restored["model"]}
+    return {"data": {name: value for name, value in restored["data"].items() if name != "image_size"}}
+
+
+def _fields(config: Config) -> dict[str, Any]:
+    return {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}
+
+
+def _checked(config: Config) -> Config:
+    """Paths made absolute, and the values that no type can check."""
+    data, training, optimizer, inpaint = config.data, config.training, config.optimizer, config.inpaint
+    for name, value, low, high in (
+        ("--image-size", data.image_size, 8, 4096),
+        ("--max-bad-images", data.max_bad_images, 0, 1),
+        ("--lr", optimizer.lr, 1e-12, 1e3),
+        ("--clip-norm", optimizer.clip_norm, 1e-12, float("inf")),
+        ("--weight-decay", optimizer.weight_decay, 0, float("inf")),
+        ("--warmup", optimizer.warmup, 0, 1),
+        ("--final-lr", optimizer.final_lr, 0, 1),
+        ("--evaluate-every", training.evaluate_every, 1e-3, float("inf")),
+        ("--temperature", inpaint.temperature, 1e-4, float("inf")),
+        ("--mask-fraction", inpaint.mask_fraction, 0.01, 0.9),
+        ("--contrast-weight", inpaint.contrast_weight, 0, float("inf")),
+        ("--inpaint-weight", inpaint.inpaint_weight, 0, float("inf")),
+        ("--routing-iterations", config.model.routing_iterations, 1, 100),
+        ("--primary-types", config.model.primary_types, 1, 4096),
+        ("--primary-dim", config.model.primary_dim, 1, 4096),
+        ("--capsule-dim", config.model.capsule_dim, 1, 4096),
+        ("--ssl-capsules", config.model.ssl_capsules, 2, 4096),
+    ):
+        if not low <= value <= high:
+            raise UserError(f"{name}={value}: should lie between {low} and {high}")
+    return dataclasses.replace(config, data=dataclasses.replace(data, data=absolute(data.data)))

@@ -1,0 +1,31 @@
+"""`python -m jaxcaps.evaluate`: scores a fine-tuned run on one split, the only place that opens the test split."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import tyro
+
+from jaxcaps.commands import absolute, run_command
+
+
+@dataclass(frozen=True)
+class Flags:
+    restore: str
+    """run folder of a fine-tuned classifier"""
+    split: Literal["train", "validation", "test"] = "validation"
+    """which split to score"""
+    data: str | None = None
+    """other data with the same classes; the run's own where not given"""
+    batch_size: int | None = None
+    """images at a time; as in training where not given"""
+
+
+def main() -> None:
+    flags = tyro.cli(Flags, prog="python -m jaxcaps.evaluate", description="Scores a fine-tuned run on one split.")
+    from jaxcaps.training.score import evaluate
+
+    evaluate(flags.restore, flags.split, data=flags.data and absolute(flags.data), batch_size=flags.batch_size)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,156 @@
+"""Contrast of two masked views (NT-Xent) together with in-painting of what the masks hide.
+
+The study's "dual-stage" self-supervision (El-Shimy et al. 2025): Chen et al. 2020 for the contrast, Pathak et al.
+2016 for the in-painting. The encoder sees the masked views alone.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
+
+from jaxcaps.config import AugmentationConfig, InpaintConfig, ModelConfig
+from jaxcaps.functional import (
+    at_least_float32,
+    augment,
+    block_mask,
+    central_mask,
+    coupling_entropy,
+    hide,
+    masked_l1,
+    masked_l2,
+    nt_xent,
+)
+from jaxcaps.models import ClassCapsules, Decoder, Encoder
+from jaxcaps.models.capsnet import dtypes
+from jaxcaps.tasks.base import Examples, Shard, as_float
+
+# Hidden pixels are mid-grey: 0 at the encoder's input, and no picture's border.
+FILL = 0.5
+
+
+class Views(NamedTuple):
+    """Two views of each picture: `image` whole, `mask` True where hidden from the encoder."""
+
+    image: Float[Array, "batch 2 height width 3"]
+    mask: Bool[Array, "batch 2 height width"]
+
+
+class ProjectionHead(nnx.Module):
+    """Two layers from the flattened latent poses to the embeddings NT-Xent compares (Chen et al. 2020, section 2)."""
+
+    def __init__(self, in_features: int, inpaint: InpaintConfig, model: ModelConfig, rngs: nnx.Rngs):
+        dtype, param_dtype = dtypes(model)
+        self.hidden = nnx.Linear(
+            in_features, inpaint.projection_hidden, dtype=dtype, param_dtype=param_dtype, rngs=rngs
+        )
+        self.out = nnx.Linear(
+            inpaint.projection_hidden, inpaint.projection_dim, dtype=dtype, param_dtype=param_dtype, rngs=rngs
+        )
+
+    def __call__(self, poses: Float[Array, "batch capsules dim"]) -> Float[Array, "batch embedding"]:
+        return self.out(nnx.relu(self.hidden(poses.reshape(poses.shape[0], -1))))
+
+
+class PretrainingNetwork(nnx.Module):
+    """Encoder, latent capsules, and the heads that the weights switch on."""
+
+    def __init__(self, encoder: Encoder, model: ModelConfig, inpaint: InpaintConfig, image_size: int, rngs: nnx.Rngs):
+        self.encoder = encoder
+        self.latent_capsules = ClassCapsules(model.ssl_capsules, model, image_size, rngs)
+        flattened = model.ssl_capsules * model.capsule_dim
+        self.projection = ProjectionHead(flattened, inpaint, model, rngs) if inpaint.contrast_weight else None
+        self.decoder = Decoder(model.ssl_capsules, model, image_size, rngs) if inpaint.inpaint_weight else None
+
+
+@dataclass(frozen=True)
+class Inpaint:
+    """`--task=inpaint`. With a weight of 0 a term, its head and its metrics are absent."""
+
+    model: ModelConfig
+    inpaint: InpaintConfig
+    augmentation: AugmentationConfig
+    image_size: int
+
+    def init(self, rngs: nnx.Rngs, encoder: Encoder) -> PretrainingNetwork:
+        return PretrainingNetwork(encoder, self.model, self.inpaint, self.image_size, rngs)
+
+    def views(self, key: PRNGKeyArray, image: UInt8[Array, "height width 3"]) -> Views:
+        def view(key: PRNGKeyArray) -> tuple[Array, Array]:
+            augment_key, mask_key = jax.random.split(key)
+            return augment(
+                augment_key, as_float(image, dtypes(self.model).parameters), **dataclasses.asdict(self.augmentation)
+            ), self._mask(mask_key)
+
+        return Views(*jax.vmap(view)(jax.random.split(key)))
+
+    def _mask(self, key: PRNGKeyArray) -> Bool[Array, "height width"]:
+        if self.inpaint.mask == "central":
+            return central_mask(self.image_size, self.image_size)
+        return block_mask(key, self.image_size, self.image_size, fraction=self.inpaint.mask_fraction)
+
+    def loss(
+        self,
+        modules: PretrainingNetwork,
+        views: Views,
+        examples: Examples,
+        progress: Float[Array, ""],
+        shard: Shard,
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        batch = examples.valid.shape[0]
+        # First views, then second views: the embeddings split in two, and each pair keeps its example's number.
+        image, mask = (jnp.concatenate([each[:, 0], each[:, 1]]) for each in views)
+        valid = jnp.concatenate([examples.valid, examples.valid])
+        encoded = modules.encoder(jax.vmap(hide, in_axes=(0, 0, None))(image, mask, FILL))
+        latent = modules.latent_capsules(encoded.poses)
+
+        metrics = {"coupling_entropy": shard.mean(jax.vmap(coupling_entropy)(latent.couplings), valid)}
+        contrast_weight, inpaint_weight = self.weights(progress)
+        loss = jnp.zeros_like(progress)
+        if modules.projection is not None:
+            embeddings = at_least_float32(modules.projection(latent.poses))
+            contrast = shard.whole(
+                nt_xent(
+                    shard.gather(embeddings[:batch]),
+                    shard.gather(embeddings[batch:]),
+                    temperature=self.inpaint.temperature,
+                    groups=shard.gather(examples.group),
+                    sources=shard.gather(examples.source),
+                    valid=shard.gather(examples.valid),
+                )
+            )
+            metrics["nt_xent"] = contrast
+            loss = loss + contrast_weight * contrast
+        if modules.decoder is not None:
+            pictures = modules.decoder(latent.poses, encoded.maps)
+            error = masked_l1 if self.inpaint.reconstruction == "l1" else masked_l2
+            errors = jax.vmap(lambda p, t, m: error(p, t, m, visible_share=self.inpaint.visible_share))(
+                pictures, image.astype(pictures.dtype), mask
+            )
+            inpainting = shard.mean(errors, valid)
+            metrics["inpainting"] = inpainting
+            loss = loss + inpaint_weight * inpainting
+        return loss, {"loss": loss, **metrics}
+
+    def weights(self, progress: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """The terms' weights at a moment of training."""
+        contrast = jnp.full_like(progress, self.inpaint.contrast_weight)
+        inpaint = jnp.full_like(progress, self.inpaint.inpaint_weight)
+        if self.inpaint.ssl_stages == "contrast-then-inpaint":
+            first = progress < 0.5
+            zero = jnp.zeros_like(progress)
+            return jnp.where(first, contrast, zero), jnp.where(first, zero, inpaint)
+        return contrast, inpaint
+
+    def inpainted(
+        self, modules: PretrainingNetwork, image: Float[Array, "batch height width 3"], mask: Bool[Array, "batch h w"]
+    ) -> tuple[Array, Array]:
+        """The masked pictures and what the network makes of them, for a figure."""
+        masked = jax.vmap(hide, in_axes=(0, 0, None))(image, mask, FILL)
+        encoded = modules.encoder(masked)
+        assert modules.decoder is not None
+        return masked, modules.decoder(modules.latent_capsules(encoded.poses).poses, encoded.maps)

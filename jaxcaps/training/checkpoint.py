@@ -1,0 +1,105 @@
+"""Checkpoints: orbax, one folder a moment, everything a run needs to go on in it.
+
+`checkpoints/<micro-step>/` holds the items `parameters`, `rest` (micro-step and optimiser state), `best` (the
+parameters of the best evaluation so far, where a run selects one) and `meta` (JSON: configuration, data fingerprint,
+shapes, bookkeeping). Orbax writes to a temporary name and renames, so a kill leaves a whole checkpoint or none.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+from jax.sharding import SingleDeviceSharding
+
+from jaxcaps.errors import UserError
+from jaxcaps.training.state import Parameters, TrainState
+
+# Orbax logs each of its phases.
+logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+class Restored(NamedTuple):
+    state: TrainState
+    best: Parameters | None
+    meta: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one run folder; a context manager, because the last save is asynchronous."""
+
+    def __init__(self, folder: Path):
+        # Two are kept, so that one is whole while the next is written.
+        options = ocp.CheckpointManagerOptions(max_to_keep=2, create=True)
+        self.manager = ocp.CheckpointManager((folder / "checkpoints").resolve(), options=options)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.manager.wait_until_finished()
+        self.manager.close()
+
+    def save(self, state: TrainState, best: Parameters | None, meta: dict[str, Any]) -> None:
+        step = int(state.step)
+        if step in self.manager.all_steps():
+            return
+        shapes = {path: [list(value.shape), str(value.dtype)] for path, value in state.parameters.items()}
+        items = {
+            "parameters": ocp.args.StandardSave(state.parameters),
+            "rest": ocp.args.StandardSave((state.step, state.optimizer)),
+            "meta": ocp.args.JsonSave(meta | {"has_best": best is not None, "shapes": shapes}),
+        }
+        if best is not None:
+            items["best"] = ocp.args.StandardSave(best)
+        self.manager.save(step, args=ocp.args.Composite(**items))
+
+    def restore(self, like: TrainState) -> Restored | None:
+        """The newest checkpoint, laid out as `like` (shapes, dtypes and shardings); None where there is none."""
+        step = self.manager.latest_step()
+        if step is None:
+            return None
+        meta = _read_meta(self.manager, step)
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        items = {
+            "parameters": ocp.args.StandardRestore(abstract.parameters),
+            "rest": ocp.args.StandardRestore((abstract.step, abstract.optimizer)),
+        }
+        if meta["has_best"]:
+            items["best"] = ocp.args.StandardRestore(abstract.parameters)
+        restored = self.manager.restore(step, args=ocp.args.Composite(**items))
+        state_step, optimizer = restored["rest"]
+        state = TrainState(state_step, restored["parameters"], optimizer)
+        return Restored(state, restored["best"] if meta["has_best"] else None, meta)
+
+
+def read_parameters(folder: Path) -> tuple[Parameters, dict[str, Any]]:
+    """The parameters that a run stands for (those of its best evaluation, else its last), and the meta data.
+
+    The arrays lie on this process's first device.
+
+    Raises:
+        UserError: no such folder, or no checkpoint in it.
+    """
+    checkpoints = folder / "checkpoints"
+    if not folder.is_dir():
+        raise UserError(f"--restore={folder}: no such folder; give the --out of an earlier run")
+    if not any(path.name.isdigit() for path in checkpoints.glob("*")):
+        raise UserError(f"--restore={folder}: no checkpoint in {checkpoints}; let that run write one first")
+    with ocp.CheckpointManager(checkpoints.resolve()) as manager:
+        step = max(manager.all_steps())
+        meta = _read_meta(manager, step)
+        item = "best" if meta["has_best"] else "parameters"
+        place = SingleDeviceSharding(jax.local_devices()[0])
+        like = {
+            path: jax.ShapeDtypeStruct(shape, dtype, sharding=place) for path, (shape, dtype) in meta["shapes"].items()
+        }
+        restored = manager.restore(step, args=ocp.args.Composite(**{item: ocp.args.StandardRestore(like)}))
+        parameters: Parameters = restored[item]
+        return parameters, meta
+
+
+def _read_meta(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
+    meta: dict[str, Any] = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+    return meta

@@ -1,0 +1,141 @@
+"""What is measured between steps. An evaluator takes parameters and yields (name, value); the loop knows no more."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from jaxcaps.data.dataset import Split
+from jaxcaps.data.loader import Batch, Loader
+from jaxcaps.data.sampling import in_order
+from jaxcaps.evaluation.metrics import classification_metrics
+from jaxcaps.tasks import Examples, Shard, Task
+from jaxcaps.tasks.base import as_float
+from jaxcaps.training.mesh import AXIS, over_devices, replicated
+from jaxcaps.training.state import Parameters, with_parameters
+
+NEIGHBOURS = 20
+# The evaluation of a loss draws the same masks and views every time.
+EVALUATION_SEED = 0
+
+
+class Evaluator(Protocol):
+    def __call__(self, parameters: Parameters) -> Iterator[tuple[str, float]]: ...
+
+
+def _batches(split: Split, batch_size: int, mesh: Mesh) -> Loader:
+    plan = in_order(len(split), batch_size)
+    return Loader(split, plan, mesh, start=0, stop=math.ceil(len(split) / batch_size))
+
+
+class Predictor:
+    """Applies a function of pictures to a whole split, over all devices.
+
+    Args:
+        modules: the network's structure.
+        function: (network, pictures [batch, height, width, 3] in [0, 1]) -> an array with a leading batch axis.
+    """
+
+    def __init__(self, modules: Any, function: Callable[[Any, jax.Array], jax.Array], mesh: Mesh, batch_size: int):
+        def local(parameters: Parameters, images: jax.Array) -> jax.Array:
+            return function(with_parameters(modules, parameters), as_float(images))
+
+        sharded = over_devices(local, mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS))
+        self.apply = jax.jit(sharded, out_shardings=replicated(mesh))
+        self.mesh, self.batch_size = mesh, batch_size
+
+    def __call__(self, parameters: Parameters, split: Split) -> np.ndarray:
+        """The function's values for every example of the split, in order."""
+        values = []
+        for batch in _batches(split, self.batch_size, self.mesh):
+            values.append(np.asarray(self.apply(parameters, batch.image)))
+        return np.concatenate(values)[: len(split)].astype(np.float32)
+
+
+class Classification:
+    """Scores a classifier on a split."""
+
+    def __init__(self, modules: Any, split: Split, classes: tuple[str, ...], mesh: Mesh, batch_size: int):
+        self.predict = Predictor(modules, lambda network, images: network.probabilities(images), mesh, batch_size)
+        self.split, self.classes = split, classes
+
+    def __call__(self, parameters: Parameters) -> Iterator[tuple[str, float]]:
+        metrics = classification_metrics(self.split.labels, self.predict(parameters, self.split), self.classes)
+        for name, value in metrics.items():
+            if isinstance(value, float):
+                yield name, value
+
+
+class Probe:
+    """How well labels can be read off the primary capsules: nearest neighbours and a linear classifier.
+
+    Both are fitted on training labels and scored on validation; they steer nothing unless the run is told to.
+    """
+
+    def __init__(self, modules: Any, train: Split, validation: Split, mesh: Mesh, batch_size: int):
+        def features(network: Any, images: jax.Array) -> jax.Array:
+            poses = network.encoder(images).poses
+            return poses.reshape(poses.shape[0], -1).astype(jnp.float32)
+
+        self.features = Predictor(modules, features, mesh, batch_size)
+        known = np.flatnonzero(train.labels >= 0)
+        self.train, self.validation, self.known = train, validation, known
+
+    def __call__(self, parameters: Parameters) -> Iterator[tuple[str, float]]:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.metrics import balanced_accuracy_score
+        from sklearn.neighbors import KNeighborsClassifier
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        train, validation = self.features(parameters, self.train), self.features(parameters, self.validation)
+        train, labels = train[self.known], self.train.labels[self.known]
+        scored = self.validation.labels >= 0
+        probes = {
+            "nearest_neighbour": KNeighborsClassifier(
+                n_neighbors=min(NEIGHBOURS, len(labels)), metric="cosine", weights="distance"
+            ),
+            "linear_probe": make_pipeline(
+                StandardScaler(), LogisticRegression(C=1e-3, class_weight="balanced", max_iter=200)
+            ),
+        }
+        for name, probe in probes.items():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                probe.fit(train, labels)
+            predicted = probe.predict(validation[scored])
+            yield f"{name}/balanced_accuracy", float(balanced_accuracy_score(self.validation.labels[scored], predicted))
+
+
+class HeldOutLoss:
+    """The task's own loss on a split it does not learn from, with the same views every time."""
+
+    def __init__(self, task: Task, modules: Any, split: Split, mesh: Mesh, batch_size: int):
+        def local(parameters: Parameters, batch: Batch, number: jax.Array) -> dict[str, jax.Array]:
+            count = batch.label.shape[0]
+            positions = jax.lax.axis_index(AXIS) * count + jnp.arange(count, dtype=jnp.int32)
+            key = jax.random.fold_in(jax.random.key(EVALUATION_SEED), number)
+            keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, positions)
+            views = jax.vmap(task.views)(keys, batch.image)
+            progress = jnp.ones((), jnp.result_type(*parameters.values()))
+            examples = Examples(batch.label, batch.group, batch.source, batch.valid)
+            _, metrics = task.loss(with_parameters(modules, parameters), views, examples, progress, Shard(AXIS))
+            return jax.lax.psum(metrics, AXIS)
+
+        self.evaluate = jax.jit(over_devices(local, mesh, in_specs=(P(), P(AXIS), P()), out_specs=P()))
+        self.split, self.mesh, self.batch_size = split, mesh, batch_size
+
+    def __call__(self, parameters: Parameters) -> Iterator[tuple[str, float]]:
+        totals: dict[str, float] = {}
+        for number, batch in enumerate(_batches(self.split, self.batch_size, self.mesh)):
+            share = min(self.batch_size, len(self.split) - number * self.batch_size) / len(self.split)
+            for name, value in self.evaluate(parameters, batch, jnp.asarray(number, jnp.int32)).items():
+                totals[name] = totals.get(name, 0.0) + share * float(value)
+        yield from totals.items()

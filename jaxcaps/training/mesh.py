@@ -1,0 +1,54 @@
+"""The devices of a run: one mesh axis, `data`, over all of them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxcaps.config import MachineConfig
+from jaxcaps.errors import UserError
+
+AXIS = "data"
+
+
+def connect(machine: MachineConfig) -> None:
+    """Joins the other hosts of the run, where the flags name any. Must come before jax is used.
+
+    Raises:
+        UserError: some but not all of the three flags are given.
+    """
+    given = (machine.coordinator, machine.num_processes, machine.process_id)
+    if all(value is None for value in given):
+        return
+    if any(value is None for value in given):
+        raise UserError("--coordinator, --num-processes and --process-id go together: give all three or none")
+    jax.distributed.initialize(machine.coordinator, machine.num_processes, machine.process_id)
+
+
+def device_mesh(batch_size: int) -> Mesh:
+    """A mesh over the devices of all hosts.
+
+    Raises:
+        UserError: the batch does not divide among the devices.
+    """
+    devices = jax.device_count()
+    if batch_size % devices:
+        raise UserError(f"--batch-size={batch_size} does not divide among {devices} devices; give a multiple of it")
+    return jax.make_mesh((devices,), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """A copy on every device."""
+    return NamedSharding(mesh, P())
+
+
+def over_devices(function: Callable[..., Any], mesh: Mesh, in_specs: Any, out_specs: Any) -> Callable[..., Any]:
+    """Each device runs `function` on its own part of the batch.
+
+    Left to itself XLA gathers the whole batch onto every device for a `lax.map` over a sharded axis.
+    """
+    # Varying-axes checking would insert reductions of its own where replicated parameters meet sharded data; the
+    # step does one explicit reduction instead.
+    return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)

@@ -1,0 +1,85 @@
+"""The train step: one jitted function over the mesh, state donated."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from jaxcaps.data.loader import Batch
+from jaxcaps.tasks import Examples, Shard, Task
+from jaxcaps.training.mesh import AXIS, over_devices, replicated
+from jaxcaps.training.optimizer import group_of
+from jaxcaps.training.state import Parameters, TrainState, with_parameters
+
+Metrics = dict[str, jax.Array]
+LossAndGradients = Callable[[Parameters, Batch, jax.Array, jax.Array], tuple[Metrics, Parameters]]
+
+
+def loss_and_gradients(task: Task, modules: Any, mesh: Mesh, seed: int) -> LossAndGradients:
+    """A function (parameters, batch, micro-step, progress) -> (metrics, gradients) over the global batch.
+
+    Every device computes its examples' share; one reduction adds the shares up. The randomness of an example depends
+    on the seed, the micro-step and its position in the global batch alone.
+    """
+
+    def local(parameters: Parameters, batch: Batch, step: jax.Array, progress: jax.Array) -> tuple[Metrics, Parameters]:
+        count = batch.label.shape[0]
+        positions = lax.axis_index(AXIS) * count + jnp.arange(count, dtype=jnp.int32)
+        step_key = jax.random.fold_in(jax.random.key(seed), step)
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(step_key, positions)
+        views = jax.vmap(task.views)(keys, batch.image)
+        examples = Examples(batch.label, batch.group, batch.source, batch.valid)
+
+        def loss(parameters: Parameters) -> tuple[jax.Array, Metrics]:
+            return task.loss(with_parameters(modules, parameters), views, examples, progress, Shard(AXIS))
+
+        (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(parameters)
+        return lax.psum((metrics, gradients), AXIS)
+
+    return over_devices(local, mesh, in_specs=(P(), P(AXIS), P(), P()), out_specs=P())
+
+
+def make_train_step(
+    task: Task, modules: Any, optimizer: optax.MultiSteps, mesh: Mesh, *, seed: int, micro_steps: int
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    """The jitted step: state (donated) and batch in, new state and metrics out, all replicated but the batch."""
+    gradients_of = loss_and_gradients(task, modules, mesh, seed)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        dtype = jnp.result_type(*state.parameters.values())
+        progress = state.step.astype(dtype) / jnp.asarray(max(1, micro_steps - 1), dtype)
+        metrics, gradients = gradients_of(state.parameters, batch, state.step, progress)
+        # optax mixes dtypes that strict promotion refuses.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.parameters)
+            parameters = optax.apply_updates(state.parameters, updates)
+            metrics |= _norms(gradients)
+            metrics["skipped"] = optimizer_state.skip_state["should_skip"].astype(jnp.float32)
+        return TrainState(state.step + 1, parameters, optimizer_state), metrics
+
+    everywhere = replicated(mesh)
+    return jax.jit(step, donate_argnums=0, out_shardings=(everywhere, everywhere))
+
+
+def _norms(gradients: Parameters) -> Metrics:
+    """The gradients' norm in all, by layer group, and by layer of the encoder and the routing."""
+    layers: dict[str, list[jax.Array]] = {}
+    for path, gradient in gradients.items():
+        layers.setdefault(group_of(path), []).append(gradient)
+        layer = path.rsplit("/", 1)[0] if path.startswith("encoder/stem") else None
+        if layer is not None:
+            layers.setdefault("/".join(path.split("/")[1:3]), []).append(gradient)
+    norms = {f"gradient_norm/{name}": optax.tree.norm(group) for name, group in sorted(layers.items())}
+    return {"gradient_norm": optax.tree.norm(gradients), **norms}
+
+
+def initial_state(modules_parameters: Parameters, optimizer: optax.MultiSteps, mesh: Mesh) -> TrainState:
+    """The state before the first step, a copy on every device."""
+    with jax.numpy_dtype_promotion("standard"):
+        state = TrainState(jnp.zeros((), jnp.int32), modules_parameters, optimizer.init(modules_parameters))
+    return jax.device_put(state, replicated(mesh))

@@ -1,0 +1,63 @@
+"""Where a run's numbers go: JSON lines as they come, and the same as a CSV table."""
+
+import csv
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, float]
+
+
+class MetricsWriter:
+    """Appends rows to `metrics.jsonl` and keeps `metrics.csv` equal to it.
+
+    A resumed run passes the micro-step it goes on from: rows written after that, before the kill, are dropped.
+    """
+
+    def __init__(self, folder: Path, *, resumed_step: int = 0):
+        self.jsonl, self.csv = folder / "metrics.jsonl", folder / "metrics.csv"
+        self.rows = [row for row in read_rows(self.jsonl) if row["step"] <= resumed_step]
+        replace_text(self.jsonl, "".join(_line(row) for row in self.rows))
+
+    def write(self, row: Row) -> None:
+        self.rows.append(row)
+        with self.jsonl.open("a", encoding="utf-8") as file:
+            file.write(_line(row))
+
+    def write_csv(self) -> None:
+        """One column for every name that any row has, in order of appearance."""
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        temporary = self.csv.with_suffix(".csv.partial")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, columns, restval="")
+            table.writeheader()
+            table.writerows(self.rows)
+        os.replace(temporary, self.csv)
+
+
+def _line(row: Row) -> str:
+    # JSON has no NaN.
+    return json.dumps({name: value if math.isfinite(value) else None for name, value in row.items()}) + "\n"
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a `metrics.jsonl`; a line that a kill cut short ends the list."""
+    rows: list[Row] = []
+    if not path.exists():
+        return rows
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            values: dict[str, Any] = json.loads(line)
+        except json.JSONDecodeError:
+            break
+        rows.append({name: math.nan if value is None else value for name, value in values.items()})
+    return rows
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,35 @@
+"""Runs the commands in this process, as a shell would see them."""
+
+import logging
+import sys
+from typing import NamedTuple
+
+import pytest
+
+import jaxcaps.evaluate
+import jaxcaps.train
+from jaxcaps.commands import run_command
+
+
+class Outcome(NamedTuple):
+    status: int
+    output: str
+    errors: str
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str, command: str = "train") -> Outcome:
+    """Exit status, standard output and standard error of `python -m jaxcaps.<command> <arguments>`."""
+    module = getattr(jaxcaps, command)
+    log, argv = logging.getLogger("jaxcaps"), sys.argv
+    handlers = list(log.handlers)
+    sys.argv = [command, *arguments]
+    try:
+        run_command(module.main)
+        status = 0
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    finally:
+        sys.argv = argv
+        log.handlers[:] = handlers
+    captured = capsys.readouterr()
+    return Outcome(status, captured.out, captured.err)

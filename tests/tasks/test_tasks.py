@@ -1,0 +1,163 @@
+"""What the tasks' losses add up to, and that the encoder sees only what it may."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxcaps.functional import margin_loss, nt_xent, spread_loss
+from jaxcaps.models import Encoder
+from jaxcaps.presets import preset
+from jaxcaps.tasks import Classify, Examples, Inpaint, Shard
+from jaxcaps.tasks.inpaint import FILL, Views
+
+BATCH = 6
+
+
+def examples(valid=BATCH):
+    return Examples(
+        label=jnp.arange(BATCH) % 3,
+        group=jnp.arange(BATCH),
+        source=jnp.arange(BATCH),
+        valid=jnp.arange(BATCH) < valid,
+    )
+
+
+def images():
+    return jnp.asarray(np.random.default_rng(0).integers(0, 256, (BATCH, 16, 16, 3), np.uint8))
+
+
+def inpaint_task(**settings):
+    config = preset("tiny", "ssl")
+    return Inpaint(config.model, dataclasses.replace(config.inpaint, **settings), config.augmentation, 16)
+
+
+def classify_task(**settings):
+    config = preset("tiny", "finetune")
+    return Classify(config.model, dataclasses.replace(config.classify, **settings), config.augmentation, 16, 3)
+
+
+def network(task):
+    return nnx.jit(lambda: task.init(rngs := nnx.Rngs(0), Encoder(task.model, 16, rngs)))()
+
+
+def views_of(task):
+    return jax.jit(jax.vmap(task.views))(jax.random.split(jax.random.key(0), BATCH), images())
+
+
+def loss_of(task, modules, views, given=None, progress=0.0):
+    step = nnx.jit(lambda modules, views, given: task.loss(modules, views, given, jnp.float32(progress), Shard()))
+    return step(modules, views, examples() if given is None else given)
+
+
+def test_the_weights_switch_terms_and_their_heads_off():
+    contrast = network(inpaint_task(inpaint_weight=0.0))
+    inpainting = network(inpaint_task(contrast_weight=0.0))
+    assert contrast.decoder is None
+    assert contrast.projection is not None
+    assert inpainting.projection is None
+    assert inpainting.decoder is not None
+
+
+def test_the_joint_loss_is_the_weighted_sum_of_its_terms():
+    task = inpaint_task(contrast_weight=2.0, inpaint_weight=3.0)
+    loss, metrics = loss_of(task, network(task), views_of(task))
+    np.testing.assert_allclose(loss, 2 * metrics["nt_xent"] + 3 * metrics["inpainting"], rtol=1e-6)
+    assert metrics["loss"] == loss
+
+
+@pytest.mark.parametrize(
+    ("progress", "term"), [(0.0, "nt_xent"), (0.49, "nt_xent"), (0.51, "inpainting"), (1.0, "inpainting")]
+)
+def test_contrast_then_inpaint_learns_one_after_the_other(progress, term):
+    task = inpaint_task(ssl_stages="contrast-then-inpaint", inpaint_weight=1.0)
+    loss, metrics = loss_of(task, network(task), views_of(task), progress=progress)
+    np.testing.assert_allclose(loss, metrics[term], rtol=1e-6)
+
+
+def test_the_encoder_sees_only_the_masked_picture_skips_included():
+    """Trap: with skips, hidden pixels could reach the decoder past the mask."""
+    config = preset("tiny", "ssl")
+    task = dataclasses.replace(inpaint_task(), model=dataclasses.replace(config.model, decoder_skips=True))
+    modules, views = network(task), views_of(task)
+    hidden = views.mask[..., None]
+    other = Views(jnp.where(hidden, 1 - views.image, views.image), views.mask)
+    inpainted = nnx.jit(task.inpainted)
+    first, second = (inpainted(modules, each.image[:, 0], each.mask[:, 0]) for each in (views, other))
+    np.testing.assert_array_equal(first[0], second[0])
+    np.testing.assert_array_equal(first[1], second[1])
+    assert np.all(np.asarray(first[0])[np.asarray(views.mask[:, 0])] == FILL)
+
+
+def test_the_contrastive_head_reads_the_flattened_latent_poses():
+    task = inpaint_task(inpaint_weight=0.0, temperature=0.5)
+    modules, views = network(task), views_of(task)
+
+    @nnx.jit
+    def by_hand(modules, views):
+        embeddings = []
+        for view in range(2):
+            seen = jnp.where(views.mask[:, view, :, :, None], FILL, views.image[:, view])
+            poses = modules.latent_capsules(modules.encoder(seen).poses).poses
+            embeddings.append(modules.projection(poses))
+        return nt_xent(*embeddings, temperature=0.5)
+
+    _, metrics = loss_of(task, modules, views)
+    np.testing.assert_allclose(metrics["nt_xent"], by_hand(modules, views), rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [inpaint_task, classify_task])
+def test_padding_does_not_count(make):
+    task = make()
+    modules, views = network(task), views_of(task)
+    loss, _ = loss_of(task, modules, views, examples(valid=4))
+    poisoned = views._replace(image=views.image.at[4:].set(0.9))
+    other, _ = loss_of(task, modules, poisoned, examples(valid=4))
+    np.testing.assert_allclose(loss, other, rtol=1e-6)
+
+
+@pytest.mark.parametrize("mask", ["blocks", "central"])
+def test_views_are_two_different_augmentations_with_their_masks(mask):
+    views = views_of(inpaint_task(mask=mask))
+    assert views.image.shape == (BATCH, 2, 16, 16, 3)
+    assert views.mask.shape == (BATCH, 2, 16, 16)
+    assert not np.allclose(views.image[:, 0], views.image[:, 1])
+    assert np.asarray(views.mask).any(axis=(2, 3)).all()
+    assert not np.asarray(views.mask).all(axis=(2, 3)).any()
+
+
+def test_each_classification_loss_is_the_mean_of_the_functional_one():
+    views = views_of(classify_task())
+    modules = network(classify_task())
+    activations = nnx.jit(lambda m, x: m(x).activations)(modules, views.image)
+    labels = examples().label
+    by_hand = {
+        "spread": np.mean([spread_loss(a, y, 0.2) for a, y in zip(activations, labels, strict=True)]),
+        "margin": np.mean([margin_loss(a, y) for a, y in zip(activations, labels, strict=True)]),
+        "cross-entropy": -np.mean(jax.nn.log_softmax(10 * activations)[np.arange(BATCH), labels]),
+    }
+    for name, expected in by_hand.items():
+        task = classify_task(loss=name)
+        loss, metrics = loss_of(task, network(task), views)
+        np.testing.assert_allclose(loss, expected, rtol=1e-5, err_msg=name)
+        np.testing.assert_allclose(metrics["accuracy"], np.mean(np.argmax(activations, 1) == labels), err_msg=name)
+
+
+def test_probabilities_are_the_softmax_of_scaled_norms_with_a_learnt_scale_for_cross_entropy():
+    views = views_of(classify_task())
+    for name in ("spread", "margin", "cross-entropy"):
+        modules = network(classify_task(loss=name))
+        activations = nnx.jit(lambda m, x: m(x).activations)(modules, views.image)
+        probabilities = nnx.jit(lambda m, x: m.probabilities(x))(modules, views.image)
+        np.testing.assert_allclose(probabilities, jax.nn.softmax(10 * activations), rtol=1e-5)
+        assert (modules.norm_scale is not None) == (name == "cross-entropy")
+
+
+def test_the_optional_reconstruction_adds_its_weighted_error():
+    task = classify_task(reconstruction_weight=0.5)
+    loss, metrics = loss_of(task, network(task), views_of(task))
+    np.testing.assert_allclose(loss, metrics["classification"] + 0.5 * metrics["reconstruction"], rtol=1e-6)
+    assert float(metrics["reconstruction"]) > 0

@@ -1,0 +1,149 @@
+"""Each mistake gets one clear message that names it, exit status 2, no traceback, and nothing overwritten."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.command import run
+
+PICTURES = np.random.default_rng(0).integers(0, 256, (40, 12, 12, 3), np.uint8)
+
+
+def write_pictures(folder: Path, count: int = 30, **overrides: str) -> Path:
+    """A CSV set of `count` pictures in three classes, with given splits; `overrides` replace rows by number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number in range(count):
+        cv2.imwrite(str(folder / f"{number}.png"), PICTURES[number])
+        split = ("train", "train", "train", "validation", "test")[number // 3 % 5]
+        rows.append(overrides.get(f"row{number}", f"{number}.png,{'abc'[number % 3]},g{number},{split}"))
+    (folder / "labels.csv").write_text("path,label,group,split\n" + "\n".join(rows) + "\n")
+    return folder / "labels.csv"
+
+
+def refused(outcome, *words: str) -> None:
+    assert outcome.status == 2, outcome
+    assert "Traceback" not in outcome.errors
+    for word in words:
+        assert word in outcome.errors, outcome.errors
+
+
+@pytest.fixture
+def in_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+FLAGS = {
+    "mistyped flag": (["--epoch=3"], ["--epoch", "--epochs"]),
+    "mistyped preset": (["--preset=smal64"], ["smal64", "small64"]),
+    "mistyped stage": (["--stage=finetun"], ["finetun", "finetune"]),
+    "mistyped task": (["--task=inpant"], ["inpant", "inpaint"]),
+    "mistyped kind of data": (["--data=cvs:x"], ["cvs", "csv"]),
+    "not a number": (["--lr=fast"], ["fast"]),
+    "negative rate": (["--lr=-1"], ["--lr=-1"]),
+    "no epochs": (["--epochs=0", "--preset=tiny"], ["--epochs=0"]),
+    "batch that does not divide": (["--batch-size=24", "--preset=tiny"], ["--batch-size=24", "--effective-batch"]),
+    "unknown layer group": (["--lr-mult=primry:3", "--preset=tiny"], ["primry", "primary"]),
+    "too many convolutions": (["--extra-convs=9", "--preset=tiny"], ["--extra-convs=9", "3 to 7"]),
+    "mistyped metric": (["--stage=finetune", "--best-metric=balanced_acuracy", "--preset=tiny"], ["balanced_accuracy"]),
+    "nothing to learn": (
+        ["--contrast-weight=0", "--inpaint-weight=0", "--preset=tiny"],
+        ["--contrast-weight=0", "--inpaint-weight=0"],
+    ),
+    "missing path": (["--data=csv:nowhere.csv"], ["nowhere.csv"]),
+    "missing configuration": (["--config=nowhere.yaml"], ["nowhere.yaml"]),
+    "missing restore folder": (["--stage=finetune", "--restore=nowhere"], ["--restore=nowhere"]),
+    "restore for pre-training": (["--restore=nowhere"], ["--restore", "--stage=finetune"]),
+    "some of the flags of several hosts": (["--coordinator=localhost:1"], ["--num-processes"]),
+}
+
+
+@pytest.mark.parametrize("case", FLAGS)
+def test_a_mistaken_flag_is_named_and_nothing_written(case, capsys, in_folder):
+    arguments, words = FLAGS[case]
+    refused(run(capsys, *arguments), *words)
+    assert list(in_folder.iterdir()) == []
+
+
+def test_a_mistyped_name_in_a_configuration_file_is_named(capsys, in_folder):
+    (in_folder / "my.yaml").write_text("training:\n  epoch: 3\n")
+    refused(run(capsys, "--config=my.yaml"), "my.yaml", "'epoch'", "did you mean 'epochs'")
+
+
+def test_a_configuration_file_that_is_no_yaml_is_named(capsys, in_folder):
+    (in_folder / "my.yaml").write_text("a: [1\n")
+    refused(run(capsys, "--config=my.yaml"), "my.yaml is not YAML")
+
+
+def test_a_micro_batch_larger_than_the_set_is_named(capsys, in_folder):
+    labels = write_pictures(in_folder / "data")
+    outcome = run(capsys, f"--data=csv:{labels}", "--preset=tiny", "--batch-size=64", "--effective-batch=64")
+    refused(outcome, "64", "18")
+    assert not (in_folder / "runs").exists()
+
+
+def test_a_group_in_two_splits_is_named(capsys, in_folder):
+    labels = write_pictures(in_folder / "data", row9="9.png,a,g0,validation")
+    refused(run(capsys, f"--data=csv:{labels}", "--preset=tiny"), "g0", "train", "validation")
+
+
+def test_a_label_missing_from_training_is_named(capsys, in_folder):
+    labels = write_pictures(in_folder / "data", row9="9.png,rare,g9,validation")
+    refused(run(capsys, f"--data=csv:{labels}", "--preset=tiny", "--stage=finetune"), "rare", "train")
+
+
+def test_an_empty_class_folder_is_named(capsys, in_folder):
+    for name, count in (("polyp", 3), ("normal", 0)):
+        (in_folder / "data" / name).mkdir(parents=True)
+        for number in range(count):
+            cv2.imwrite(str(in_folder / "data" / name / f"{number}.png"), PICTURES[number])
+    refused(run(capsys, "--data=folder:data", "--preset=tiny"), "normal")
+
+
+def test_too_many_unreadable_pictures_fail_the_run_and_are_listed(capsys, in_folder):
+    labels = write_pictures(in_folder / "data")
+    (in_folder / "data" / "0.png").write_bytes(b"no picture")
+    (in_folder / "data" / "3.png").write_bytes(b"")
+    refused(run(capsys, f"--data=csv:{labels}", "--preset=tiny"), "0.png", "3.png", "--max-bad-images")
+    assert not (in_folder / "runs").exists()
+
+
+def test_a_folder_that_is_no_run_is_never_overwritten(capsys, in_folder):
+    (in_folder / "mine").mkdir()
+    (in_folder / "mine" / "thesis.txt").write_text("precious")
+    refused(run(capsys, "--preset=tiny", "--out=mine"), "--out=mine", "mine-2")
+    assert [path.name for path in (in_folder / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_evaluating_what_is_no_run_is_refused(capsys, in_folder):
+    (in_folder / "empty").mkdir()
+    refused(run(capsys, "--restore=nowhere", command="evaluate"), "nowhere")
+    refused(run(capsys, "--restore=empty", command="evaluate"), "empty", "no checkpoint")
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_a_shell_sees_status_2_and_one_message(command, tmp_path):
+    stage = ["--stage=finetune"] if command == "train" else []
+    done = subprocess.run(
+        [sys.executable, "-m", f"jaxcaps.{command}", "--restore=nowhere", *stage],
+        cwd=tmp_path, env=_environment(), capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: --restore=nowhere")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_help_does_not_wait_for_jax(tmp_path):
+    code = "import sys; import jaxcaps, jaxcaps.train, jaxcaps.evaluate; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env=_environment(), cwd=tmp_path).returncode == 0
+
+
+def _environment():
+    import os
+
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}

@@ -1,0 +1,212 @@
+"""The main job end to end at the smallest size: pre-train, fine-tune, evaluate, resume."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import load_file
+
+from jaxcaps.training.checkpoint import read_parameters
+from jaxcaps.training.writers import read_rows
+from tests.command import run
+
+TINY = ("--preset=tiny", "--synthetic-count=60", "--epochs=3")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A pre-training and a fine-tuning run, made once."""
+    folder = tmp_path_factory.mktemp("main_job")
+    for arguments in (
+        ["--stage=ssl", *TINY, f"--out={folder}/ssl"],
+        ["--stage=finetune", f"--restore={folder}/ssl", f"--out={folder}/finetune", "--epochs=4"],
+    ):
+        done = shell(*arguments)
+        assert done.returncode == 0, done.stderr
+        (folder / f"{arguments[0].split('=')[1]}.out").write_text(done.stdout)
+    return folder
+
+
+def shell(*arguments, command="train", **settings):
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONWARNINGS": "default"}
+    return subprocess.run(
+        [sys.executable, "-m", f"jaxcaps.{command}", *arguments],
+        env=environment, capture_output=True, text=True, **settings,
+    )  # fmt: skip
+
+
+def test_pre_training_leaves_what_the_run_folder_promises(runs):
+    found = {path.name for path in (runs / "ssl").iterdir()}
+    assert {
+        "config.yaml", "metrics.csv", "metrics.jsonl", "metrics.json", "log.txt", "checkpoints", "encoder.safetensors",
+        "figures",
+    } <= found  # fmt: skip
+    assert {path.name for path in (runs / "ssl" / "figures").iterdir()} == {"curves.png", "reconstructions.png"}
+
+
+def test_pre_training_logs_what_the_study_needs(runs):
+    row = read_rows(runs / "ssl" / "metrics.jsonl")[-1]
+    for name in (
+        "train/nt_xent", "train/inpainting", "train/coupling_entropy", "train/gradient_norm/stem",
+        "train/gradient_norm/primary", "train/gradient_norm/routing", "train/gradient_norm/stem/0",
+        "validation/inpainting", "validation/linear_probe/balanced_accuracy",
+        "validation/nearest_neighbour/balanced_accuracy",
+    ):  # fmt: skip
+        assert np.isfinite(row[name]), name
+    assert "30 negatives per anchor" in (runs / "ssl.out").read_text()
+
+
+def test_the_csv_says_what_the_json_lines_say(runs):
+    rows = read_rows(runs / "ssl" / "metrics.jsonl")
+    with (runs / "ssl" / "metrics.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == len(rows)
+    for line, row in zip(table, rows, strict=True):
+        assert {name: float(value) for name, value in line.items() if value} == row
+
+
+def test_the_exported_encoder_is_the_checkpoints(runs):
+    exported = load_file(runs / "ssl" / "encoder.safetensors")
+    parameters, _ = read_parameters(runs / "ssl")
+    assert set(exported) == {path for path in parameters if path.startswith("encoder/")}
+    for path, value in exported.items():
+        np.testing.assert_array_equal(value, parameters[path])
+
+
+def test_fine_tuning_takes_data_and_architecture_from_the_restored_run_and_accounts_for_parameters(runs):
+    output = (runs / "finetune.out").read_text()
+    assert "+ encoder/primary/convolution/kernel" in output
+    assert "- class_capsules/weights" in output
+    assert ". latent_capsules/weights" in output
+    assert "from the encoder of" in output
+    ssl, finetune = (yaml.safe_load((runs / name / "config.yaml").read_text()) for name in ("ssl", "finetune"))
+    assert finetune["model"] == ssl["model"]
+    assert finetune["data"] == ssl["data"]
+
+
+def test_fine_tuning_prints_a_hash_of_the_architecture_that_a_random_start_shares(runs, capsys, tmp_path):
+    def printed(text):
+        return next(line.split()[-1] for line in text.splitlines() if line.startswith("Architecture"))
+
+    random = run(capsys, "--stage=finetune", *TINY, "--epochs=0.2", f"--out={tmp_path}/random")
+    other = run(capsys, "--stage=finetune", *TINY, "--epochs=0.2", "--primary-types=8", f"--out={tmp_path}/other")
+    assert random.status == other.status == 0
+    assert printed((runs / "finetune.out").read_text()) == printed(random.output) != printed(other.output)
+
+
+def test_fine_tuning_scores_validation_with_intervals_and_the_majority_baseline_and_never_test(runs):
+    metrics = json.loads((runs / "finetune" / "metrics.json").read_text())
+    text = json.dumps(metrics)
+    for name in ("balanced_accuracy", "mcc", "macro_roc_auc", "ece", "cohen_kappa", "specificity"):
+        assert name in text
+    assert not list((runs / "finetune").glob("*test*"))
+    with (runs / "finetune" / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) > 0
+    for row in rows:
+        probabilities = [float(value) for name, value in row.items() if name.startswith("probability_")]
+        assert sum(probabilities) == pytest.approx(1, abs=1e-4)
+    assert "majority" in (runs / "finetune.out").read_text().lower()
+
+
+def test_evaluate_scores_the_test_split_beside_the_run(runs, capsys):
+    outcome = run(capsys, f"--restore={runs}/finetune", "--split=test", command="evaluate")
+    assert outcome.status == 0, outcome.errors
+    assert (runs / "finetune" / "metrics-test.json").is_file()
+    assert (runs / "finetune" / "predictions-test.csv").is_file()
+    again = run(capsys, f"--restore={runs}/finetune", "--split=validation", command="evaluate")
+    assert again.status == 0
+    one, two = (
+        json.loads((runs / "finetune" / name).read_text()) for name in ("metrics.json", "metrics-validation.json")
+    )
+    one.pop("selected", None)
+    one.get("metrics", {}).pop("selected", None)
+    assert one == two
+    for name in ("metrics-test.json", "predictions-test.csv", "table-test.txt"):
+        (runs / "finetune" / name).unlink()
+    (runs / "finetune" / "figures" / "confusion-test.png").unlink()
+
+
+def test_a_pre_training_run_has_nothing_to_evaluate(runs, capsys):
+    outcome = run(capsys, f"--restore={runs}/ssl", command="evaluate")
+    assert outcome.status == 2
+    assert "no classes to score" in outcome.errors
+
+
+def test_a_finished_run_prints_its_table_again_and_touches_nothing(runs, capsys):
+    before = {path: path.stat().st_mtime_ns for path in (runs / "ssl").rglob("*")}
+    outcome = run(capsys, "--stage=ssl", *TINY, f"--out={runs}/ssl")
+    assert outcome.status == 0
+    assert "validation/nt_xent" in outcome.output
+    assert before == {path: path.stat().st_mtime_ns for path in (runs / "ssl").rglob("*")}
+
+
+def test_another_configuration_is_refused_and_the_difference_named(runs, capsys):
+    outcome = run(capsys, "--stage=ssl", *TINY, "--seed=1", f"--out={runs}/ssl")
+    assert outcome.status == 2
+    assert "seed: 0 -> 1" in outcome.errors
+    assert f"--out={runs}/ssl-2" in outcome.errors
+
+
+def test_an_encoder_of_another_architecture_is_refused(runs, capsys, tmp_path):
+    outcome = run(
+        capsys, "--stage=finetune", f"--restore={runs}/ssl", "--preset=tiny", "--primary-types=8", f"--out={tmp_path}/x"
+    )
+    assert outcome.status == 2
+    assert "of another architecture" in outcome.errors
+    assert "encoder/primary/convolution/kernel float32[3, 3, 16, 32]" in outcome.errors
+    assert not (tmp_path / "x").exists()
+
+
+def test_latent_capsules_need_as_many_as_classes(runs, capsys, tmp_path):
+    outcome = run(capsys, "--stage=finetune", f"--restore={runs}/ssl", "--transfer-latent", f"--out={tmp_path}/x")
+    assert outcome.status == 2
+    assert "as many --ssl-capsules as classes" in outcome.errors
+
+
+def test_a_killed_run_resumes_to_bit_identical_parameters_and_rows(tmp_path):
+    """SIGKILL, so that nothing can be tidied up on the way out."""
+    flags = (
+        "--stage=finetune",
+        *TINY,
+        "--epochs=30",
+        "--effective-batch=32",
+        "--checkpoint-minutes=0",
+        "--patience=100",
+    )
+    whole = shell(*flags, f"--out={tmp_path}/whole")
+    assert whole.returncode == 0, whole.stderr
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jaxcaps.train", *flags, f"--out={tmp_path}/killed"],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    rows = tmp_path / "killed" / "metrics.jsonl"
+    while process.poll() is None and not (rows.exists() and len(read_rows(rows)) >= 5):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "metrics.json").exists(), "it finished before it could be killed"
+    resumed = shell(*flags, f"--out={tmp_path}/killed")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "Resuming" in resumed.stdout
+    first, second = (read_parameters(tmp_path / name)[0] for name in ("whole", "killed"))
+    assert set(first) == set(second)
+    for path in first:
+        np.testing.assert_array_equal(first[path], second[path], err_msg=path)
+    kept = [
+        [
+            {k: v for k, v in row.items() if k != "images_per_second"}
+            for row in read_rows(tmp_path / name / "metrics.jsonl")
+        ]
+        for name in ("whole", "killed")
+    ]
+    assert kept[0] == kept[1]

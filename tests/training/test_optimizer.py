@@ -1,0 +1,145 @@
+"""The optimiser chain: lengths, schedule, decay mask, groups, accumulation."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxcaps.config import OptimizerConfig
+from jaxcaps.errors import UserError
+from jaxcaps.presets import preset
+from jaxcaps.training.optimizer import Length, decayed, make_optimizer, multipliers, run_length, schedule
+
+
+def config_of(*, stage="ssl", **training):
+    config = preset("tiny", stage)
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, **training))
+
+
+def applied(config, length, gradients, parameters, steps):
+    """The parameters after each micro-step of constant gradients."""
+    with jax.numpy_dtype_promotion("standard"):
+        optimizer = make_optimizer(config, length)
+        state, history = optimizer.init(parameters), []
+        update = jax.jit(optimizer.update)
+        for _ in range(steps):
+            updates, state = update(gradients, state, parameters)
+            parameters = optax.apply_updates(parameters, updates)
+            history.append(jax.device_get(parameters))
+    return history
+
+
+def test_an_epochs_end_may_fall_inside_a_batch():
+    length = run_length(config_of(epochs=3, batch_size=16, effective_batch=32), examples=100)
+    # 300 images in updates of 32 are 9.375, so 10 whole updates of two micro-steps.
+    assert length == Length(micro_steps=20, accumulate=2, updates=10, per_epoch=6.25)
+
+
+@pytest.mark.parametrize(("batch_size", "effective"), [(48, 64), (128, 64), (0, 64)])
+def test_an_effective_batch_that_is_no_multiple_is_refused(batch_size, effective):
+    with pytest.raises(
+        UserError, match=f"--effective-batch={effective} is not a multiple of --batch-size={batch_size}"
+    ):
+        run_length(config_of(batch_size=batch_size, effective_batch=effective), examples=100)
+
+
+@pytest.mark.parametrize("updates", [1, 2, 3, 10, 333])
+def test_the_rate_ends_at_its_floor_on_the_last_applied_update(updates):
+    rates = schedule(OptimizerConfig(lr=0.1, warmup=0.2, final_lr=0.01), updates)
+    used = [float(rates(count)) for count in range(updates)]
+    assert min(used) > 0
+    if updates > 2:
+        assert used[-1] == pytest.approx(0.001, rel=1e-5)
+        assert max(used) == pytest.approx(0.1, rel=1e-5)
+
+
+def test_accumulation_stretches_the_schedule_over_micro_steps():
+    """Under constant gradients AdamW moves by the rate at each applied update, whatever the accumulation."""
+    config = config_of(batch_size=8, effective_batch=32)
+    config = dataclasses.replace(
+        config, optimizer=OptimizerConfig(lr=0.1, weight_decay=0.0, clip_norm=1e6, warmup=0.0, final_lr=0.01)
+    )
+    length = Length(micro_steps=40, accumulate=4, updates=10, per_epoch=4.0)
+    history = applied(config, length, {"decoder/x": jnp.ones(1)}, {"decoder/x": jnp.zeros(1)}, 40)
+    moves = -np.diff([0.0] + [float(each["decoder/x"][0]) for each in history])
+    assert np.count_nonzero(moves) == 10
+    assert np.flatnonzero(moves).tolist() == list(range(3, 40, 4))
+    assert moves[-1] == pytest.approx(0.001, rel=1e-3)
+    assert moves[3] == pytest.approx(0.1, rel=1e-3)
+
+
+def test_accumulated_micro_steps_equal_one_large_batch():
+    parameters = {"encoder/stem/0/kernel": jnp.arange(4.0)}
+    parts = [jnp.array([1.0, -2.0, 0.5, 3.0]), jnp.array([0.0, 4.0, -1.5, 1.0])]
+    length = Length(micro_steps=2, accumulate=2, updates=1, per_epoch=1.0)
+    config = config_of(batch_size=8, effective_batch=16)
+    with jax.numpy_dtype_promotion("standard"):
+        optimizer = make_optimizer(config, length)
+        state, accumulated = optimizer.init(parameters), parameters
+        for part in parts:
+            updates, state = optimizer.update({"encoder/stem/0/kernel": part}, state, accumulated)
+            accumulated = optax.apply_updates(accumulated, updates)
+    mean = {"encoder/stem/0/kernel": sum(parts) / 2}
+    whole = applied(config, length._replace(accumulate=1), mean, parameters, 1)[-1]
+    np.testing.assert_allclose(accumulated["encoder/stem/0/kernel"], whole["encoder/stem/0/kernel"], rtol=1e-6)
+
+
+def test_weight_decay_spares_biases_norms_and_scales():
+    names = {
+        "a/kernel": True,
+        "a/bias": False,
+        "norm/scale": False,
+        "class_capsules/weights": True,
+        "norm_scale": False,
+    }
+    assert decayed(dict.fromkeys(names, jnp.ones(()))) == names
+
+
+def test_multipliers_scale_the_steps_of_their_group_alone():
+    config = config_of()
+    config = dataclasses.replace(
+        config, optimizer=OptimizerConfig(lr=0.01, clip_norm=1e6, warmup=0.0, lr_mult="primary:3,routing:10")
+    )
+    paths = ["encoder/stem/0/kernel", "encoder/primary/convolution/kernel", "latent_capsules/weights"]
+    zeros = {path: jnp.zeros(2) for path in paths}
+    ones = {path: jnp.ones(2) for path in paths}
+    moved = applied(config, Length(5, 1, 5, 5.0), ones, zeros, 1)[-1]
+    stem, primary, routing = (float(moved[path][0]) for path in paths)
+    assert primary == pytest.approx(3 * stem)
+    assert routing == pytest.approx(10 * stem)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("primry:3", "did you mean 'primary'"),
+        ("primary", "primary:NUMBER"),
+        ("stem:-1", "at least 0"),
+        ("stem:x", "stem:NUMBER"),
+    ],
+)
+def test_a_malformed_multiplier_is_named(text, complaint):
+    with pytest.raises(UserError, match=complaint):
+        multipliers(text)
+
+
+def test_freezing_keeps_the_restored_encoder_for_the_first_epochs_alone():
+    config = config_of(stage="finetune")
+    config = dataclasses.replace(
+        config, restore="runs/ssl", classify=dataclasses.replace(config.classify, freeze_epochs=1.0)
+    )
+    start = {"encoder/stem/0/kernel": jnp.ones(2), "class_capsules/weights": jnp.ones(2)}
+    gradients = {path: jnp.full(2, 0.5) for path in start}
+    history = applied(config, Length(8, 1, 8, 4.0), gradients, start, 5)
+    assert all(np.array_equal(each["encoder/stem/0/kernel"], np.ones(2)) for each in history[:4])
+    assert not np.array_equal(history[4]["encoder/stem/0/kernel"], np.ones(2))
+    assert not np.array_equal(history[0]["class_capsules/weights"], np.ones(2))
+
+
+def test_a_gradient_that_is_not_finite_is_skipped():
+    start = {"decoder/kernel": jnp.ones(2)}
+    history = applied(config_of(), Length(8, 1, 8, 4.0), {"decoder/kernel": jnp.array([1.0, jnp.nan])}, start, 1)
+    np.testing.assert_array_equal(history[0]["decoder/kernel"], np.ones(2))

@@ -1,0 +1,177 @@
+"""One train step, on one device and on eight, and what the compiled program sends between devices."""
+
+import dataclasses
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxcaps.data.loader import Batch
+from jaxcaps.presets import preset
+from jaxcaps.tasks import Classify, Inpaint
+from jaxcaps.training.loop import make_modules
+from jaxcaps.training.optimizer import make_optimizer, run_length
+from jaxcaps.training.step import initial_state, loss_and_gradients, make_train_step
+
+BATCH = 16
+
+
+def mesh_of(devices):
+    return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices])
+
+
+def batch_on(mesh, *, padding=0):
+    numbers = np.random.default_rng(0)
+    batch = Batch(
+        image=numbers.integers(0, 256, (BATCH, 16, 16, 3), np.uint8),
+        label=(np.arange(BATCH) % 3).astype(np.int32),
+        # Some examples share a group, and one image is drawn twice.
+        group=(np.arange(BATCH) // 3).astype(np.int32),
+        source=np.maximum(np.arange(BATCH) - 1, 0).astype(np.int32),
+        valid=np.arange(BATCH) < BATCH - padding,
+    )
+    return jax.device_put(batch, NamedSharding(mesh, P("data")))
+
+
+def config_of(stage, dtype="float32", **parts):
+    config = preset("tiny", stage)
+    for name, values in parts.items():
+        config = dataclasses.replace(config, **{name: dataclasses.replace(getattr(config, name), **values)})
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, dtype=dtype))
+
+
+def task_of(config):
+    if config.stage == "ssl":
+        return Inpaint(config.model, config.inpaint, config.augmentation, 16)
+    return Classify(config.model, config.classify, config.augmentation, 16, 3)
+
+
+@functools.cache
+def network_of(config):
+    """The network's structure, and its initial parameters as NumPy arrays, committed to no device."""
+    modules, draw = make_modules(config, task_of(config))
+    return modules, jax.device_get(draw())
+
+
+CASES = {
+    "ssl": config_of("ssl"),
+    "ssl with skips": config_of("ssl", model={"decoder_skips": True}),
+    "spread": config_of("finetune"),
+    "cross-entropy with reconstruction": config_of(
+        "finetune", classify={"loss": "cross-entropy", "reconstruction_weight": 0.5}
+    ),
+}
+
+
+def gradients_on(config, devices, padding=0):
+    mesh = mesh_of(devices)
+    modules, parameters = network_of(config)
+    function = jax.jit(loss_and_gradients(task_of(config), modules, mesh, seed=0))
+    dtype = next(iter(parameters.values())).dtype
+    step, progress = jnp.asarray(5, jnp.int32), jnp.asarray(0.3, dtype)
+    return jax.device_get(function(parameters, batch_on(mesh, padding=padding), step, progress))
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("padding", [0, 3])
+def test_loss_and_gradients_are_the_same_on_one_device_and_on_eight(case, padding):
+    (one_metrics, one), (eight_metrics, eight) = (gradients_on(CASES[case], n, padding) for n in (1, 8))
+    for name, value in one_metrics.items():
+        np.testing.assert_allclose(eight_metrics[name], value, rtol=1e-5, err_msg=name)
+    for path, gradient in one.items():
+        assert np.linalg.norm(gradient) > 0, path
+        assert np.linalg.norm(eight[path] - gradient) <= 1e-5 * np.linalg.norm(gradient), path
+
+
+@pytest.mark.parametrize("stage", ["ssl", "finetune"])
+def test_parameters_after_ten_adamw_steps_are_the_same_in_float64(stage):
+    # Flax's initialisers and optax mix dtypes when they are handed float64.
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        config = config_of(stage, dtype="float64")
+        results = []
+        for devices in (1, 8):
+            mesh, (modules, parameters) = mesh_of(devices), network_of(config)
+            length = run_length(config, examples=5 * BATCH)
+            with jax.numpy_dtype_promotion("standard"):
+                optimizer = make_optimizer(config, length)
+            assert {value.dtype for value in parameters.values()} == {np.dtype("float64")}
+            state = initial_state(parameters, optimizer, mesh)
+            step = make_train_step(task_of(config), modules, optimizer, mesh, seed=0, micro_steps=10)
+            for _ in range(10):
+                state, _ = step(state, batch_on(mesh))
+            results.append(jax.device_get(state.parameters))
+        for path, value in results[0].items():
+            np.testing.assert_allclose(results[1][path], value, rtol=0, atol=1e-8, err_msg=path)
+        moved = max(np.abs(results[0][path] - parameters[path]).max() for path in parameters)
+        assert moved > 1e-3
+
+
+def compiled_step(config, devices):
+    mesh, (modules, parameters) = mesh_of(devices), network_of(config)
+    with jax.numpy_dtype_promotion("standard"):
+        optimizer = make_optimizer(config, run_length(config, examples=64))
+    state = initial_state(parameters, optimizer, mesh)
+    step = make_train_step(task_of(config), modules, optimizer, mesh, seed=0, micro_steps=10)
+    return step.lower(state, batch_on(mesh)).compile()
+
+
+@pytest.mark.parametrize("case", ["ssl", "spread"])
+def test_the_only_collectives_are_the_gradients_reduction_and_the_embeddings_gather(case, monkeypatch):
+    """The trap: a `lax.map` over a sharded batch makes XLA gather the whole batch onto every device."""
+    config = CASES[case]
+    # A tile smaller than a device's two examples, so that the map is there to be mistreated.
+    monkeypatch.setattr("jaxcaps.nnx.cpu_tile", lambda vote_bytes: 1)
+    text = compiled_step(config, 8).as_text()
+    assert "while" in text
+    kinds = r"(all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute|collective-broadcast)"
+    collectives = re.findall(rf"= (.+?) {kinds}(?:-start)?\(", text)
+    gathered = [shape for shape, kind in collectives if kind == "all-gather"]
+    assert {kind for _, kind in collectives} == ({"all-reduce", "all-gather"} if case == "ssl" else {"all-reduce"})
+    # Nothing larger than the embeddings of the global batch is gathered: 16 x 64 floats.
+    for shape in gathered:
+        sizes = [int(np.prod([int(n) for n in dims.split(",") if n])) for dims in re.findall(r"\[([\d,]*)\]", shape)]
+        assert max(sizes) <= BATCH * config.inpaint.projection_dim, shape
+
+
+@pytest.mark.parametrize("case", ["ssl", "spread"])
+def test_each_of_eight_devices_does_an_eighth_of_the_operations(case):
+    flops = [compiled_step(CASES[case], devices).cost_analysis()["flops"] for devices in (1, 8)]
+    parameters = sum(value.size for value in network_of(CASES[case])[1].values())
+    # AdamW and the norms are done by every device, some 40 operations a parameter, and so is NT-Xent: its products
+    # of all pairs of 2n views, forward and twice backward.
+    everywhere = 40 * parameters + (3 * 2 * (2 * BATCH) ** 2 * 64 if case == "ssl" else 0)
+    assert flops[1] - everywhere < flops[0] / 8 * 1.1
+
+
+def test_randomness_depends_on_the_position_in_the_global_batch_not_on_the_image():
+    """One image drawn twice gets two views; the same step gives the same views again."""
+    config = config_of("ssl")
+    task = task_of(config)
+    image = jnp.asarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8))
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(0), jnp.arange(2))
+    views = jax.vmap(task.views, in_axes=(0, None))(keys, image)
+    assert not np.allclose(views.image[0], views.image[1])
+    again = jax.vmap(task.views, in_axes=(0, None))(keys, image)
+    np.testing.assert_array_equal(views.image, again.image)
+
+
+def test_a_step_that_is_not_finite_leaves_the_parameters_as_they_were():
+    config = config_of("finetune")
+    mesh, (modules, parameters) = mesh_of(1), network_of(config)
+    with jax.numpy_dtype_promotion("standard"):
+        optimizer = make_optimizer(config, run_length(config, examples=64))
+    broken = parameters | {"class_capsules/weights": np.full_like(parameters["class_capsules/weights"], np.nan)}
+    step = make_train_step(task_of(config), modules, optimizer, mesh, seed=0, micro_steps=10)
+    state, metrics = step(initial_state(broken, optimizer, mesh), batch_on(mesh))
+    assert float(metrics["skipped"]) == 1
+    kept = jax.device_get(state.parameters)
+    np.testing.assert_array_equal(
+        kept["encoder/primary/convolution/kernel"], parameters["encoder/primary/convolution/kernel"]
+    )
+    assert optax.tree.get(state.optimizer, "gradient_step") == 0
