@@ -5,6 +5,7 @@ run folder and into each checkpoint, and read back by `--restore`. Fields marked
 have no flag and come from a preset or a YAML file.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import hashlib
@@ -260,14 +261,16 @@ def from_dict(cls: type[T], values: Mapping[str, Any], origin: str) -> T:
     except dacite.UnexpectedDataError as error:
         unknown = sorted(error.keys)[0]
         raise UserError(f"{origin}: unknown key {unknown!r}{nearest(unknown, _all_names(cls))}") from None
-    except (dacite.DaciteError, ValueError) as error:
+    except dacite.DaciteError as error:
         raise UserError(f"{origin}: {error}") from None
 
 
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"expected a number, found {value!r}")
-    return float(value)
+def _number(value: Any) -> Any:
+    """A float where the value reads as one; anything else is left for dacite to refuse by its field's name."""
+    if isinstance(value, int | str) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError):
+            return float(value)
+    return value
 
 
 def _all_names(cls: Any) -> list[str]:

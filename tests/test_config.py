@@ -1,0 +1,106 @@
+"""Where a configuration's values come from, and what two runs may differ in."""
+
+import dataclasses
+
+import pytest
+
+from jaxcaps.commands import parse_config
+from jaxcaps.config import Config, architecture_hash, from_dict, identity, merged, read_yaml, to_dict, write_yaml
+from jaxcaps.errors import UserError
+from jaxcaps.presets import PRESETS, preset
+
+
+@pytest.mark.parametrize("stage", ["ssl", "finetune"])
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_survives_yaml(name, stage, tmp_path):
+    config = preset(name, stage)
+    write_yaml(config, tmp_path / "config.yaml")
+    assert from_dict(Config, read_yaml(tmp_path / "config.yaml"), "config.yaml") == config
+    assert (config.preset, config.stage) == (name, stage)
+
+
+def test_flags_override_the_file_which_overrides_the_preset(tmp_path):
+    file = tmp_path / "my.yaml"
+    file.write_text("preset: tiny\ntraining:\n  epochs: 7\n  batch_size: 8\noptimizer:\n  lr: 1e-3\n")
+    config = parse_config([f"--config={file}", "--epochs=9"])
+    assert config.preset == "tiny"
+    assert config.data.image_size == 16
+    assert (config.training.epochs, config.training.batch_size) == (9, 8)
+    # YAML 1.1 reads 1e-3 as text.
+    assert config.optimizer.lr == 0.001
+
+
+def test_a_flags_value_may_follow_after_a_space():
+    assert parse_config(["--preset", "tiny", "--stage", "finetune"]).stage == "finetune"
+
+
+@pytest.fixture
+def earlier(tmp_path):
+    """The folder of an earlier run on the user's data, with a network of its own."""
+    folder = tmp_path / "ssl"
+    folder.mkdir()
+    config = preset("tiny", "ssl")
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, data="csv:/data/labels.csv", split_seed=5),
+        model=dataclasses.replace(config.model, primary_types=8),
+        training=dataclasses.replace(config.training, epochs=99),
+    )
+    write_yaml(config, folder / "config.yaml")
+    return folder
+
+
+def test_restore_gives_data_architecture_and_preset_but_not_the_length(earlier):
+    config = parse_config(["--stage=finetune", f"--restore={earlier}"])
+    assert config.data.data == "csv:/data/labels.csv"
+    assert config.data.split_seed == 5
+    assert config.model.primary_types == 8
+    assert config.preset == "tiny"
+    assert config.training == preset("tiny", "finetune").training
+
+
+def test_flags_win_over_restore_and_a_named_preset_replaces_the_network_but_not_the_data(earlier):
+    config = parse_config(["--stage=finetune", f"--restore={earlier}", "--split-seed=6"])
+    assert config.data.split_seed == 6
+    assert config.data.data == "csv:/data/labels.csv"
+    config = parse_config(["--stage=finetune", f"--restore={earlier}", "--preset=small64"])
+    assert config.model == preset("small64", "finetune").model
+    assert config.data.image_size == 64
+    assert config.data.data == "csv:/data/labels.csv"
+
+
+def test_the_path_of_the_data_is_made_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert parse_config(["--data=csv:set/labels.csv"]).data.data == f"csv:{tmp_path}/set/labels.csv"
+    assert parse_config(["--data=synthetic"]).data.data == "synthetic"
+
+
+def test_where_a_run_computes_is_no_part_of_what_it_is():
+    config = preset("tiny", "ssl")
+    elsewhere = dataclasses.replace(config, out="x", machine=dataclasses.replace(config.machine, process_id=1))
+    assert identity(config) == identity(elsewhere)
+    assert identity(config) != identity(dataclasses.replace(config, seed=1))
+
+
+def test_a_wrong_type_in_a_file_is_named():
+    with pytest.raises(UserError, match=r"my\.yaml.*epochs"):
+        from_dict(Config, merged(to_dict(preset("tiny", "ssl")), {"training": {"epochs": [1]}}), "my.yaml")
+
+
+def test_the_architecture_hash_sees_what_a_classifier_computes_and_nothing_else():
+    config = preset("tiny", "finetune")
+    same = [
+        dataclasses.replace(config, seed=3),
+        dataclasses.replace(config, restore="runs/ssl"),
+        dataclasses.replace(config, model=dataclasses.replace(config.model, ssl_capsules=9, decoder_skips=True)),
+    ]
+    other = [
+        dataclasses.replace(config, model=dataclasses.replace(config.model, routing_iterations=1)),
+        dataclasses.replace(config, model=dataclasses.replace(config.model, extra_convs=6)),
+        dataclasses.replace(config, model=dataclasses.replace(config.model, capsule_dim=8)),
+        dataclasses.replace(config, data=dataclasses.replace(config.data, image_size=32)),
+        dataclasses.replace(config, classify=dataclasses.replace(config.classify, loss="cross-entropy")),
+    ]
+    mine = architecture_hash(config, 3)
+    assert {architecture_hash(each, 3) for each in same} == {mine}
+    assert len({architecture_hash(each, 3) for each in other} | {mine, architecture_hash(config, 4)}) == 7

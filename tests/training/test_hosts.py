@@ -1,0 +1,40 @@
+"""Two processes of four devices each train as one process of eight does."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from jaxcaps.training.checkpoint import read_parameters
+
+FLAGS = ("--stage=ssl", "--preset=tiny", "--synthetic-count=60", "--epochs=2")
+
+
+def start(devices, out, *more):
+    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "XLA_FLAGS": flags}
+    return subprocess.Popen(
+        [sys.executable, "-m", "jaxcaps.train", *FLAGS, f"--out={out}", *more],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def test_two_hosts_train_as_one(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    hosts = [
+        start(4, tmp_path / "two", f"--coordinator=127.0.0.1:{port}", "--num-processes=2", f"--process-id={number}")
+        for number in range(2)
+    ]
+    alone = start(8, tmp_path / "one")
+    outputs = [process.communicate(timeout=300)[0] for process in (*hosts, alone)]
+    for process, output in zip((*hosts, alone), outputs, strict=True):
+        assert process.returncode == 0, output
+    assert "8 device(s)" in outputs[0]
+    one, two = (read_parameters(tmp_path / name)[0] for name in ("one", "two"))
+    for path in one:
+        np.testing.assert_allclose(two[path], one[path], rtol=1e-4, atol=1e-5, err_msg=path)

@@ -1,0 +1,21 @@
+"""A set that is streamed trains to the same parameters as one that is kept."""
+
+import dataclasses
+
+import numpy as np
+
+from jaxcaps.presets import preset
+from jaxcaps.training.checkpoint import read_parameters
+from jaxcaps.training.loop import train
+
+
+def test_a_streamed_set_gives_the_parameters_of_a_kept_one(tmp_path):
+    config = preset("tiny", "finetune")
+    config = dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=1))
+    results = []
+    for name, megabytes in (("kept", 2048), ("streamed", 0)):
+        data = dataclasses.replace(config.data, cache_mb=megabytes)
+        folder = train(dataclasses.replace(config, data=data, out=str(tmp_path / name)))
+        results.append(read_parameters(folder)[0])
+    for path in results[0]:
+        np.testing.assert_array_equal(results[0][path], results[1][path], err_msg=path)

@@ -1,0 +1,43 @@
+"""Rows survive kills and hold what JSON cannot."""
+
+import csv
+import math
+
+from jaxcaps.training.writers import MetricsWriter, read_rows
+
+
+def test_a_resumed_run_drops_the_rows_after_its_checkpoint(tmp_path):
+    writer = MetricsWriter(tmp_path)
+    for step in (5, 10, 15):
+        writer.write({"step": step, "loss": 1 / step})
+    resumed = MetricsWriter(tmp_path, resumed_step=10)
+    resumed.write({"step": 15, "loss": 9.0})
+    assert [row["loss"] for row in read_rows(tmp_path / "metrics.jsonl")] == [1 / 5, 1 / 10, 9.0]
+
+
+def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path):
+    writer = MetricsWriter(tmp_path)
+    writer.write({"step": 1, "loss": 2.0})
+    with writer.jsonl.open("a") as file:
+        file.write('{"step": 2, "lo')
+    assert read_rows(writer.jsonl) == [{"step": 1, "loss": 2.0}]
+
+
+def test_what_is_not_a_number_is_null_in_json_and_back(tmp_path):
+    writer = MetricsWriter(tmp_path)
+    writer.write({"step": 1, "auc": math.nan})
+    assert "null" in writer.jsonl.read_text()
+    assert math.isnan(read_rows(writer.jsonl)[0]["auc"])
+
+
+def test_the_table_has_a_column_for_every_name_of_any_row(tmp_path):
+    writer = MetricsWriter(tmp_path)
+    writer.write({"step": 1, "loss": 2.0})
+    writer.write({"step": 2, "loss": 1.0, "validation/accuracy": 0.5})
+    writer.write_csv()
+    with writer.csv.open(newline="") as file:
+        assert list(csv.reader(file)) == [
+            ["step", "loss", "validation/accuracy"],
+            ["1", "2.0", ""],
+            ["2", "1.0", "0.5"],
+        ]
