@@ -23,9 +23,10 @@ import jax
 from jaxcaps.config import Config
 from jaxcaps.data.loader import Loader
 from jaxcaps.presets import preset
-from jaxcaps.training.loop import load_data, make_modules, make_task, sampling_plan, train
+from jaxcaps.training.loop import train
 from jaxcaps.training.mesh import device_mesh
 from jaxcaps.training.optimizer import make_optimizer, run_length
+from jaxcaps.training.setup import load_data, make_modules, make_task, sampling_plan
 from jaxcaps.training.step import initial_state, make_train_step
 from jaxcaps.training.writers import read_rows
 
@@ -40,7 +41,7 @@ def loop_seconds(config: Config) -> tuple[list[float], float]:
         rows = [row for row in read_rows(folder / "metrics.jsonl") if "images_per_second" in row]
         log = Path(folder / "log.txt").read_text()
     first = next(line for line in log.splitlines() if "First step done after" in line)
-    return [config.training.batch_size / row["images_per_second"] for row in rows], float(first.split()[-1].rstrip("s"))
+    return [config.training.batch_size / row["images_per_second"] for row in rows], float(first.split()[-2])
 
 
 class Bare:

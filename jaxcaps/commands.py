@@ -23,9 +23,17 @@ class Flags(Config):
     """YAML file with values for any of these; flags override it"""
 
 
+class _StandardOutput(logging.StreamHandler):
+    """Writes to what `sys.stdout` is at the moment: a progress bar puts itself there, to keep lines above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stdout
+        super().emit(record)
+
+
 def run_command(main: Callable[[], None]) -> None:
     """Runs a command; a user's mistake becomes one message on standard error and exit status 2."""
-    output = logging.StreamHandler(sys.stdout)
+    output = _StandardOutput()
     output.setFormatter(logging.Formatter("%(message)s"))
     log = logging.getLogger("jaxcaps")
     log.addHandler(output)

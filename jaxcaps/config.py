@@ -107,9 +107,9 @@ class AugmentationConfig:
     crop_scale: tuple[float, float] = (0.6, 1.0)
     """range of the share of the picture's area that a random crop keeps"""
     flip: bool = True
-    """mirror at random, both ways"""
-    rotation_degrees: float = 180.0
-    """rotate by up to this angle either way"""
+    """mirror left to right at random"""
+    rotation_degrees: float = 20.0
+    """rotate by up to this angle either way; 180 where up and down mean nothing, as in endoscopy"""
     shear_degrees: float = 5.0
     """shear by up to this angle either way"""
     translation: float = 0.05

@@ -6,7 +6,6 @@ from dataclasses import replace
 from jaxcaps.config import (
     AugmentationConfig,
     Branch,
-    ClassifyConfig,
     Config,
     DataConfig,
     DecoderStage,
@@ -19,8 +18,8 @@ from jaxcaps.config import (
 )
 from jaxcaps.errors import UserError
 
-# Fine-tuning keeps more of the picture than contrast does: a crop that misses the lesion has the wrong label.
-FINETUNE_AUGMENTATION = AugmentationConfig(crop_scale=(0.8, 1.0), brightness=0.1, contrast=0.1, saturation=0.1)
+# An endoscope has no up and down.
+ENDOSCOPY = AugmentationConfig(rotation_degrees=180.0)
 
 
 def _small_stem(first: int, second: int, rest: int) -> tuple[StemStage, ...]:
@@ -40,7 +39,9 @@ SMALL_DECODER = (DecoderStage(2, kernel=4, skip=True), DecoderStage(1, kernel=4,
 def _staged(stage: Stage, ssl: Config, finetune_training: TrainingConfig) -> Config:
     if stage == "ssl":
         return ssl
-    return replace(ssl, stage="finetune", augmentation=FINETUNE_AUGMENTATION, training=finetune_training)
+    # Fine-tuning keeps more of the picture than contrast does: a crop that misses the lesion has the wrong label.
+    milder = replace(ssl.augmentation, crop_scale=(0.8, 1.0), brightness=0.1, contrast=0.1, saturation=0.1)
+    return replace(ssl, stage="finetune", augmentation=milder, training=finetune_training)
 
 
 def tiny(stage: Stage) -> Config:
@@ -61,6 +62,7 @@ def demo(stage: Stage) -> Config:
     ssl = Config(
         preset="demo",
         model=ModelConfig(stem=_small_stem(32, 48, 96), decoder=SMALL_DECODER, decoder_width=96, ssl_capsules=8),
+        augmentation=ENDOSCOPY,
         training=TrainingConfig(epochs=40, evaluate_every=5),
     )
     return _staged(stage, ssl, TrainingConfig(epochs=30))
@@ -72,7 +74,7 @@ def small64(stage: Stage) -> Config:
         preset="small64",
         data=DataConfig(image_size=64),
         model=ModelConfig(stem=_small_stem(32, 64, 160), decoder=SMALL_DECODER, decoder_width=128),
-        training=TrainingConfig(epochs=60, evaluate_every=10),
+        training=TrainingConfig(epochs=40, evaluate_every=5),
     )
     return _staged(stage, ssl, TrainingConfig(epochs=30))
 
@@ -114,8 +116,8 @@ def paper224(stage: Stage) -> Config:
             decoder_width=256,
             decoder_skips=True,
         ),
+        augmentation=ENDOSCOPY,
         optimizer=OptimizerConfig(lr=1e-4),
-        classify=ClassifyConfig(),
         training=TrainingConfig(epochs=200, batch_size=16, evaluate_every=10),
     )
     return _staged(stage, ssl, replace(ssl.training, epochs=100))

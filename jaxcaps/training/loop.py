@@ -4,35 +4,34 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from jaxcaps.config import Config, architecture_hash, nearest, to_dict
-from jaxcaps.data.dataset import Dataset, load_dataset
+from jaxcaps.data.dataset import Dataset
 from jaxcaps.data.loader import Loader
-from jaxcaps.data.sampling import Plan, balanced, shuffled
+from jaxcaps.data.sampling import Plan
 from jaxcaps.errors import UserError
 from jaxcaps.evaluation.metrics import SCALAR_METRICS
-from jaxcaps.models import Encoder
 from jaxcaps.models.capsnet import count_parameters
-from jaxcaps.tasks import Classify, Inpaint, Task
-from jaxcaps.training.checkpoint import Checkpoints, read_parameters
+from jaxcaps.tasks import Inpaint, Task
+from jaxcaps.training.checkpoint import Checkpoints
 from jaxcaps.training.evaluators import Classification, Evaluator, HeldOutLoss, Probe
 from jaxcaps.training.finish import finish_classifier, finish_pretraining
 from jaxcaps.training.folder import RunLog, check_folder, default_folder, finished_metrics
 from jaxcaps.training.mesh import connect, device_mesh, replicated
 from jaxcaps.training.optimizer import Length, make_optimizer, run_length
-from jaxcaps.training.progress import ProgressBar, duration
-from jaxcaps.training.state import Parameters, TrainState, parameters_of
+from jaxcaps.training.progress import Pace, ProgressBar, duration
+from jaxcaps.training.selection import Selection
+from jaxcaps.training.setup import load_data, make_modules, make_task, sampling_plan, starting_parameters
+from jaxcaps.training.state import Parameters, TrainState
 from jaxcaps.training.step import Metrics, initial_state, make_train_step
-from jaxcaps.training.transfer import transfer
 from jaxcaps.training.writers import MetricsWriter, Row
 
 log = logging.getLogger("jaxcaps")
@@ -40,33 +39,6 @@ log = logging.getLogger("jaxcaps")
 # At most this many micro-steps between two rows of metrics, however long an epoch is.
 ROW_STEPS = 100
 LINEAR_PROBE = "linear_probe/balanced_accuracy"
-
-
-@dataclass
-class Selection:
-    """Which evaluation was the best so far, by one metric; higher is better."""
-
-    metric: str | None
-    value: float = -math.inf
-    step: int = 0
-    since: int = 0
-    parameters: Parameters | None = None
-
-    def consider(self, row: Row, step: int, parameters: Parameters) -> None:
-        """Keeps a copy of the parameters if this evaluation beats the best."""
-        if self.metric is None:
-            return
-        value = row[f"validation/{self.metric}"]
-        if value > self.value:
-            # The state is donated to the next step: what is kept must be a copy.
-            copies = jax.tree.map(jnp.copy, parameters)
-            self.value, self.step, self.since, self.parameters = value, step, 0, copies
-        else:
-            self.since += 1
-
-    def meta(self) -> dict[str, Any]:
-        value = self.value if math.isfinite(self.value) else None
-        return {"metric": self.metric, "value": value, "step": self.step, "since": self.since}
 
 
 def train(config: Config) -> Path:
@@ -98,71 +70,6 @@ def train(config: Config) -> Path:
     return folder
 
 
-def load_data(config: Config, splits: tuple[str, ...]) -> Dataset:
-    """The named splits of the configured data; what was done to get them goes to the log."""
-    data = config.data
-    dataset = load_dataset(
-        data=data.data,
-        image_size=data.image_size,
-        labels_required=config.stage == "finetune",
-        split_seed=data.split_seed,
-        synthetic_count=data.synthetic_count,
-        synthetic_seed=data.synthetic_seed,
-        max_bad_images=data.max_bad_images,
-        cache_bytes=data.cache_mb * 2**20,
-        splits=splits,
-    )
-    for note in dataset.notes:
-        log.info(note)
-    return dataset
-
-
-def make_task(config: Config, classes: tuple[str, ...]) -> Task:
-    size = config.data.image_size
-    if config.stage == "ssl":
-        if not (config.inpaint.contrast_weight or config.inpaint.inpaint_weight):
-            raise UserError("--contrast-weight=0 and --inpaint-weight=0 leave nothing to learn; give one a weight")
-        return Inpaint(config.model, config.inpaint, config.augmentation, size)
-    return Classify(config.model, config.classify, config.augmentation, size, len(classes))
-
-
-def make_modules(config: Config, task: Task) -> tuple[nnx.Module, Callable[[], Parameters]]:
-    """The network's structure, without arrays, and a function that draws its parameters from the seed."""
-
-    def build() -> nnx.Module:
-        rngs = nnx.Rngs(config.seed)
-        return task.init(rngs, Encoder(config.model, config.data.image_size, rngs))
-
-    # It runs once: compiling it without optimisation takes a fifth of the time.
-    draw = jax.jit(lambda: parameters_of(build()), compiler_options={"xla_backend_optimization_level": 0})
-    return nnx.eval_shape(build), draw
-
-
-def starting_parameters(config: Config, parameters: Parameters) -> Parameters:
-    """As initialised, or with the encoder of `--restore`."""
-    if config.restore is None:
-        return parameters
-    restored, _ = read_parameters(Path(config.restore))
-    merged = transfer(restored, parameters, latent=config.classify.transfer_latent, origin=Path(config.restore))
-    log.info("From %s (+ taken, - left as initialised, . not used):", config.restore)
-    for line in merged.account:
-        log.info("  %s", line)
-    return merged.parameters
-
-
-def sampling_plan(config: Config, dataset: Dataset) -> Plan:
-    training, split = config.training, dataset.splits["train"]
-    sampling = training.sampling
-    if sampling == "auto":
-        sampling = "shuffled" if config.stage == "ssl" else "balanced"
-    if sampling == "balanced":
-        note = " (uses the labels)" if config.stage == "ssl" else ""
-        log.info("Sampling: class-balanced, with replacement%s", note)
-        return balanced(split.labels, training.batch_size, config.seed)
-    log.info("Sampling: shuffled, without replacement")
-    return shuffled(len(split), training.batch_size, config.seed)
-
-
 class Run:
     """The moving parts of one run, put together once."""
 
@@ -189,6 +96,7 @@ class Run:
         )
         self.evaluators = self._evaluators()
         self.selection = Selection(self._selecting_metric())
+        self.saved = time.monotonic()
 
     def _evaluators(self) -> list[Evaluator]:
         train, validation = self.dataset.splits["train"], self.dataset.splits["validation"]
@@ -223,17 +131,12 @@ class Run:
             if restored is not None:
                 state = restored.state
                 self._check_data(restored.meta["fingerprint"])
-                best = restored.meta["best"]
-                self.selection = Selection(
-                    best["metric"],
-                    -math.inf if best["value"] is None else best["value"],
-                    best["step"],
-                    best["since"],
-                    restored.best,
-                )
+                self.selection = Selection.from_meta(restored.meta["best"], restored.best)
             self._announce(int(state.step), resumed=restored is not None)
             self.writer = MetricsWriter(self.folder, resumed_step=int(state.step))
-            state = self._loop(state, began)
+            # A run that stopped early and was killed before it finished has nothing more to learn.
+            if not self._out_of_patience():
+                state = self._loop(state, began)
         self._finish(state)
         log.info("Finished in %s; everything is in %s", duration(time.monotonic() - began), self.folder)
 
@@ -267,57 +170,61 @@ class Run:
             )
 
     def _loop(self, state: TrainState, began: float) -> TrainState:
-        config, length = self.config, self.length
-        first = int(state.step)
+        config, length, first = self.config, self.length, int(state.step)
         loader = Loader(self.dataset.splits["train"], self.plan, self.mesh, start=first, stop=length.micro_steps)
         row_every = min(ROW_STEPS, length.per_epoch)
         evaluate_every = config.training.evaluate_every * length.per_epoch
         pending: list[Metrics] = []
-        timed = 0
-        saved = row_began = time.monotonic()
+        pace = Pace(config.training.batch_size)
         with ProgressBar(length.micro_steps, first, config.training.batch_size) as bar:
             for step, batch in enumerate(loader, start=first + 1):
                 state, metrics = self.step(state, batch)
                 pending.append(metrics)
-                timed += 1
                 # Waiting for the step before last keeps the devices busy and the queue short.
-                waited = pending[-2] if len(pending) > 1 else metrics
-                bar.advance(float(waited["loss"]))
+                bar.advance(float(pending[-2 if len(pending) > 1 else -1]["loss"]))
+                pace.step()
                 if step == first + 1:
-                    log.info("First step done after %s", duration(time.monotonic() - began))
-                    # Compilation is no part of the speed.
-                    row_began, timed = time.monotonic(), 0
+                    log.info("First step done after %.1f s", time.monotonic() - began)
                 last = step == length.micro_steps
                 evaluate = last or _passes(step, evaluate_every)
                 if not (evaluate or _passes(step, row_every)):
                     continue
-                row = self._row(step, pending)
-                if timed:
-                    row["images_per_second"] = timed * config.training.batch_size / (time.monotonic() - row_began)
+                row = self._row(step, pending) | pace.row()
                 self._check_finite(step, pending)
                 pending = []
                 if evaluate:
-                    for evaluator in self.evaluators:
-                        row |= {f"validation/{name}": value for name, value in evaluator(state.parameters)}
-                    self.selection.consider(row, step, state.parameters)
-                if self.main:
-                    self.writer.write(row)
-                    if evaluate:
-                        self.writer.write_csv()
-                self._report(row, began, first)
+                    self._evaluate(row, step, state.parameters)
+                self._write(row, evaluate)
+                self._report(row, pace.seconds_left(length.micro_steps - step))
                 stopping = evaluate and self._out_of_patience()
-                if last or stopping or time.monotonic() - saved >= 60 * config.training.checkpoint_minutes:
-                    self.checkpoints.save(state, self.selection.parameters, self._meta())
-                    saved = time.monotonic()
+                self._save(state, last or stopping)
                 if stopping:
                     log.info(
-                        "No better %s in %d evaluations: stopping early",
-                        self.selection.metric,
-                        config.training.patience,
+                        "No better %s for %d evaluations: stopping early", self.selection.metric, self.selection.since
                     )
                     break
-                row_began, timed = time.monotonic(), 0
+                pace.restart()
         return state
+
+    def _evaluate(self, row: Row, step: int, parameters: Parameters) -> None:
+        for evaluator in self.evaluators:
+            row |= {f"validation/{name}": value for name, value in evaluator(parameters)}
+        self.selection.consider(row, step, parameters)
+
+    def _write(self, row: Row, evaluated: bool) -> None:
+        if self.main:
+            self.writer.write(row)
+            if evaluated:
+                self.writer.write_csv()
+
+    def _save(self, state: TrainState, must: bool) -> None:
+        """Writes a checkpoint where it must be, or is due. Saving takes all hosts: the first one's clock decides."""
+        due = time.monotonic() - self.saved >= 60 * self.config.training.checkpoint_minutes
+        if jax.process_count() > 1:
+            due = bool(multihost_utils.broadcast_one_to_all(np.asarray(due)))
+        if must or due:
+            self.checkpoints.save(state, self.selection.parameters, self._meta())
+            self.saved = time.monotonic()
 
     def _row(self, step: int, pending: list[Metrics]) -> Row:
         values = jax.device_get(pending)
@@ -341,9 +248,8 @@ class Run:
         patience = self.config.training.patience
         return self.config.stage == "finetune" and 0 < patience <= self.selection.since
 
-    def _report(self, row: Row, began: float, first: int) -> None:
+    def _report(self, row: Row, left: float) -> None:
         step, total = int(row["step"]), self.length.micro_steps
-        left = (time.monotonic() - began) / (step - first) * (total - step)
         shown = ("loss", "nt_xent", "inpainting", "classification", "accuracy")
         parts = [f"{name} {row[f'train/{name}']:.4f}" for name in shown if f"train/{name}" in row]
         parts += [

@@ -1,28 +1,27 @@
 """What a person watching sees: a bar on a terminal, plain lines elsewhere."""
 
-import logging
+import math
 import sys
+import time
 from types import TracebackType
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-log = logging.getLogger("jaxcaps")
-
 
 class ProgressBar:
-    """A bar with loss, images a second and time left, if standard error is a terminal; silent otherwise."""
+    """A bar with loss, images a second and time left, if standard output is a terminal; silent otherwise."""
 
     def __init__(self, total: int, done: int, batch_size: int):
         self.bar = Progress(
             TextColumn("{task.completed}/{task.total} steps"),
             BarColumn(),
-            TextColumn("loss {task.fields[loss]:.4f}  {task.fields[rate]:.0f} images/s"),
+            TextColumn("{task.fields[status]}"),
             TimeRemainingColumn(),
-            disable=not sys.stderr.isatty(),
+            disable=not sys.stdout.isatty(),
             transient=True,
         )
         self.batch_size = batch_size
-        self.task = self.bar.add_task("train", total=total, completed=done, loss=float("nan"), rate=0.0)
+        self.task = self.bar.add_task("train", total=total, completed=done, status="compiling the step")
 
     def __enter__(self) -> "ProgressBar":
         self.bar.start()
@@ -34,12 +33,45 @@ class ProgressBar:
         self.bar.stop()
 
     def advance(self, loss: float) -> None:
-        speed = self.bar.tasks[0].speed or 0.0
-        self.bar.update(self.task, advance=1, loss=loss, rate=speed * self.batch_size)
+        rate = (self.bar.tasks[0].speed or 0.0) * self.batch_size
+        self.bar.update(self.task, advance=1, status=f"loss {loss:.4f}  {rate:.0f} images/s")
+
+
+class Pace:
+    """How fast steps go. The first one, which compiles, does not count, nor what lies between rows."""
+
+    def __init__(self, batch_size: int):
+        self.batch_size = batch_size
+        self.compiled: float | None = None
+        self.steps = self.row_steps = 0
+        self.began = 0.0
+
+    def step(self) -> None:
+        if self.compiled is None:
+            self.compiled = self.began = time.monotonic()
+        else:
+            self.steps += 1
+            self.row_steps += 1
+
+    def row(self) -> dict[str, float]:
+        """Images a second since the last row, where there was a step to time."""
+        seconds = time.monotonic() - self.began
+        return {"images_per_second": self.row_steps * self.batch_size / seconds} if self.row_steps else {}
+
+    def restart(self) -> None:
+        self.began, self.row_steps = time.monotonic(), 0
+
+    def seconds_left(self, steps: int) -> float:
+        """For so many steps more, evaluations included."""
+        if self.compiled is None or not self.steps:
+            return math.nan
+        return (time.monotonic() - self.compiled) / self.steps * steps
 
 
 def duration(seconds: float) -> str:
-    """`1h02m`, `3m20s` or `12s`."""
+    """`1h02m`, `3m20s` or `12s`; `?` where unknown."""
+    if math.isnan(seconds):
+        return "?"
     minutes, rest = divmod(round(seconds), 60)
     if minutes >= 60:
         return f"{minutes // 60}h{minutes % 60:02d}m"

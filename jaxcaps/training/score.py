@@ -12,8 +12,8 @@ from jaxcaps.errors import UserError
 from jaxcaps.training.checkpoint import read_parameters
 from jaxcaps.training.evaluators import Classification
 from jaxcaps.training.finish import score_classifier
-from jaxcaps.training.loop import load_data, make_modules, make_task
 from jaxcaps.training.mesh import device_mesh, replicated
+from jaxcaps.training.setup import load_data, make_modules, make_task
 
 log = logging.getLogger("jaxcaps")
 

@@ -15,8 +15,8 @@ from jax.sharding import PartitionSpec as P
 from jaxcaps.data.loader import Batch
 from jaxcaps.presets import preset
 from jaxcaps.tasks import Classify, Inpaint
-from jaxcaps.training.loop import make_modules
 from jaxcaps.training.optimizer import make_optimizer, run_length
+from jaxcaps.training.setup import make_modules
 from jaxcaps.training.step import initial_state, loss_and_gradients, make_train_step
 
 BATCH = 16

@@ -1,7 +1,7 @@
 """Random views of one picture: one resampling for all that moves pixels, then colour, then blur.
 
-The defaults are for medical pictures, where orientation means nothing and colour means much: any rotation, both mirror
-images, mild changes of colour. They are our choice, milder in colour than those of Chen et al. 2020 for photographs.
+The defaults are for medical pictures, where colour means much: mild changes of colour, milder than those of Chen et al.
+2020 for photographs, a rotation that leaves up and down as they are, and left-right mirror images. They are our choice.
 All random numbers are drawn in float32, so that a key makes the same view at every precision.
 """
 
@@ -32,7 +32,7 @@ def augment(
     *,
     crop_scale: tuple[float, float] = (0.6, 1.0),
     flip: bool = True,
-    rotation_degrees: float = 180.0,
+    rotation_degrees: float = 20.0,
     shear_degrees: float = 5.0,
     translation: float = 0.05,
     brightness: float = 0.2,

@@ -19,7 +19,7 @@ def affine_matrix(
     *,
     crop_scale: tuple[float, float] = (0.6, 1.0),
     flip: bool = True,
-    rotation_degrees: float = 180.0,
+    rotation_degrees: float = 20.0,
     shear_degrees: float = 5.0,
     translation: float = 0.05,
 ) -> Float[Array, "2 3"]:
@@ -29,20 +29,20 @@ def affine_matrix(
         crop_scale: the least and the greatest share of the area that the crop keeps, drawn uniformly. The crop has the
             picture's aspect ratio and lies anywhere inside it; rotation, about the crop's centre, may turn its corners
             out of the picture.
-        flip: mirror left to right with probability 1/2, and so top to bottom.
+        flip: mirror left to right with probability 1/2. (Top to bottom is that and half a turn, which not every kind of
+            picture allows: depth runs downwards in ultrasound.)
         rotation_degrees, shear_degrees: the greatest angle either way. The shear slants the columns.
         translation: the greatest shift either way, along each axis, as a share of the side.
     """
-    uniform = jax.random.uniform(key, (9,), jnp.float32)
-    area, mirror_x, mirror_y = uniform[:3]
-    angle, shear, crop_x, crop_y, move_x, move_y = 2 * uniform[3:] - 1
+    uniform = jax.random.uniform(key, (8,), jnp.float32)
+    area, mirror_x = uniform[:2]
+    angle, shear, crop_x, crop_y, move_x, move_y = 2 * uniform[2:] - 1
     scale = jnp.sqrt(crop_scale[0] + (crop_scale[1] - crop_scale[0]) * area)
     return inverse_affine(
         height,
         width,
         scale=scale,
         mirror_x=jnp.where(flip & (mirror_x < 0.5), -1.0, 1.0),
-        mirror_y=jnp.where(flip & (mirror_y < 0.5), -1.0, 1.0),
         angle=math.radians(rotation_degrees) * angle,
         shear=math.radians(shear_degrees) * shear,
         shift_x=(1 - scale) / 2 * crop_x + translation * move_x,
