@@ -126,6 +126,13 @@ def _fields(config: Config) -> dict[str, Any]:
 def _checked(config: Config) -> Config:
     """Paths made absolute, and the values that no type can check."""
     data, training, optimizer, inpaint = config.data, config.training, config.optimizer, config.inpaint
+    pixels = config.augmentation
+    for name, (low, high), least, most in (
+        ("--crop-scale", pixels.crop_scale, 0.01, 1),
+        ("--blur-sigma", pixels.blur_sigma, 0, 100),
+    ):
+        if not least <= low <= high <= most:
+            raise UserError(f"{name} {low} {high}: should be two rising numbers between {least} and {most}")
     for name, value, low, high in (
         ("--image-size", data.image_size, 8, 4096),
         ("--max-bad-images", data.max_bad_images, 0, 1),
@@ -135,6 +142,15 @@ def _checked(config: Config) -> Config:
         ("--warmup", optimizer.warmup, 0, 1),
         ("--final-lr", optimizer.final_lr, 0, 1),
         ("--evaluate-every", training.evaluate_every, 1e-3, float("inf")),
+        ("--rotation-degrees", pixels.rotation_degrees, 0, 180),
+        ("--shear-degrees", pixels.shear_degrees, 0, 80),
+        ("--translation", pixels.translation, 0, 1),
+        ("--brightness", pixels.brightness, 0, 1),
+        ("--contrast", pixels.contrast, 0, 1),
+        ("--saturation", pixels.saturation, 0, 1),
+        ("--hue", pixels.hue, 0, 0.5),
+        ("--blur-probability", pixels.blur_probability, 0, 1),
+        ("--visible-share", inpaint.visible_share, 0, 1),
         ("--temperature", inpaint.temperature, 1e-4, float("inf")),
         ("--mask-fraction", inpaint.mask_fraction, 0.01, 0.9),
         ("--contrast-weight", inpaint.contrast_weight, 0, float("inf")),

@@ -46,6 +46,8 @@ FLAGS = {
     "mistyped kind of data": (["--data=cvs:x"], ["cvs", "csv"]),
     "not a number": (["--lr=fast"], ["fast"]),
     "negative rate": (["--lr=-1"], ["--lr=-1"]),
+    "a crop larger than the picture": (["--crop-scale", "0.5", "1.5"], ["--crop-scale 0.5 1.5"]),
+    "too strong a hue": (["--hue=3"], ["--hue=3"]),
     "no epochs": (["--epochs=0", "--preset=tiny"], ["--epochs=0"]),
     "batch that does not divide": (["--batch-size=24", "--preset=tiny"], ["--batch-size=24", "--effective-batch"]),
     "unknown layer group": (["--lr-mult=primry:3", "--preset=tiny"], ["primry", "primary"]),
