@@ -53,7 +53,7 @@ def write_predictions(
     columns = ["name", "group", "label", "predicted", *(f"probability_{name}" for name in class_names)]
     probabilities = np.asarray(probabilities)
     predicted = probabilities.argmax(axis=1)
-    with _replacing(path) as file:
+    with replacing(path) as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(columns)
         for name, group, label, best, row in zip(names, groups, labels, predicted, probabilities, strict=True):
@@ -74,12 +74,12 @@ def write_metrics(
     if baseline is not None:
         whole["majority_baseline"] = baseline
     text = json.dumps(_plain(whole), indent=2, ensure_ascii=False, allow_nan=False)
-    with _replacing(path) as file:
+    with replacing(path) as file:
         file.write(text + "\n")
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[TextIO]:
+def replacing(path: Path) -> Iterator[TextIO]:
     """A file beside `path` to write to, which takes its place when all is written."""
     path = Path(path)
     temporary = path.with_name(path.name + ".partial")

@@ -3,9 +3,10 @@
 import csv
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
+
+from jaxcaps.evaluation.table import replacing
 
 Row = dict[str, float]
 
@@ -29,12 +30,10 @@ class MetricsWriter:
     def write_csv(self) -> None:
         """One column for every name that any row has, in order of appearance."""
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        temporary = self.csv.with_suffix(".csv.partial")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
+        with replacing(self.csv) as file:
             table = csv.DictWriter(file, columns, restval="")
             table.writeheader()
             table.writerows(self.rows)
-        os.replace(temporary, self.csv)
 
 
 def _line(row: Row) -> str:
@@ -58,6 +57,5 @@ def read_rows(path: Path) -> list[Row]:
 
 def replace_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(path) as file:
+        file.write(text)
