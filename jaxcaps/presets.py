@@ -65,7 +65,7 @@ def demo(stage: Stage) -> Config:
         augmentation=ENDOSCOPY,
         training=TrainingConfig(epochs=40, evaluate_every=5),
     )
-    return _staged(stage, ssl, TrainingConfig(epochs=30))
+    return _staged(stage, ssl, TrainingConfig(epochs=60))
 
 
 def small64(stage: Stage) -> Config:

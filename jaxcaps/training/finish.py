@@ -96,7 +96,9 @@ def _curves(folder: Path) -> None:
 
 
 def _reconstructions(folder: Path, task: Inpaint, network: PretrainingNetwork, split: Split) -> None:
-    images = jnp.asarray(np.stack([split.read(index) for index in range(min(SHOWN_PICTURES, len(split)))]))
+    # Neighbours in a split are often pictures of one lesion: take them from all over it.
+    shown = np.unique(np.linspace(0, len(split) - 1, SHOWN_PICTURES).round().astype(int))
+    images = jnp.asarray(np.stack([split.read(int(index)) for index in shown]))
     views = jax.jit(jax.vmap(task.views))(jax.random.split(jax.random.key(0), len(images)), images)
     whole, mask = jax.vmap(as_float)(images), views.mask[:, 0]
     masked, pictures = nnx.jit(task.inpainted)(network, whole, mask)
