@@ -62,6 +62,9 @@ def parse_config(arguments: Sequence[str]) -> Config:
     stage: Stage = early.stage or file.get("stage", "ssl")
     if stage not in get_args(Stage):
         raise UserError(f"--stage={stage}: unknown stage{nearest(str(stage), get_args(Stage))}")
+    for name in ("preset", "restore"):
+        if not isinstance(file.get(name), str | None):
+            raise UserError(f"{early.config}: {name} should be text, found {file[name]!r}")
     named = early.preset or file.get("preset")
     restored = _restored(early.restore or file.get("restore"), stage)
     base = to_dict(preset(named or restored.get("preset", "demo"), stage))
@@ -135,6 +138,18 @@ def _checked(config: Config) -> Config:
             raise UserError(f"{name} {low} {high}: should be two rising numbers between {least} and {most}")
     for name, value, low, high in (
         ("--image-size", data.image_size, 8, 4096),
+        ("--seed", config.seed, -(2**31), 2**31 - 1),
+        ("--split-seed", data.split_seed, 0, 2**31 - 1),
+        ("--synthetic-seed", data.synthetic_seed, 0, 2**31 - 1),
+        ("--batch-size", training.batch_size, 1, 2**20),
+        ("--effective-batch", training.effective_batch, 1, 2**20),
+        ("--epochs", training.epochs, 1e-6, 1e6),
+        ("--patience", training.patience, 0, 1e6),
+        ("--checkpoint-minutes", training.checkpoint_minutes, 0, 1e9),
+        ("--freeze-epochs", config.classify.freeze_epochs, 0, 1e6),
+        ("--reconstruction-weight", config.classify.reconstruction_weight, 0, 1e6),
+        ("--projection-hidden", inpaint.projection_hidden, 1, 2**20),
+        ("--projection-dim", inpaint.projection_dim, 1, 2**20),
         ("--max-bad-images", data.max_bad_images, 0, 1),
         ("--lr", optimizer.lr, 1e-12, 1e3),
         ("--clip-norm", optimizer.clip_norm, 1e-12, float("inf")),
@@ -163,4 +178,7 @@ def _checked(config: Config) -> Config:
     ):
         if not low <= value <= high:
             raise UserError(f"{name}={value}: should lie between {low} and {high}")
-    return dataclasses.replace(config, data=dataclasses.replace(data, data=absolute(data.data)))
+    if config.classify.freeze_epochs and config.restore is None:
+        raise UserError("--freeze-epochs keeps a restored encoder; without --restore there is none")
+    restore = None if config.restore is None else str(Path(config.restore))
+    return dataclasses.replace(config, restore=restore, data=dataclasses.replace(data, data=absolute(data.data)))

@@ -260,7 +260,11 @@ def from_dict(cls: type[T], values: Mapping[str, Any], origin: str) -> T:
         return dacite.from_dict(cls, values, rules)
     except dacite.UnexpectedDataError as error:
         unknown = sorted(error.keys)[0]
-        raise UserError(f"{origin}: unknown key {unknown!r}{nearest(unknown, _all_names(cls))}") from None
+        # A name that is known, but in another section, is answered with its section.
+        homes = _all_names(cls)
+        close = difflib.get_close_matches(unknown, homes, n=1)
+        hint = f"; did you mean {homes[close[0]]!r}?" if close else f"; known: {', '.join(homes.values())}"
+        raise UserError(f"{origin}: unknown key {unknown!r}{hint}") from None
     except dacite.DaciteError as error:
         raise UserError(f"{origin}: {error}") from None
 
@@ -273,12 +277,13 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _all_names(cls: Any) -> list[str]:
-    names = []
+def _all_names(cls: Any, prefix: str = "") -> dict[str, str]:
+    """Every key of a configuration by its last name, with its sections: {"epochs": "training.epochs"}."""
+    names: dict[str, str] = {}
     for item in dataclasses.fields(cls):
-        names.append(item.name)
+        names[item.name] = prefix + item.name
         if dataclasses.is_dataclass(item.type):
-            names.extend(_all_names(item.type))
+            names |= _all_names(item.type, f"{prefix}{item.name}.")
     return names
 
 
@@ -288,8 +293,9 @@ def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
 
 
-def write_yaml(config: Config, path: Path) -> None:
-    path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False), encoding="utf-8")
+def yaml_text(config: Config) -> str:
+    """The configuration as `--config` reads it."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

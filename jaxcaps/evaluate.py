@@ -6,6 +6,7 @@ from typing import Literal
 import tyro
 
 from jaxcaps.commands import absolute, run_command
+from jaxcaps.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Flags:
 
 def main() -> None:
     flags = tyro.cli(Flags, prog="python -m jaxcaps.evaluate", description="Scores a fine-tuned run on one split.")
+    if flags.batch_size is not None and flags.batch_size < 1:
+        raise UserError(f"--batch-size={flags.batch_size}: give a number of at least 1")
     from jaxcaps.training.score import evaluate
 
     evaluate(flags.restore, flags.split, data=flags.data and absolute(flags.data), batch_size=flags.batch_size)

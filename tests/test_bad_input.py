@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from jaxcaps.config import yaml_text
+from jaxcaps.presets import preset
 from tests.command import run
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (40, 12, 12, 3), np.uint8)
@@ -48,6 +50,10 @@ FLAGS = {
     "negative rate": (["--lr=-1"], ["--lr=-1"]),
     "a crop larger than the picture": (["--crop-scale", "0.5", "1.5"], ["--crop-scale 0.5 1.5"]),
     "too strong a hue": (["--hue=3"], ["--hue=3"]),
+    "endless": (["--epochs=inf", "--preset=tiny"], ["--epochs=inf"]),
+    "no effective batch": (["--effective-batch=0"], ["--effective-batch=0"]),
+    "a seed beyond 32 bits": (["--seed=9999999999999"], ["--seed=9999999999999"]),
+    "freezing what was not restored": (["--stage=finetune", "--freeze-epochs=2"], ["--freeze-epochs", "--restore"]),
     "no epochs": (["--epochs=0", "--preset=tiny"], ["--epochs=0"]),
     "batch that does not divide": (["--batch-size=24", "--preset=tiny"], ["--batch-size=24", "--effective-batch"]),
     "unknown layer group": (["--lr-mult=primry:3", "--preset=tiny"], ["primry", "primary"]),
@@ -74,7 +80,17 @@ def test_a_mistaken_flag_is_named_and_nothing_written(case, capsys, in_folder):
 
 def test_a_mistyped_name_in_a_configuration_file_is_named(capsys, in_folder):
     (in_folder / "my.yaml").write_text("training:\n  epoch: 3\n")
-    refused(run(capsys, "--config=my.yaml"), "my.yaml", "'epoch'", "did you mean 'epochs'")
+    refused(run(capsys, "--config=my.yaml"), "my.yaml", "'epoch'", "did you mean 'training.epochs'")
+
+
+def test_a_known_name_in_the_wrong_section_is_answered_with_its_section(capsys, in_folder):
+    (in_folder / "my.yaml").write_text("epochs: 3\n")
+    refused(run(capsys, "--config=my.yaml"), "did you mean 'training.epochs'")
+
+
+def test_an_output_folder_below_a_file_is_refused(capsys, in_folder):
+    (in_folder / "file").write_text("x")
+    refused(run(capsys, "--preset=tiny", "--out=file/run"), "--out=file/run", "another --out")
 
 
 def test_a_configuration_file_that_is_no_yaml_is_named(capsys, in_folder):
@@ -120,6 +136,13 @@ def test_a_folder_that_is_no_run_is_never_overwritten(capsys, in_folder):
     (in_folder / "mine" / "thesis.txt").write_text("precious")
     refused(run(capsys, "--preset=tiny", "--out=mine"), "--out=mine", "mine-2")
     assert [path.name for path in (in_folder / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_a_restore_folder_without_a_checkpoint_is_refused(capsys, in_folder):
+    (in_folder / "ssl").mkdir()
+    (in_folder / "ssl" / "config.yaml").write_text(yaml_text(preset("tiny", "ssl")))
+    refused(run(capsys, "--stage=finetune", "--restore=ssl"), "--restore=ssl", "no checkpoint")
+    assert not (in_folder / "runs").exists()
 
 
 def test_evaluating_what_is_no_run_is_refused(capsys, in_folder):

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -133,6 +134,36 @@ def test_evaluate_scores_the_test_split_beside_the_run(runs, capsys):
     for name in ("metrics-test.json", "predictions-test.csv", "table-test.txt"):
         (runs / "finetune" / name).unlink()
     (runs / "finetune" / "figures" / "confusion-test.png").unlink()
+
+
+def test_pictures_that_were_learnt_from_are_not_scored(runs, capsys, tmp_path):
+    """Another split of the same data would put pictures of pre-training into validation or test."""
+    outcome = run(
+        capsys, "--stage=finetune", f"--restore={runs}/ssl", "--split-seed=1", "--epochs=1", f"--out={tmp_path}/x"
+    )
+    assert outcome.status == 2
+    assert "of the validation split were learnt from" in outcome.errors
+    assert not (tmp_path / "x").exists()
+    learnt = runs / "finetune" / "learnt_from.txt"
+    before = learnt.read_text()
+    with (runs / "finetune" / "predictions.csv").open(newline="") as file:
+        scored = next(csv.DictReader(file))["name"]
+    learnt.write_text(before + scored + "\n")
+    outcome = run(capsys, f"--restore={runs}/finetune", command="evaluate")
+    learnt.write_text(before)
+    assert outcome.status == 2
+    assert "1 pictures of the validation split were learnt from" in outcome.errors
+
+
+def test_data_with_other_classes_is_refused(runs, capsys, tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(8):
+            picture = np.random.default_rng(number).integers(0, 256, (16, 16, 3), np.uint8)
+            cv2.imwrite(str(tmp_path / "pets" / name / f"{number}.png"), picture)
+    outcome = run(capsys, f"--restore={runs}/finetune", f"--data=folder:{tmp_path}/pets", command="evaluate")
+    assert outcome.status == 2
+    assert "['cat', 'dog']" in outcome.errors
 
 
 def test_a_pre_training_run_has_nothing_to_evaluate(runs, capsys):

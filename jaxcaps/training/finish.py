@@ -69,7 +69,8 @@ def finish_classifier(
     """The validation split's numbers, with the parameters of the best evaluation."""
     _curves(folder)
     table = score_classifier(folder, train_labels, validation, probabilities, classes, extra={"selected": best})
-    log.info("\nValidation split, parameters of micro-step %d (best %s):\n%s", best["step"], best["metric"], table)
+    chosen = "the last parameters" if best["value"] is None else f"parameters of micro-step {best['step']}"
+    log.info("\nValidation split, %s (best %s):\n%s", chosen, best["metric"], table)
 
 
 def finish_pretraining(folder: Path, task: Inpaint, modules: Any, parameters: Parameters, dataset: Dataset) -> None:

@@ -2,12 +2,16 @@
 
 import json
 import logging
+import os
+from collections.abc import Iterable
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
-from jaxcaps.config import Config, differences, from_dict, identity, read_yaml, write_yaml
+from jaxcaps.config import Config, differences, from_dict, identity, read_yaml, yaml_text
+from jaxcaps.data.dataset import Dataset
 from jaxcaps.errors import UserError
+from jaxcaps.training.writers import replace_text
 
 log = logging.getLogger("jaxcaps")
 
@@ -22,7 +26,10 @@ def check_folder(folder: Path, config: Config) -> None:
     Raises:
         UserError: another configuration's run, or files that are no run; another `--out` is suggested.
     """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    ancestor = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not ancestor.is_dir() or not os.access(ancestor, os.W_OK):
+        raise UserError(f"--out={folder}: {ancestor} is no folder that can be written to; give another --out")
+    if not folder.exists() or not any(folder.iterdir()):
         return
     spare = next(f"{folder}-{n}" for n in range(2, 1000) if not Path(f"{folder}-{n}").exists())
     if not (folder / "config.yaml").is_file():
@@ -52,6 +59,34 @@ def read_config(folder: Path) -> Config:
     return from_dict(Config, read_yaml(path), str(path))
 
 
+def write_learnt_names(folder: Path, dataset: Dataset, earlier: set[str]) -> None:
+    """Records the pictures that this run, and the run it was restored from, learnt from."""
+    names = earlier | set(dataset.splits["train"].names)
+    replace_text(folder / "learnt_from.txt", "".join(f"{name}\n" for name in sorted(names)))
+
+
+def learnt_names(folder: Path, data: str) -> set[str]:
+    """The names of the pictures that the run in `folder` learnt from, if its data is `data`; else nothing is known."""
+    path = folder / "learnt_from.txt"
+    if not path.is_file() or read_config(folder).data.data != data:
+        return set()
+    return set(path.read_text(encoding="utf-8").splitlines())
+
+
+def check_not_learnt(learnt: set[str], names: Iterable[str], split: str, origin: Path) -> None:
+    """Refuses to score pictures that were learnt from.
+
+    Raises:
+        UserError: some of the split's pictures were in the training split of the run in `origin`.
+    """
+    leaked = sorted(learnt & set(names))
+    if leaked:
+        raise UserError(
+            f"{len(leaked)} pictures of the {split} split were learnt from in {origin} (such as {leaked[0]}): its "
+            "split was another. Take its --split-seed and unchanged data, or give the data splits of its own"
+        )
+
+
 def finished_metrics(folder: Path) -> dict[str, Any] | None:
     """What the finished run in this folder measured; None while it is unfinished."""
     path = folder / "metrics.json"
@@ -79,9 +114,11 @@ class RunLog:
             self.file.close()
 
     def claim(self, folder: Path, config: Config) -> None:
-        """Makes the folder this run's: its configuration and its log go there."""
+        """Makes the folder this run's: its configuration and its log go there. For one process of the run alone."""
         folder.mkdir(parents=True, exist_ok=True)
-        write_yaml(config, folder / "config.yaml")
+        # On resuming it is there, and the same.
+        if not (folder / "config.yaml").exists():
+            replace_text(folder / "config.yaml", yaml_text(config))
         self.file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
         self.file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         self.early.setTarget(self.file)

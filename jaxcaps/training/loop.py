@@ -24,7 +24,15 @@ from jaxcaps.tasks import Inpaint, Task
 from jaxcaps.training.checkpoint import Checkpoints
 from jaxcaps.training.evaluators import Classification, Evaluator, HeldOutLoss, Probe
 from jaxcaps.training.finish import finish_classifier, finish_pretraining
-from jaxcaps.training.folder import RunLog, check_folder, default_folder, finished_metrics
+from jaxcaps.training.folder import (
+    RunLog,
+    check_folder,
+    check_not_learnt,
+    default_folder,
+    finished_metrics,
+    learnt_names,
+    write_learnt_names,
+)
 from jaxcaps.training.mesh import connect, device_mesh, replicated
 from jaxcaps.training.optimizer import Length, make_optimizer, run_length
 from jaxcaps.training.progress import Pace, ProgressBar, duration
@@ -38,6 +46,8 @@ log = logging.getLogger("jaxcaps")
 
 # At most this many micro-steps between two rows of metrics, however long an epoch is.
 ROW_STEPS = 100
+# A run whose gradients are not finite at so many micro-steps on end does not come back.
+DIVERGED_STEPS = 10
 LINEAR_PROBE = "linear_probe/balanced_accuracy"
 
 
@@ -47,6 +57,8 @@ def train(config: Config) -> Path:
     Raises:
         UserError: a mistake in a flag, a file or a folder; nothing has been overwritten then.
     """
+    if config.model.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
     connect(config.machine)
     folder = default_folder(config)
     check_folder(folder, config)
@@ -62,10 +74,16 @@ def train(config: Config) -> Path:
         length = run_length(config, len(dataset.splits["train"]))
         modules, draw = make_modules(config, task)
         start = starting_parameters(config, draw())
+        earlier = learnt_names(Path(config.restore), config.data.data) if config.restore else set()
+        check_not_learnt(earlier, dataset.splits["validation"].names, "validation", Path(config.restore or "."))
         plan = sampling_plan(config, dataset)
         run = Run(config, folder, mesh, dataset, task, length, modules, plan)
-        # All that can be refused has been: only now is anything written.
-        run_log.claim(folder, config)
+        # All that can be refused has been, by every host: only now is anything written.
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("checked")
+        if run.main:
+            run_log.claim(folder, config)
+            write_learnt_names(folder, dataset, earlier)
         run.go(start)
     return folder
 
@@ -97,6 +115,7 @@ class Run:
         self.evaluators = self._evaluators()
         self.selection = Selection(self._selecting_metric())
         self.saved = time.monotonic()
+        self.skipped = 0
 
     def _evaluators(self) -> list[Evaluator]:
         train, validation = self.dataset.splits["train"], self.dataset.splits["validation"]
@@ -133,7 +152,7 @@ class Run:
                 self._check_data(restored.meta["fingerprint"])
                 self.selection = Selection.from_meta(restored.meta["best"], restored.best)
             self._announce(int(state.step), resumed=restored is not None)
-            self.writer = MetricsWriter(self.folder, resumed_step=int(state.step))
+            self.writer = MetricsWriter(self.folder, resumed_step=int(state.step)) if self.main else None
             # A run that stopped early and was killed before it finished has nothing more to learn.
             if not self._out_of_patience():
                 state = self._loop(state, began)
@@ -212,7 +231,7 @@ class Run:
         self.selection.consider(row, step, parameters)
 
     def _write(self, row: Row, evaluated: bool) -> None:
-        if self.main:
+        if self.writer is not None:
             self.writer.write(row)
             if evaluated:
                 self.writer.write_csv()
@@ -238,9 +257,11 @@ class Run:
         skipped = [first + i for i, metrics in enumerate(jax.device_get(pending)) if metrics["skipped"]]
         if skipped:
             log.warning("Gradients were not finite, and no update made, at micro-steps %s", skipped)
-        if len(skipped) == len(pending):
+        whole = len(skipped) == len(pending)
+        self.skipped = self.skipped + len(skipped) if whole else 0
+        if self.skipped >= DIVERGED_STEPS:
             raise UserError(
-                f"training has diverged: no gradient was finite at micro-steps {skipped[0]} to {skipped[-1]}. "
+                f"training has diverged: no gradient was finite at {self.skipped} micro-steps up to {step}. "
                 f"Try a lower --lr (now {self.config.optimizer.lr:g}) in another --out"
             )
 

@@ -12,6 +12,7 @@ from jaxcaps.errors import UserError
 from jaxcaps.training.checkpoint import read_parameters
 from jaxcaps.training.evaluators import Classification
 from jaxcaps.training.finish import score_classifier
+from jaxcaps.training.folder import check_not_learnt, learnt_names
 from jaxcaps.training.mesh import device_mesh, replicated
 from jaxcaps.training.setup import load_data, make_modules, make_task
 
@@ -29,6 +30,8 @@ def evaluate(restore: str, split: str, *, data: str | None, batch_size: int | No
     config = from_dict(Config, meta["config"], f"the checkpoint in {folder}")
     if config.stage != "finetune":
         raise UserError(f"--restore={folder}: an {config.stage} run has no classes to score; give a fine-tuned one")
+    if config.model.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
     if data is not None:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, data=data))
     batch_size = batch_size or config.training.batch_size
@@ -42,6 +45,8 @@ def evaluate(restore: str, split: str, *, data: str | None, batch_size: int | No
         )
     modules, _ = make_modules(config, make_task(config, classes))
     scored = dataset.splits[split]
+    if split != "train":
+        check_not_learnt(learnt_names(folder, config.data.data), scored.names, split, folder)
     probabilities = Classification(modules, scored, classes, mesh, batch_size).predict(parameters, scored)
     train_labels = np.repeat(np.arange(len(classes)), meta["train_counts"])
     table = score_classifier(folder, train_labels, scored, probabilities, classes, suffix=f"-{split}")

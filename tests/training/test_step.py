@@ -59,6 +59,17 @@ def network_of(config):
     return modules, jax.device_get(draw())
 
 
+def test_bfloat16_trains_float32_parameters_close_to_float32():
+    results = {}
+    for dtype in ("float32", "bfloat16"):
+        metrics, gradients = gradients_on(config_of("ssl", dtype), 1)
+        assert {gradient.dtype for gradient in gradients.values()} == {np.dtype("float32")}
+        results[dtype] = np.concatenate([gradient.ravel() for _, gradient in sorted(gradients.items())])
+        assert np.isfinite(metrics["loss"])
+    exact, rough = results["float32"], results["bfloat16"]
+    assert np.dot(exact, rough) > 0.95 * np.linalg.norm(exact) * np.linalg.norm(rough)
+
+
 CASES = {
     "ssl": config_of("ssl"),
     "ssl with skips": config_of("ssl", model={"decoder_skips": True}),
