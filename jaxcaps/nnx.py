@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxcaps.functional import Dynamic, Routed, cpu_tile, dense_votes, over_batch, squash
+from jaxcaps.functional import Dynamic, Routed, convolution, cpu_tile, dense_votes, over_batch, squash
 
 
 class PrimaryCaps(nnx.Module):
@@ -44,6 +44,7 @@ class PrimaryCaps(nnx.Module):
             kernel_size=(kernel, kernel),
             strides=stride,
             padding=((padding, padding), (padding, padding)),
+            conv_general_dilated=convolution,
             dtype=dtype,
             param_dtype=param_dtype,
             rngs=rngs,

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -178,6 +179,15 @@ def test_a_finished_run_prints_its_table_again_and_touches_nothing(runs, capsys)
     assert outcome.status == 0
     assert "validation/nt_xent" in outcome.output
     assert before == {path: path.stat().st_mtime_ns for path in (runs / "ssl").rglob("*")}
+
+
+def test_restoring_from_an_unfinished_run_says_so(runs, capsys, tmp_path):
+    ours = shutil.ignore_patterns("metrics.json", "*-test*")
+    shutil.copytree(runs / "finetune", tmp_path / "unfinished", ignore=ours)
+    outcome = run(capsys, f"--restore={tmp_path}/unfinished", command="evaluate")
+    assert outcome.status == 0
+    assert "unfinished has not finished: its checkpoint of micro-step" in outcome.output + outcome.errors
+    assert "has not finished" not in run(capsys, f"--restore={runs}/finetune", command="evaluate").output
 
 
 def test_another_configuration_is_refused_and_the_difference_named(runs, capsys):

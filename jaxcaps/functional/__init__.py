@@ -2,6 +2,7 @@
 
 from jaxcaps.functional.augment import adjust_colour, affine_matrix, augment, colour_jitter, gaussian_blur, warp
 from jaxcaps.functional.batching import cpu_tile, over_batch
+from jaxcaps.functional.convolution import convolution, transposed_convolution
 from jaxcaps.functional.losses import (
     margin_loss,
     masked_l1,
@@ -37,6 +38,7 @@ __all__ = [
     "block_mask",
     "central_mask",
     "colour_jitter",
+    "convolution",
     "coupling_entropy",
     "cpu_tile",
     "dense_votes",
@@ -54,5 +56,6 @@ __all__ = [
     "spread_loss",
     "spread_margin",
     "squash",
+    "transposed_convolution",
     "warp",
 ]

@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxcaps.config import ModelConfig, StemStage
-from jaxcaps.functional import Dynamic, Routed
+from jaxcaps.functional import Dynamic, Routed, convolution
 from jaxcaps.models.geometry import geometry
 from jaxcaps.nnx import DenseCaps, PrimaryCaps
 
@@ -42,6 +42,7 @@ class Stage(nnx.Module):
                 padding=((each.padding, each.padding), (each.padding, each.padding)),
                 kernel_dilation=getattr(each, "dilation", 1),
                 kernel_init=nnx.initializers.he_normal(),
+                conv_general_dilated=convolution,
                 dtype=dtype,
                 param_dtype=param_dtype,
                 rngs=rngs,

@@ -14,7 +14,10 @@ import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 
 from jaxcaps.errors import UserError
+from jaxcaps.training.folder import is_finished
 from jaxcaps.training.state import Parameters, TrainState
+
+log = logging.getLogger("jaxcaps")
 
 # Orbax logs each of its phases.
 logging.getLogger("absl").setLevel(logging.ERROR)
@@ -96,6 +99,8 @@ def read_parameters(folder: Path) -> tuple[Parameters, dict[str, Any]]:
             path: jax.ShapeDtypeStruct(shape, dtype, sharding=place) for path, (shape, dtype) in meta["shapes"].items()
         }
         restored = manager.restore(step, args=ocp.args.Composite(**{item: ocp.args.StandardRestore(like)}))
+        if not is_finished(folder):
+            log.warning("%s has not finished: its checkpoint of micro-step %d is taken", folder, step)
         parameters: Parameters = restored[item]
         return parameters, meta
 

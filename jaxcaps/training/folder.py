@@ -1,12 +1,10 @@
 """The run folder: whose it is, what was logged, whether the run is finished."""
 
-import json
 import logging
 import os
 from collections.abc import Iterable
 from logging.handlers import MemoryHandler
 from pathlib import Path
-from typing import Any
 
 from jaxcaps.config import Config, differences, from_dict, identity, read_yaml, yaml_text
 from jaxcaps.data.dataset import Dataset
@@ -87,13 +85,9 @@ def check_not_learnt(learnt: set[str], names: Iterable[str], split: str, origin:
         )
 
 
-def finished_metrics(folder: Path) -> dict[str, Any] | None:
-    """What the finished run in this folder measured; None while it is unfinished."""
-    path = folder / "metrics.json"
-    if not path.is_file():
-        return None
-    metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return metrics
+def is_finished(folder: Path) -> bool:
+    """Whether the run in this folder has been through: `metrics.json` is the last file it writes."""
+    return (folder / "metrics.json").is_file()
 
 
 class RunLog:

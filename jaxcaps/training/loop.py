@@ -29,7 +29,7 @@ from jaxcaps.training.folder import (
     check_folder,
     check_not_learnt,
     default_folder,
-    finished_metrics,
+    is_finished,
     learnt_names,
     write_learnt_names,
 )
@@ -62,8 +62,9 @@ def train(config: Config) -> Path:
     connect(config.machine)
     folder = default_folder(config)
     check_folder(folder, config)
-    if finished_metrics(folder) is not None:
-        log.info("%s holds this very run, finished:", folder)
+    if is_finished(folder):
+        log.info("%s holds a finished run of this configuration. Where its data or the run it was restored", folder)
+        log.info("from have changed since, remove the folder or give another --out. What it came to:")
         log.info((folder / "table.txt").read_text(encoding="utf-8"))
         return folder
     with RunLog() as run_log:

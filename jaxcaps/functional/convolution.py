@@ -1,0 +1,227 @@
+"""Convolutions of a batch whose gradients are as fast as their forward pass, on a CPU too.
+
+XLA's CPU gradients of a convolution fall off a cliff for some shapes (`python -m benchmarks.convolutions`, tabled in
+docs/results.md): the input gradient of Sabour's primary convolution takes over thirty times its forward pass, the
+weight gradients of the reference study's decoder a hundred times and more. Here a weight gradient is a matrix product
+for each tap of the kernel, and an input gradient a convolution for each phase of the stride.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+# Below so many channels on either side a tap's matrix product is too thin, and XLA's form is the faster one (measured
+# with 1 and 3 channels against 16 and more).
+THIN = 16
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+class _Settings(NamedTuple):
+    strides: tuple[int, ...]
+    pads: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...] = (1, 1)
+    precision: lax.PrecisionLike = None
+
+
+def convolution(
+    inputs: Float[Array, "batch height width in"],
+    kernel: Float[Array, "kernel_height kernel_width in out"],
+    window_strides: Sequence[int],
+    padding: Sequence[tuple[int, int]] | str,
+    *,
+    rhs_dilation: Sequence[int] = (1, 1),
+    precision: lax.PrecisionLike = None,
+    **left_alone: Any,
+) -> Float[Array, "batch out_height out_width out"]:
+    """`lax.conv_general_dilated` of pictures, channels last, with other gradients on a CPU.
+
+    The values are XLA's own; on an accelerator the gradients are too. On a CPU there is no forward mode (`jax.jvp`).
+    A Flax layer takes it in place of XLA's: `nnx.Conv(..., conv_general_dilated=convolution)`.
+
+    Args:
+        inputs, kernel: of one dtype.
+        window_strides: for rows and columns.
+        padding: (before, after) for rows and columns; negative ones crop.
+        rhs_dilation: distance between the taps of the kernel.
+        precision: of the products.
+        left_alone: what else Flax's layers pass, at their defaults.
+
+    Raises:
+        ValueError: another argument of `lax.conv_general_dilated` is not at its default, or the padding is a name.
+    """
+    defaults = {
+        "lhs_dilation": (1, 1),
+        "dimension_numbers": lax.conv_dimension_numbers(inputs.shape, kernel.shape, LAYOUT),
+        "feature_group_count": 1,
+        "out_sharding": None,
+    }
+    for name, value in left_alone.items():
+        if name not in defaults or value != defaults[name]:
+            raise ValueError(f"{name}={value!r}: this convolution knows only {defaults.get(name, 'not that argument')}")
+    if isinstance(padding, str):
+        raise ValueError(f"padding={padding!r}: pairs of numbers expected, such as ((1, 1), (1, 1))")
+    settings = _Settings(tuple(window_strides), tuple(padding), tuple(rhs_dilation), precision)
+    convolve = _fast_convolution if jax.default_backend() == "cpu" else _convolution
+    y: Array = convolve(settings, inputs, kernel)
+    return y
+
+
+def transposed_convolution(
+    inputs: Float[Array, "batch side side in"], kernel: Float[Array, "k k in out"], *, stride: int, target: int
+) -> Float[Array, "batch target target out"]:
+    """Upsamples `side` to `target`: `lax.conv_transpose` with pads that add up to just that side.
+
+    The pads of the dilated input, (side - 1) * stride + 1 long, are split evenly, the odd one at the end. Otherwise as
+    `convolution`: on a CPU values and gradients are computed in another way, and there is no forward mode.
+
+    Args:
+        inputs, kernel: of one dtype.
+        stride: how many times the side grows, about.
+        target: the side wanted.
+    """
+    side, taps = inputs.shape[1], kernel.shape[0]
+    pads = target - (side - 1) * stride + taps - 2
+    before, after = pads // 2, pads - pads // 2
+    if jax.default_backend() != "cpu":
+        return lax.conv_transpose(
+            inputs, kernel, (stride, stride), ((before, after), (before, after)), dimension_numbers=LAYOUT
+        )
+    # The convolution that takes `target` to `side`, whose input gradient this is.
+    settings = _Settings((stride, stride), ((taps - 1 - before, taps - 1 - after),) * 2)
+    y: Array = _fast_transposed(settings, (target, target), inputs, _turned(kernel))
+    return y
+
+
+def _turned(kernel: Array) -> Array:
+    """Half a turn, channels swapped: what makes a convolution's kernel that of its transpose."""
+    return kernel[::-1, ::-1].transpose(0, 1, 3, 2)
+
+
+def _convolution(settings: _Settings, x: Array, kernel: Array) -> Array:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        settings.strides,
+        settings.pads,
+        rhs_dilation=settings.dilation,
+        dimension_numbers=LAYOUT,
+        precision=settings.precision,
+    )
+
+
+_fast_convolution = jax.custom_vjp(_convolution, nondiff_argnums=(0,))
+
+
+def _remember(settings: _Settings, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _convolution(settings, x, kernel), (x, kernel)
+
+
+def _backward(settings: _Settings, remembered: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    x, kernel = remembered
+    if settings.dilation == (1, 1) and settings.strides != (1, 1):
+        x_cotangent = _input_gradient(settings, x.shape[1:3], cotangent, kernel)
+    else:
+        (x_cotangent,) = jax.vjp(lambda x: _convolution(settings, x, kernel), x)[1](cotangent)
+    return x_cotangent, _kernel_gradient(settings, x, kernel, cotangent)
+
+
+_fast_convolution.defvjp(_remember, _backward)
+
+
+def _kernel_gradient(settings: _Settings, x: Array, kernel: Array, cotangent: Array) -> Array:
+    if min(kernel.shape[2:]) >= THIN:
+        return _products_of_taps(settings, x, kernel.shape, cotangent)
+    (gradient,) = jax.vjp(lambda kernel: _convolution(settings, x, kernel), kernel)[1](cotangent)
+    return gradient
+
+
+def _products_of_taps(settings: _Settings, x: Array, kernel_shape: tuple[int, ...], cotangent: Array) -> Array:
+    """For each tap the product of the inputs it met, [in, places], and the cotangent, [places, out]."""
+    batch, *out_sides, out = cotangent.shape
+    taps, features = kernel_shape[:2], kernel_shape[2]
+    strides, dilation = settings.strides, settings.dilation
+    # The padded inputs, split into the phases of the strides: what a tap met is then one contiguous block.
+    rows, columns = (
+        -(-((side - 1) * stride + step * (count - 1) + 1) // stride)
+        for side, stride, step, count in zip(out_sides, strides, dilation, taps, strict=True)
+    )
+    edges = [
+        (before, wanted * stride - side - before, 0)
+        for wanted, stride, side, (before, _) in zip((rows, columns), strides, x.shape[1:3], settings.pads, strict=True)
+    ]
+    padded = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+    phases = padded.reshape(batch, rows, strides[0], columns, strides[1], features).transpose(2, 4, 0, 1, 3, 5)
+    places = cotangent.reshape(-1, out)
+
+    def of_tap(tap: Array) -> Array:
+        row, column = tap // taps[1] * dilation[0], tap % taps[1] * dilation[1]
+        start = (row % strides[0], column % strides[1], 0, row // strides[0], column // strides[1], 0)
+        met = lax.dynamic_slice(phases, start, (1, 1, batch, *out_sides, features)).reshape(-1, features)
+        return lax.dot_general(met, places, (((0,), (0,)), ((), ())), precision=settings.precision)
+
+    return lax.map(of_tap, jnp.arange(taps[0] * taps[1])).reshape(kernel_shape)
+
+
+def _input_gradient(settings: _Settings, sides: tuple[int, ...], cotangent: Array, kernel: Array) -> Array:
+    """The gradient of a convolution of `sides`, not dilated, by its input: the cotangent's transposed convolution.
+
+    The transposed convolution puts stride - 1 zeros between the places of the cotangent. None are made here: each of
+    the strides[0] * strides[1] phases of the output is an ordinary convolution, and all phases are one, whose channels
+    are then rearranged (Shi et al. 2016, appendix: sub-pixel and transposed convolution are the same map).
+    """
+    strides, taps = settings.strides, kernel.shape[:2]
+    before = (size - 1 - pad for size, (pad, _) in zip(taps, settings.pads, strict=True))
+    (row_taps, row_pads), (column_taps, column_pads) = (
+        _phase_taps(*each) for each in zip(cotangent.shape[1:3], taps, strides, before, sides, strict=True)
+    )
+    padded = jnp.pad(_turned(kernel), ((0, 1), (0, 1), (0, 0), (0, 0)))  # one past the last tap: zeros
+    phases = padded[row_taps[:, :, None, None], column_taps[None, None]]  # [taps, phase, taps, phase, in, out]
+    features, width = phases.shape[4:]
+    phases = phases.transpose(0, 2, 4, 1, 3, 5)
+    phases = phases.reshape(len(row_taps), len(column_taps), features, strides[0] * strides[1] * width)
+    y = _convolution(_Settings((1, 1), (row_pads, column_pads), precision=settings.precision), cotangent, phases)
+    batch, rows, columns, _ = y.shape
+    y = y.reshape(batch, rows, columns, *strides, width).transpose(0, 1, 3, 2, 4, 5)
+    return y.reshape(batch, rows * strides[0], columns * strides[1], width)[:, : sides[0], : sides[1]]
+
+
+def _phase_taps(side: int, taps: int, stride: int, before: int, target: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """Of one axis: the kernel's tap at each tap of each phase [taps, phase] (`taps` for none), and the pads of `x`.
+
+    Output place stride * q + phase meets tap t at input place q + offset, where stride * offset = phase + t - before.
+    """
+    offsets = {
+        (phase, tap): (phase + tap - before) // stride
+        for phase in range(stride)
+        for tap in range(taps)
+        if (phase + tap - before) % stride == 0
+    }
+    first, last = min(offsets.values()), max(offsets.values())
+    index = np.full((last - first + 1, stride), taps)
+    for (phase, tap), offset in offsets.items():
+        index[offset - first, phase] = tap
+    return index, (-first, -(-target // stride) - 1 + last - (side - 1))
+
+
+_fast_transposed = jax.custom_vjp(_input_gradient, nondiff_argnums=(0, 1))
+
+
+def _remember_transposed(
+    settings: _Settings, sides: tuple[int, ...], x: Array, kernel: Array
+) -> tuple[Array, tuple[Array, Array]]:
+    return _input_gradient(settings, sides, x, kernel), (x, kernel)
+
+
+def _backward_transposed(
+    settings: _Settings, sides: tuple[int, ...], remembered: tuple[Array, Array], cotangent: Array
+) -> tuple[Array, Array]:
+    x, kernel = remembered
+    return _convolution(settings, cotangent, kernel), _kernel_gradient(settings, cotangent, kernel, x)
+
+
+_fast_transposed.defvjp(_remember_transposed, _backward_transposed)

@@ -1,0 +1,115 @@
+"""The convolutions with fast gradients against XLA's own."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax import lax
+
+from jaxcaps.functional import convolution, transposed_convolution
+from jaxcaps.functional.convolution import THIN
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def assert_same_values_and_gradients(ours, theirs, *arguments):
+    @jax.jit
+    def both(*arguments):
+        results = []
+        for function in (ours, theirs):
+            y, backward = jax.vjp(function, *arguments)
+            weights = jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape)
+            results.append((y, *backward(weights)))
+        return results
+
+    for first, second in zip(*both(*arguments), strict=True):
+        assert first.shape == second.shape
+        scale = np.abs(second).max()
+        np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-5 * scale)
+
+
+# sides, kernel, strides, pads, dilation: stems' and primary capsules' kinds, and odd ones.
+CONVOLUTIONS = [
+    ((9, 9), (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)),
+    ((20, 20), (9, 9), (2, 2), ((0, 0), (0, 0)), (1, 1)),
+    ((11, 11), (9, 9), (2, 2), ((4, 4), (4, 4)), (1, 1)),
+    ((12, 12), (5, 5), (2, 2), ((1, 1), (1, 1)), (1, 1)),
+    ((12, 12), (3, 3), (2, 2), ((2, 2), (2, 2)), (2, 2)),
+    ((10, 12), (3, 3), (2, 2), ((-1, -2), (-2, 0)), (1, 1)),
+    ((10, 7), (2, 4), (3, 2), ((0, 1), (3, 0)), (1, 1)),
+    ((8, 8), (1, 1), (2, 2), ((0, 0), (0, 0)), (1, 1)),
+    ((7, 7), (2, 2), (4, 4), ((0, 0), (0, 0)), (1, 1)),
+]
+
+
+@pytest.mark.parametrize("channels", [(3, 2), (THIN, THIN)])
+@pytest.mark.parametrize(("sides", "size", "strides", "pads", "dilation"), CONVOLUTIONS)
+def test_convolution_equals_lax(channels, sides, size, strides, pads, dilation):
+    x = jax.random.normal(jax.random.key(0), (2, *sides, channels[0]))
+    kernel = jax.random.normal(jax.random.key(1), (*size, *channels))
+
+    def theirs(x, kernel):
+        return lax.conv_general_dilated(x, kernel, strides, pads, rhs_dilation=dilation, dimension_numbers=LAYOUT)
+
+    assert_same_values_and_gradients(
+        lambda x, kernel: convolution(x, kernel, strides, pads, rhs_dilation=dilation), theirs, x, kernel
+    )
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+def test_dtypes_pass_through(dtype):
+    x, kernel = jnp.ones((1, 6, 6, THIN), dtype), jnp.ones((3, 3, THIN, THIN), dtype)
+    y, backward = jax.vjp(lambda *a: convolution(*a, (2, 2), ((1, 1), (1, 1))), x, kernel)
+    assert {each.dtype for each in (y, *backward(y))} == {jnp.dtype(dtype)}
+
+
+def test_a_flax_layer_takes_it():
+    settings = dict(kernel_size=(3, 3), strides=2, padding=((1, 1), (1, 1)), kernel_dilation=2)
+    theirs = nnx.Conv(4, 5, **settings, rngs=nnx.Rngs(0))
+    ours = nnx.Conv(4, 5, **settings, conv_general_dilated=convolution, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(0), (2, 9, 9, 4))
+    np.testing.assert_array_equal(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [({"padding": "SAME"}, "padding='SAME'"), ({"padding": 1, "input_dilation": 2}, "lhs_dilation=(2, 2)")],
+)
+def test_what_it_does_not_know_is_refused(settings, named):
+    layer = nnx.Conv(4, 4, kernel_size=(3, 3), conv_general_dilated=convolution, rngs=nnx.Rngs(0), **settings)
+    with pytest.raises(ValueError, match=re.escape(named)):
+        layer(jnp.ones((1, 5, 5, 4)))
+
+
+# side, kernel, stride, target: the stages of small presets and of paper224, and odd ones.
+TRANSPOSED = [
+    (8, 4, 2, 16),
+    (6, 4, 2, 12),
+    (24, 5, 2, 50),
+    (50, 3, 2, 102),
+    (16, 9, 2, 37),
+    (10, 7, 1, 14),
+    (5, 9, 1, 13),
+    (4, 3, 3, 11),
+]
+
+
+@pytest.mark.parametrize("channels", [(3, 2), (THIN, THIN)])
+@pytest.mark.parametrize(("side", "size", "stride", "target"), TRANSPOSED)
+def test_transposed_convolution_equals_lax(channels, side, size, stride, target):
+    x = jax.random.normal(jax.random.key(0), (2, side, side, channels[0]))
+    kernel = jax.random.normal(jax.random.key(1), (size, size, *channels))
+
+    def theirs(x, kernel):
+        total = target - (side - 1) * stride + size - 2
+        pads = (total // 2, total - total // 2)
+        return lax.conv_transpose(x, kernel, (stride, stride), (pads, pads), dimension_numbers=LAYOUT)
+
+    def ours(x, kernel):
+        return transposed_convolution(x, kernel, stride=stride, target=target)
+
+    assert ours(x, kernel).shape == (2, target, target, channels[1])
+    assert_same_values_and_gradients(ours, theirs, x, kernel)
