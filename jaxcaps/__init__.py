@@ -12,7 +12,11 @@ _HOMES = {
     "CapsNet": "jaxcaps.models",
     "Decoder": "jaxcaps.models",
     "Encoder": "jaxcaps.models",
+    "CapsuleDecoder": "jaxcaps.nnx",
+    "ClassCaps": "jaxcaps.nnx",
+    "ConvCaps": "jaxcaps.nnx",
     "DenseCaps": "jaxcaps.nnx",
+    "MatrixPrimaryCaps": "jaxcaps.nnx",
     "PrimaryCaps": "jaxcaps.nnx",
     "Config": "jaxcaps.config",
     "preset": "jaxcaps.presets",
@@ -25,7 +29,7 @@ __all__ = ["__version__", *_HOMES]
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in ("functional", "nnx"):
+    if name in ("functional", "linen", "nnx"):
         return importlib.import_module(f"jaxcaps.{name}")
     raise AttributeError(f"module 'jaxcaps' has no attribute {name!r}")
 

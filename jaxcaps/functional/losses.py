@@ -199,3 +199,8 @@ def masked_l2(
 def select_capsule(poses: Float[Array, "classes dim"], label: Label) -> Float[Array, "classes dim"]:
     """Zeroes all poses but the labelled class's, for the decoder to read (Sabour et al. 2017, section 4.1)."""
     return jnp.where(_is_label(label, poses.shape[0])[:, None], poses, 0)
+
+
+def longest_capsule(poses: Float[Array, "classes dim"]) -> Float[Array, "classes dim"]:
+    """Zeroes all poses but the longest, for the decoder to read where the label is not known."""
+    return select_capsule(poses, jnp.argmax(safe_norm(poses)))

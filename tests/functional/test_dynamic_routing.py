@@ -8,7 +8,7 @@ from jax.sharding import PartitionSpec as P
 from jax.test_util import check_grads
 
 import jaxcaps.functional
-from jaxcaps.functional import Dynamic, Routed, Routing, coupling_entropy, dense_votes, over_batch
+from jaxcaps.functional import Dynamic, Routed, Routing, RoutingShape, coupling_entropy, dense_votes, over_batch
 from tests import references
 
 dynamic_routing = jax.jit(jaxcaps.functional.dynamic_routing, static_argnames="iterations")
@@ -184,7 +184,7 @@ def test_a_wrong_number_of_iterations_is_named(iterations):
 def test_the_description_routes_as_the_function_does_and_needs_no_parameters():
     description = Dynamic(iterations=2)
     assert isinstance(description, Routing)
-    assert description.parameters(6, 3, 4) == {}
+    assert description.parameters(RoutingShape(6, 3, 5, 4)) == {}
     votes, in_activations = jnp.asarray(random_votes()), jnp.full(6, 0.5)
     routed = description(votes, in_activations)
     assert isinstance(routed, Routed)

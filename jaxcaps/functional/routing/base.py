@@ -6,7 +6,7 @@ owns the parameters.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
@@ -29,6 +29,15 @@ class Routed(NamedTuple):
     couplings: Array
 
 
+class RoutingShape(NamedTuple):
+    """What a layer tells a routing description of itself, for its parameters' shapes."""
+
+    in_capsules: int
+    out_capsules: int
+    in_dim: int
+    out_dim: int
+
+
 class ParameterSpec(NamedTuple):
     """A learned parameter of a routing algorithm.
 
@@ -38,15 +47,26 @@ class ParameterSpec(NamedTuple):
     """
 
     shape: tuple[int, ...]
-    initial: float | Initializer
+    initial: float | Initializer = 0.0
 
 
 @runtime_checkable
 class Routing(Protocol):
-    """A routing description, as layers take it; see `Dynamic` for one, and write your own alike."""
+    """A routing description, as layers take it; see `EM` for one, and write your own alike.
 
-    def parameters(self, in_capsules: int, out_capsules: int, dim: int) -> Mapping[str, ParameterSpec]:
-        """The learned parameters by name, for so many capsules and votes of so many dimensions."""
+    An algorithm without learned parameters needs no description: layers take its function as it is.
+
+    Attributes:
+        needs: which of "in_activations" and "in_poses" [in, in_dim] it cannot do without. The activations are the
+            second argument, the poses a keyword.
+        averages: optional; True where out poses have the scale of a vote, not of the sum of all (see
+            `initial_deviation`).
+    """
+
+    needs: ClassVar[tuple[str, ...]]
+
+    def parameters(self, shape: RoutingShape) -> Mapping[str, ParameterSpec]:
+        """The learned parameters by name."""
 
     def __call__(
         self,
@@ -57,6 +77,58 @@ class Routing(Protocol):
         **parameters: Any,
     ) -> Routed:
         """Routes the votes of one example, with the parameters it asked for as keyword arguments."""
+
+
+def check_votes(votes: Array, **others: tuple[Array | None, str]) -> None:
+    """Refuses votes that are not [in, out, dim], and further arguments that do not fit them.
+
+    Args:
+        votes: of one example.
+        others: an argument that may be None, and its axes, such as "in out"; `in_dim` may have any length.
+
+    Raises:
+        ValueError: a wrong number of axes, a wrong length, or numbers that are not real floating-point ones.
+    """
+    if votes.ndim != 3:
+        raise ValueError(
+            f"votes: shape [in, out, dim] of one example expected, found {list(votes.shape)}; map over a batch with "
+            "over_batch or jax.vmap"
+        )
+    lengths: dict[str, int | None] = dict(zip(("in", "out", "dim"), votes.shape, strict=True)) | {"in_dim": None}
+    for name, (value, axes) in {"votes": (votes, "in out dim"), **others}.items():
+        if value is None:
+            continue
+        wanted = [lengths[axis] for axis in axes.split()]
+        fits = len(wanted) == value.ndim and all(
+            length in (None, found) for length, found in zip(wanted, value.shape, strict=True)
+        )
+        if not fits:
+            sizes = zip(axes.split(), wanted, strict=True)
+            expected = ", ".join(axis if length is None else str(length) for axis, length in sizes)
+            raise ValueError(
+                f"{name}: shape [{expected}] expected ({axes}) for votes of shape {list(votes.shape)}, "
+                f"found {list(value.shape)}"
+            )
+        if not jnp.issubdtype(value.dtype, jnp.floating):
+            raise ValueError(f"{name}: a floating-point array expected, found {value.dtype}")
+
+
+def in_weights(votes: Float[Array, "in out dim"], in_activations: Float[Array, "in"] | None) -> Float[Array, "in"]:
+    """The activations of the in capsules in the dtype of the (widened) votes; 1 where there are none."""
+    if in_activations is None:
+        return jnp.ones(votes.shape[0], votes.dtype)
+    return in_activations.astype(votes.dtype)
+
+
+def even_couplings(votes: Float[Array, "in out dim"]) -> Float[Array, "in out"]:
+    """1 / out, as long as nothing is known of the out capsules."""
+    in_capsules, out_capsules, _ = votes.shape
+    return jnp.full((in_capsules, out_capsules), 1 / out_capsules, votes.dtype)
+
+
+def as_votes(routed: Routed, votes: Array) -> Routed:
+    """The result in the dtype of the votes that came in."""
+    return Routed(*(each.astype(votes.dtype) for each in routed))
 
 
 def check_iterations(iterations: int) -> None:

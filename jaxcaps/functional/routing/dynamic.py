@@ -1,7 +1,8 @@
-"""Dynamic routing between capsules by agreement."""
+"""Dynamic routing between capsules by agreement, and three of its kin."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +10,65 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxcaps.functional.precision import at_least_float32
-from jaxcaps.functional.routing.base import ParameterSpec, Routed, check_iterations
+from jaxcaps.functional.routing.base import (
+    ParameterSpec,
+    Routed,
+    RoutingShape,
+    as_votes,
+    check_iterations,
+    check_votes,
+    even_couplings,
+    in_weights,
+)
 from jaxcaps.functional.squash import safe_norm, squash
 
 # These products are bound by memory, not arithmetic; the default would let an accelerator round their inputs.
 PRECISION = lax.Precision.HIGHEST
+
+
+def _agreement(votes: Float[Array, "in out dim"], poses: Float[Array, "out dim"]) -> Float[Array, "in out"]:
+    return jnp.einsum("ijd,jd->ij", votes, poses, precision=PRECISION)
+
+
+def _gather(couplings: Float[Array, "in out"], votes: Float[Array, "in out dim"]) -> Float[Array, "out dim"]:
+    return squash(jnp.einsum("ij,ijd->jd", couplings, votes, precision=PRECISION))
+
+
+def _weighted(votes: Float[Array, "in out dim"], in_activations: Float[Array, "in"] | None) -> Array:
+    return votes if in_activations is None else votes * in_weights(votes, in_activations)[:, None, None]
+
+
+def _softmax(agreement: Float[Array, "in out"]) -> Float[Array, "in out"]:
+    return jax.nn.softmax(agreement, axis=1)
+
+
+def _leaky_softmax(agreement: Float[Array, "in out"]) -> Float[Array, "in out"]:
+    """A softmax with one more logit, 0, whose share is dropped."""
+    top = lax.stop_gradient(jnp.maximum(jnp.max(agreement, axis=1, keepdims=True), 0))
+    shares = jnp.exp(agreement - top)
+    return shares / (jnp.sum(shares, axis=1, keepdims=True) + jnp.exp(-top))
+
+
+def _route(
+    votes: Float[Array, "in out dim"],
+    in_activations: Float[Array, "in"] | None,
+    iterations: int,
+    couple: Callable[[Array], Array],
+) -> Routed:
+    """Iterates. The logits only gather agreements with one pose after another, so they equal the agreement with the
+    sum of the poses so far: that sum, not [in, out] logits, is what the loop carries."""
+    weighted = _weighted(votes, in_activations)
+    couplings = couple(jnp.zeros(votes.shape[:2], votes.dtype))
+    poses = _gather(couplings, weighted)
+    if iterations > 1:
+
+        def iterate(_: Array, total: Array) -> Array:
+            return total + _gather(couple(_agreement(votes, total)), weighted)
+
+        pose_sum = lax.fori_loop(1, iterations - 1, iterate, poses)
+        couplings = couple(_agreement(votes, pose_sum))
+        poses = _gather(couplings, weighted)
+    return Routed(poses, safe_norm(poses), couplings)
 
 
 def dynamic_routing(
@@ -26,9 +81,7 @@ def dynamic_routing(
 
     Each iteration couples every in capsule to the out capsules by a softmax over the *out* capsules, squashes each out
     capsule's coupled sum of votes into its pose, and adds the agreement of votes and poses to the logits. So
-    `iterations` is the number of squashes. The logits start at 0, so the first couplings are 1 / out. Since they only
-    gather agreements with one pose after another, they equal the agreement with the sum of the poses so far: that
-    sum, not [in, out] logits, is what the loop carries.
+    `iterations` is the number of squashes. The logits start at 0, so the first couplings are 1 / out.
 
     Args:
         votes: the pose each in capsule predicts for each out capsule; computed in at least float32.
@@ -41,41 +94,116 @@ def dynamic_routing(
         All in the dtype of `votes`.
 
     Raises:
-        ValueError: `iterations` is no Python int of at least 1.
+        ValueError: `iterations` is no Python int of at least 1, or a shape does not fit.
     """
     check_iterations(iterations)
-    in_capsules, out_capsules, _ = votes.shape
+    check_votes(votes, in_activations=(in_activations, "in"))
+    return as_votes(_route(at_least_float32(votes), in_activations, iterations, _softmax), votes)
+
+
+def detached_dynamic_routing(
+    votes: Float[Array, "in out dim"],
+    in_activations: Float[Array, "in"] | None = None,
+    *,
+    iterations: int = 3,
+) -> Routed:
+    """Dynamic routing whose couplings are constants to the gradient, as in many re-implementations.
+
+    The values are those of `dynamic_routing`. The gradient flows through the last iteration's sum and squash alone,
+    which is cheaper and loses the derivative of the couplings by the votes.
+
+    Args, returns and errors: as `dynamic_routing`.
+    """
+    check_iterations(iterations)
+    check_votes(votes, in_activations=(in_activations, "in"))
     wide = at_least_float32(votes)
-    weighted = wide if in_activations is None else wide * in_activations.astype(wide.dtype)[:, None, None]
+    constant = None if in_activations is None else lax.stop_gradient(in_activations)
+    couplings = _route(lax.stop_gradient(wide), constant, iterations, _softmax).couplings
+    poses = _gather(couplings, _weighted(wide, in_activations))
+    return as_votes(Routed(poses, safe_norm(poses), couplings), votes)
 
-    def couple(pose_sum: Float[Array, "out dim"]) -> Float[Array, "in out"]:
-        agreement = jnp.einsum("ijd,jd->ij", wide, pose_sum, precision=PRECISION)
-        return jax.nn.softmax(agreement, axis=1)
 
-    def gather(couplings: Float[Array, "in out"]) -> Float[Array, "out dim"]:
-        return squash(jnp.einsum("ij,ijd->jd", couplings, weighted, precision=PRECISION))
+def leaky_dynamic_routing(
+    votes: Float[Array, "in out dim"],
+    in_activations: Float[Array, "in"] | None = None,
+    *,
+    iterations: int = 3,
+) -> Routed:
+    """Dynamic routing in which an in capsule may belong to none of the out capsules.
 
-    couplings = jnp.full((in_capsules, out_capsules), 1 / out_capsules, wide.dtype)
-    poses = gather(couplings)
-    if iterations > 1:
-        pose_sum = lax.fori_loop(1, iterations - 1, lambda _, total: total + gather(couple(total)), poses)
-        couplings = couple(pose_sum)
-        poses = gather(couplings)
-    routed = Routed(poses, safe_norm(poses), couplings)
-    return Routed(*(each.astype(votes.dtype) for each in routed))
+    The "none of the above" category of Sabour et al. 2017, section 5 (their CIFAR-10 network), as their code has it
+    ("leaky routing"): the softmax has one more logit, fixed at 0, whose share goes nowhere.
+
+    Args and errors: as `dynamic_routing`.
+
+    Returns:
+        As `dynamic_routing`, but a row of couplings sums to less than 1; what is missing went nowhere. The first
+        couplings are 1 / (out + 1).
+    """
+    check_iterations(iterations)
+    check_votes(votes, in_activations=(in_activations, "in"))
+    return as_votes(_route(at_least_float32(votes), in_activations, iterations, _leaky_softmax), votes)
+
+
+def uniform_routing(votes: Float[Array, "in out dim"], in_activations: Float[Array, "in"] | None = None) -> Routed:
+    """No routing: each in capsule is shared evenly among the out capsules, and the sums are squashed.
+
+    The honest baseline of Paik et al. 2019 (arXiv 1911.07968), which found that routing may add nothing to it. It is
+    the first iteration of `dynamic_routing`.
+
+    Args, returns and errors: as `dynamic_routing`; the couplings are 1 / out.
+    """
+    check_votes(votes, in_activations=(in_activations, "in"))
+    wide = at_least_float32(votes)
+    couplings = even_couplings(wide)
+    poses = _gather(couplings, _weighted(wide, in_activations))
+    return as_votes(Routed(poses, safe_norm(poses), couplings), votes)
 
 
 @dataclass(frozen=True)
-class Dynamic:
-    """The description of `dynamic_routing`: no learned parameters."""
-
+class _Iterated:
     iterations: int = 3
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         check_iterations(self.iterations)
 
-    def parameters(self, in_capsules: int, out_capsules: int, dim: int) -> Mapping[str, ParameterSpec]:
+    def parameters(self, shape: RoutingShape) -> Mapping[str, ParameterSpec]:
         return {}
+
+
+@dataclass(frozen=True)
+class Dynamic(_Iterated):
+    """The description of `dynamic_routing`: no learned parameters."""
 
     def __call__(self, votes: Float[Array, "in out dim"], in_activations: Float[Array, "in"] | None = None) -> Routed:
         return dynamic_routing(votes, in_activations, iterations=self.iterations)
+
+
+@dataclass(frozen=True)
+class DetachedDynamic(_Iterated):
+    """The description of `detached_dynamic_routing`: no learned parameters."""
+
+    def __call__(self, votes: Float[Array, "in out dim"], in_activations: Float[Array, "in"] | None = None) -> Routed:
+        return detached_dynamic_routing(votes, in_activations, iterations=self.iterations)
+
+
+@dataclass(frozen=True)
+class LeakyDynamic(_Iterated):
+    """The description of `leaky_dynamic_routing`: no learned parameters."""
+
+    def __call__(self, votes: Float[Array, "in out dim"], in_activations: Float[Array, "in"] | None = None) -> Routed:
+        return leaky_dynamic_routing(votes, in_activations, iterations=self.iterations)
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """The description of `uniform_routing`: no learned parameters."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    def parameters(self, shape: RoutingShape) -> Mapping[str, ParameterSpec]:
+        return {}
+
+    def __call__(self, votes: Float[Array, "in out dim"], in_activations: Float[Array, "in"] | None = None) -> Routed:
+        return uniform_routing(votes, in_activations)

@@ -1,0 +1,244 @@
+"""Whole capsule layers as functions of a batch: votes and routing, tiled; and the scale their weights start from.
+
+The layers of `jaxcaps.nnx` and `jaxcaps.linen` own the parameters and call these.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from jaxtyping import Array, Float
+
+from jaxcaps.functional.batching import cpu_tile, over_batch
+from jaxcaps.functional.patches import extract_patches
+from jaxcaps.functional.routing.base import ParameterSpec, Routed, RoutingShape
+from jaxcaps.functional.votes import Transform, convolutional_votes, coordinate_addition, transformed
+
+# A description, or the bare function of an algorithm without learned parameters.
+AnyRouting = Callable[..., Routed]
+
+
+def routing_parameters(routing: AnyRouting, shape: RoutingShape) -> Mapping[str, ParameterSpec]:
+    """What the layer has to own for this routing; nothing for a bare function."""
+    specs: Mapping[str, ParameterSpec] = routing.parameters(shape) if hasattr(routing, "parameters") else {}
+    return specs
+
+
+def weight_shape(transform: Transform, in_dim: int, out_dim: int) -> tuple[int, int]:
+    """The matrix that takes a pose to a vote: [out_dim, in_dim], or [side, side] for poses that are matrices.
+
+    Raises:
+        ValueError: no such transform, or poses that are no square matrices of one size.
+    """
+    if transform not in ("vector", "matrix"):
+        raise ValueError(f"transform={transform!r}: 'vector' or 'matrix' expected")
+    if transform == "vector":
+        return out_dim, in_dim
+    side = math.isqrt(in_dim)
+    if side**2 != in_dim or in_dim != out_dim:
+        raise ValueError(
+            f"transform='matrix' needs in_dim and out_dim that are the same square number, not {in_dim} and {out_dim}"
+        )
+    return side, side
+
+
+def initial_deviation(
+    routing: AnyRouting, shape: RoutingShape, transform: Transform, in_norm_squared: float = 1.0
+) -> float:
+    """The standard deviation that the weights of a layer are drawn with.
+
+    Where out poses are sums of votes, those sums have norms of about 1 under even couplings, where squash neither
+    saturates nor vanishes: E|sum|^2 = in / out^2 * E|vote|^2. Where they are means (`routing.averages`), an element of
+    a vote has the variance of an element of a pose.
+
+    Args:
+        in_norm_squared: the mean squared norm of the in poses at the start.
+    """
+    matrix = transform == "matrix"
+    terms = math.isqrt(shape.in_dim) if matrix else shape.in_dim
+    if getattr(routing, "averages", False):
+        return terms**-0.5
+    # E|vote|^2 = out_dim * terms / in_dim * in_norm_squared * deviation^2
+    vote_norm_squared = shape.out_dim * terms / shape.in_dim * in_norm_squared
+    return shape.out_capsules / math.sqrt(shape.in_capsules * vote_norm_squared)
+
+
+def _checked(routing: AnyRouting, poses: Array, axes: tuple[int | None, ...], activations: Array | None) -> None:
+    """Refuses poses whose last axes are not these (None: any length), and activations that do not go with them."""
+    found = poses.shape[-len(axes) :]
+    if len(found) < len(axes) or any(want not in (None, have) for want, have in zip(axes, found, strict=True)):
+        expected = ", ".join("*" if axis is None else str(axis) for axis in axes)
+        raise ValueError(f"poses: shape [..., {expected}] expected, found {list(poses.shape)}")
+    if activations is None:
+        if "in_activations" in getattr(routing, "needs", ()):
+            raise ValueError(f"activations: {routing} needs those of the in capsules, shape {list(poses.shape[:-1])}")
+    elif activations.shape != poses.shape[:-1]:
+        raise ValueError(
+            f"activations: shape {list(poses.shape[:-1])} expected for poses of shape {list(poses.shape)}, "
+            f"found {list(activations.shape)}"
+        )
+
+
+def _over_examples(
+    one: Callable[[Array, Array | None], Routed], poses: Array, activations: Array | None, core: int, vote_bytes: int
+) -> Routed:
+    """Maps over all axes of `poses` before its last `core` ones, in tiles of cached size."""
+    lead = poses.shape[: poses.ndim - core]
+    tile = cpu_tile(vote_bytes) if jax.default_backend() == "cpu" else None
+    flat = (
+        poses.reshape(-1, *poses.shape[len(lead) :]),
+        None if activations is None else activations.reshape(-1, *activations.shape[len(lead) :]),
+    )
+    routed = over_batch(lambda example: one(*example), tile=tile)(flat)
+    return Routed(*(each.reshape(*lead, *each.shape[1:]) for each in routed))
+
+
+def _route(
+    routing: AnyRouting, parameters: Mapping[str, Array], votes: Array, activations: Array | None, poses: Array
+) -> Routed:
+    further = {"in_poses": poses} if "in_poses" in getattr(routing, "needs", ()) else {}
+    return routing(votes, activations, **further, **parameters)
+
+
+def dense_capsules(
+    routing: AnyRouting,
+    weights: Float[Array, "in out a b"],
+    parameters: Mapping[str, Array],
+    poses: Float[Array, "*batch in in_dim"],
+    activations: Float[Array, "*batch in"] | None = None,
+    *,
+    transform: Transform = "vector",
+) -> Routed:
+    """Every in capsule votes for every out capsule, and the votes are routed.
+
+    Args:
+        routing: a description, or a bare routing function.
+        weights: see `dense_votes` and `matrix_votes`.
+        parameters: the routing's own, by name.
+        poses, activations: of the in capsules; poses in the dtype of the weights.
+
+    Returns:
+        Poses [*batch, out, out_dim], activations [*batch, out], couplings [*batch, in, out].
+
+    Raises:
+        ValueError: shapes do not fit, or the routing needs activations and got none.
+    """
+    in_capsules, out_capsules, _, terms = weights.shape
+    _checked(routing, poses, (in_capsules, terms if transform == "vector" else terms**2), activations)
+    out_dim = weights.shape[2] if transform == "vector" else poses.shape[-1]
+
+    def one(poses: Array, activations: Array | None) -> Routed:
+        return _route(routing, parameters, transformed(weights, poses, transform), activations, poses)
+
+    vote_bytes = in_capsules * out_capsules * out_dim * poses.dtype.itemsize
+    return _over_examples(one, poses, activations, 2, vote_bytes)
+
+
+def convolutional_capsules(
+    routing: AnyRouting,
+    weights: Float[Array, "*positions kernel kernel in out a b"],
+    parameters: Mapping[str, Array],
+    poses: Float[Array, "*batch height width in in_dim"],
+    activations: Float[Array, "*batch height width in"] | None = None,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    transform: Transform = "vector",
+) -> Routed:
+    """The capsules of a patch vote for the out types at its position, and the votes are routed.
+
+    A description that has a method `route_patches` (EM's) lets all the parents of a capsule compete, across positions;
+    any other routes each position's votes by themselves.
+
+    Args:
+        routing, parameters: as `dense_capsules`; the parameters are shared by all positions.
+        weights, stride, padding, transform: see `convolutional_votes`.
+        poses, activations: maps of the in capsules; poses in the dtype of the weights. What pads them votes 0 and has
+            activation 0.
+
+    Returns:
+        Poses [*batch, rows, columns, out, out_dim], activations [*batch, rows, columns, out], couplings [*batch, rows,
+        columns, kernel, kernel, in, out].
+
+    Raises:
+        ValueError: shapes do not fit, or the routing needs activations and got none.
+    """
+    kernel, _, in_types, out_types, _, terms = weights.shape[-6:]
+    _checked(routing, poses, (None, None, in_types, terms if transform == "vector" else terms**2), activations)
+    settings: dict[str, Any] = dict(stride=stride, padding=padding)
+
+    def one(poses: Array, activations: Array | None) -> Routed:
+        votes = convolutional_votes(weights, poses, transform=transform, **settings)
+        active = None if activations is None else extract_patches(activations, kernel=kernel, **settings)
+        if hasattr(routing, "route_patches"):
+            across: Routed = routing.route_patches(votes, active, stride=stride, **parameters)
+            return across
+        rows, columns = votes.shape[:2]
+        positions = (rows * columns, kernel * kernel * in_types)
+        patches = extract_patches(poses, kernel=kernel, **settings).reshape(*positions, -1)
+        flat = None if active is None else active.reshape(positions)
+        route = jax.vmap(lambda *position: _route(routing, parameters, *position))
+        routed = route(votes.reshape(*positions, out_types, -1), flat, patches)
+        return Routed(
+            routed.poses.reshape(rows, columns, out_types, -1),
+            routed.activations.reshape(rows, columns, out_types),
+            routed.couplings.reshape(rows, columns, kernel, kernel, in_types, out_types),
+        )
+
+    votes = jax.eval_shape(
+        lambda one: convolutional_votes(weights, one, transform=transform, **settings),
+        jax.ShapeDtypeStruct(poses.shape[-4:], poses.dtype),
+    )
+    return _over_examples(one, poses, activations, 4, votes.size * poses.dtype.itemsize)
+
+
+def class_capsules(
+    routing: AnyRouting,
+    weights: Float[Array, "in out a b"],
+    parameters: Mapping[str, Array],
+    poses: Float[Array, "*batch height width in in_dim"],
+    activations: Float[Array, "*batch height width in"] | None = None,
+    *,
+    transform: Transform = "vector",
+    coordinates: tuple[int, int] | None = None,
+) -> Routed:
+    """All the capsules of a map vote for each class, by weights that their positions share.
+
+    Args:
+        routing, parameters: as `dense_capsules`, for height * width * in capsules in the order row, column, type.
+        weights: for each in type.
+        poses, activations: maps of the in capsules; poses in the dtype of the weights.
+        transform: see `convolutional_votes`.
+        coordinates: the elements of a vote that the row and the column are added to, see `coordinate_addition`; None
+            for no addition.
+
+    Returns:
+        Poses [*batch, out, out_dim], activations [*batch, out], couplings [*batch, height, width, in, out].
+
+    Raises:
+        ValueError: shapes do not fit, or the routing needs activations and got none.
+    """
+    in_types, out_capsules, _, terms = weights.shape
+    _checked(routing, poses, (None, None, in_types, terms if transform == "vector" else terms**2), activations)
+    height, width = poses.shape[-4:-2]
+    in_capsules = height * width * in_types
+
+    def one(poses: Array, activations: Array | None) -> Routed:
+        votes = convolutional_votes(weights[None, None], poses, transform=transform)[:, :, 0, 0]
+        if coordinates is not None:
+            votes = coordinate_addition(votes, places=coordinates)
+        flat = None if activations is None else activations.reshape(in_capsules)
+        votes = votes.reshape(in_capsules, out_capsules, -1)
+        routed = _route(routing, parameters, votes, flat, poses.reshape(in_capsules, -1))
+        return routed._replace(couplings=routed.couplings.reshape(height, width, in_types, out_capsules))
+
+    out_dim = weights.shape[2] if transform == "vector" else poses.shape[-1]
+    vote_bytes = in_capsules * out_capsules * out_dim * poses.dtype.itemsize
+    return _over_examples(one, poses, activations, 4, vote_bytes)
+
+
+def default_coordinates(transform: Transform, out_dim: int) -> tuple[int, int]:
+    """Where `ClassCaps` adds the position: the right-hand column's first two elements of a matrix, a vector's first."""
+    side = math.isqrt(out_dim)
+    return (side - 1, 2 * side - 1) if transform == "matrix" else (0, 1)

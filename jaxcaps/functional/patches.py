@@ -1,0 +1,73 @@
+"""The receptive fields of convolutional capsules: taken out of a map, put back, and competed for."""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+
+def extract_patches(
+    x: Float[Array, "height width *rest"], *, kernel: int, stride: int = 1, padding: int = 0
+) -> Float[Array, "rows columns kernel kernel *rest"]:
+    """What each output position of a convolution sees.
+
+    Args:
+        x: a map with any further axes; the padding is zeros.
+        kernel, stride, padding: of the convolution.
+
+    Raises:
+        ValueError: the map is smaller than the kernel, or a number makes no sense.
+    """
+    rows, columns = patch_counts(x.shape[:2], kernel=kernel, stride=stride, padding=padding)
+    padded = jnp.pad(x, [(padding, padding)] * 2 + [(0, 0)] * (x.ndim - 2))
+    row, column = (jnp.arange(count)[:, None] * stride + jnp.arange(kernel) for count in (rows, columns))
+    return padded[row[:, None, :, None], column[None, :, None, :]]
+
+
+def patch_counts(sides: tuple[int, ...], *, kernel: int, stride: int, padding: int) -> tuple[int, int]:
+    """How many positions a convolution's output has, in rows and columns; errors as `extract_patches`."""
+    if kernel < 1 or stride < 1 or padding < 0:
+        raise ValueError(
+            f"kernel and stride must be at least 1 and padding at least 0, not {kernel}, {stride} and {padding}"
+        )
+    rows, columns = ((side + 2 * padding - kernel) // stride + 1 for side in sides)
+    if rows < 1 or columns < 1:
+        raise ValueError(f"kernel={kernel} does not fit into a map of {sides[0]}x{sides[1]} padded by {padding}")
+    return rows, columns
+
+
+def _onto_map(patches: Array, stride: int, start: float, combine: str) -> Array:
+    """Combines, tap by tap, what the patches say of each place of the (padded) map."""
+    rows, columns, kernel = patches.shape[:3]
+    sides = ((rows - 1) * stride + kernel, (columns - 1) * stride + kernel)
+    canvas = jnp.full((*sides, *patches.shape[4:]), start, patches.dtype)
+    for i in range(kernel):
+        for j in range(kernel):
+            place = canvas.at[i : i + (rows - 1) * stride + 1 : stride, j : j + (columns - 1) * stride + 1 : stride]
+            canvas = getattr(place, combine)(patches[:, :, i, j])
+    return canvas
+
+
+def compete_across(
+    logits: Float[Array, "rows columns kernel kernel in out"], *, stride: int
+) -> Float[Array, "rows columns kernel kernel in out"]:
+    """A softmax over all the parents of each in capsule: every out type at every position whose patch holds it.
+
+    The places of a patch count from the corner of the padded map, so a padding belongs to them too.
+
+    Args:
+        logits: of each in capsule of a patch for each out type at the patch's position.
+        stride: between the patches.
+
+    Returns:
+        Couplings; those of one in capsule sum to 1 over all its patches and out types.
+    """
+    kernel = logits.shape[2]
+
+    def back(of_map: Array) -> Array:
+        return extract_patches(of_map, kernel=kernel, stride=stride)
+
+    # Exact whatever the logits' size, and no gradient: adding a constant to a child's logits changes nothing.
+    top = back(_onto_map(lax.stop_gradient(jnp.max(logits, axis=5)), stride, -jnp.inf, "max"))
+    shares = jnp.exp(logits - top[..., None])
+    total = back(_onto_map(jnp.sum(shares, axis=5), stride, 0, "add"))
+    return shares / total[..., None]
