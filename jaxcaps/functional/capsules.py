@@ -11,6 +11,7 @@ import jax
 from jaxtyping import Array, Float
 
 from jaxcaps.functional.batching import cpu_tile, over_batch
+from jaxcaps.functional.fused import fused_fits
 from jaxcaps.functional.patches import extract_patches
 from jaxcaps.functional.routing.base import ParameterSpec, Routed, RoutingShape
 from jaxcaps.functional.votes import Transform, convolutional_votes, coordinate_addition, transformed
@@ -112,6 +113,9 @@ def dense_capsules(
 ) -> Routed:
     """Every in capsule votes for every out capsule, and the votes are routed.
 
+    A description that has a method `route_fused` (those of dynamic routing) computes both in one where that is faster:
+    on a CPU, where there is then no forward mode (`jax.jvp`).
+
     Args:
         routing: a description, or a bare routing function.
         weights: see `dense_votes` and `matrix_votes`.
@@ -127,6 +131,12 @@ def dense_capsules(
     in_capsules, out_capsules, _, terms = weights.shape
     _checked(routing, poses, (in_capsules, terms if transform == "vector" else terms**2), activations)
     out_dim = weights.shape[2] if transform == "vector" else poses.shape[-1]
+    if transform == "vector" and activations is None and hasattr(routing, "route_fused"):
+        lead = poses.shape[:-2]
+        flat = poses.reshape(-1, *poses.shape[-2:])
+        if fused_fits(weights, flat):
+            routed = routing.route_fused(weights, flat)
+            return Routed(*(each.reshape(*lead, *each.shape[1:]) for each in routed))
 
     def one(poses: Array, activations: Array | None) -> Routed:
         return _route(routing, parameters, transformed(weights, poses, transform), activations, poses)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxcaps.functional.fused import fused_dynamic
 from jaxcaps.functional.precision import at_least_float32
 from jaxcaps.functional.routing.base import (
     ParameterSpec,
@@ -38,11 +39,11 @@ def _weighted(votes: Float[Array, "in out dim"], in_activations: Float[Array, "i
     return votes if in_activations is None else votes * in_weights(votes, in_activations)[:, None, None]
 
 
-def _softmax(agreement: Float[Array, "in out"]) -> Float[Array, "in out"]:
+def _softmax(agreement: Float[Array, "in out *batch"]) -> Float[Array, "in out *batch"]:
     return jax.nn.softmax(agreement, axis=1)
 
 
-def _leaky_softmax(agreement: Float[Array, "in out"]) -> Float[Array, "in out"]:
+def _leaky_softmax(agreement: Float[Array, "in out *batch"]) -> Float[Array, "in out *batch"]:
     """A softmax with one more logit, 0, whose share is dropped."""
     top = lax.stop_gradient(jnp.maximum(jnp.max(agreement, axis=1, keepdims=True), 0))
     shares = jnp.exp(agreement - top)
@@ -179,6 +180,12 @@ class Dynamic(_Iterated):
     def __call__(self, votes: Float[Array, "in out dim"], in_activations: Float[Array, "in"] | None = None) -> Routed:
         return dynamic_routing(votes, in_activations, iterations=self.iterations)
 
+    def route_fused(
+        self, weights: Float[Array, "in out dim_out dim_in"], poses: Float[Array, "batch in dim_in"]
+    ) -> Routed:
+        poses, couplings = fused_dynamic(weights, poses, iterations=self.iterations, couple=_softmax)
+        return Routed(poses, safe_norm(poses), couplings)
+
 
 @dataclass(frozen=True)
 class DetachedDynamic(_Iterated):
@@ -194,6 +201,12 @@ class LeakyDynamic(_Iterated):
 
     def __call__(self, votes: Float[Array, "in out dim"], in_activations: Float[Array, "in"] | None = None) -> Routed:
         return leaky_dynamic_routing(votes, in_activations, iterations=self.iterations)
+
+    def route_fused(
+        self, weights: Float[Array, "in out dim_out dim_in"], poses: Float[Array, "batch in dim_in"]
+    ) -> Routed:
+        poses, couplings = fused_dynamic(weights, poses, iterations=self.iterations, couple=_leaky_softmax)
+        return Routed(poses, safe_norm(poses), couplings)
 
 
 @dataclass(frozen=True)
