@@ -14,10 +14,12 @@ from jaxcaps.functional.routing.base import (
     ParameterSpec,
     Routed,
     RoutingShape,
+    agreement,
     as_votes,
     check_iterations,
     check_votes,
     even_couplings,
+    gather,
     in_weights,
 )
 from jaxcaps.functional.squash import exponential_squash, safe_norm
@@ -52,13 +54,13 @@ def self_attention_routing(
     """
     check_votes(votes, in_activations=(in_activations, "in"), prior=(prior, "in out"))
     wide = at_least_float32(votes)
-    totals = jnp.sum(wide, axis=0)
-    agreement = jnp.sum(wide * totals[None], axis=2) / wide.shape[2] ** 0.5
-    couplings = jax.nn.softmax(agreement, axis=1)
+    totals = gather(jnp.ones(wide.shape[:2], wide.dtype), wide)
+    logits = agreement(wide, totals) / wide.shape[2] ** 0.5
+    couplings = jax.nn.softmax(logits, axis=1)
     if prior is not None:
         couplings = couplings + prior.astype(wide.dtype)
     shares = couplings * in_weights(wide, in_activations)[:, None]
-    poses = exponential_squash(jnp.sum(shares[:, :, None] * wide, axis=0))
+    poses = exponential_squash(gather(shares, wide))
     return as_votes(Routed(poses, safe_norm(poses), couplings), votes)
 
 
@@ -105,10 +107,10 @@ def inverted_attention_routing(
     active = in_weights(wide, in_activations)[:, None]
 
     def attend(poses: Float[Array, "out dim"]) -> Float[Array, "in out"]:
-        return jax.nn.softmax(jnp.sum(wide * poses[None], axis=2), axis=1)
+        return jax.nn.softmax(agreement(wide, poses), axis=1)
 
-    def gather(couplings: Float[Array, "in out"]) -> Float[Array, "out dim"]:
-        sums = jnp.sum((couplings * active)[:, :, None] * wide, axis=0)
+    def pose_of(couplings: Float[Array, "in out"]) -> Float[Array, "out dim"]:
+        sums = gather(couplings * active, wide)
         centred = sums - jnp.mean(sums, axis=1, keepdims=True)
         variance = jnp.mean(jnp.square(centred), axis=1, keepdims=True)
         poses = centred * lax.rsqrt(variance + VARIANCE_OFFSET)
@@ -117,11 +119,11 @@ def inverted_attention_routing(
         return poses if norm_bias is None else poses + norm_bias.astype(wide.dtype)[None]
 
     couplings = even_couplings(wide) if initial_poses is None else attend(initial_poses.astype(wide.dtype))
-    poses = gather(couplings)
+    poses = pose_of(couplings)
     if iterations > 1:
-        poses = lax.fori_loop(1, iterations - 1, lambda _, before: gather(attend(before)), poses)
+        poses = lax.fori_loop(1, iterations - 1, lambda _, before: pose_of(attend(before)), poses)
         couplings = attend(poses)
-        poses = gather(couplings)
+        poses = pose_of(couplings)
     return as_votes(Routed(poses, safe_norm(poses) / wide.shape[2] ** 0.5, couplings), votes)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
+from jax import lax
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Float
 
@@ -129,6 +130,21 @@ def even_couplings(votes: Float[Array, "in out dim"]) -> Float[Array, "in out"]:
 def as_votes(routed: Routed, votes: Array) -> Routed:
     """The result in the dtype of the votes that came in."""
     return Routed(*(each.astype(votes.dtype) for each in routed))
+
+
+# Products with votes are bound by memory, not arithmetic; the default would let an accelerator round their inputs. As
+# sums they would be several times slower on a CPU, where XLA is slow at sums over a leading axis.
+PRECISION = lax.Precision.HIGHEST
+
+
+def agreement(votes: Float[Array, "in out dim"], poses: Float[Array, "out dim"]) -> Float[Array, "in out"]:
+    """The inner product of each vote with its out capsule's pose."""
+    return jnp.einsum("ijd,jd->ij", votes, poses, precision=PRECISION)
+
+
+def gather(shares: Float[Array, "in out"], votes: Float[Array, "in out dim"]) -> Float[Array, "out dim"]:
+    """The sum of the votes for each out capsule, weighted by the in capsules' shares."""
+    return jnp.einsum("ij,ijd->jd", shares, votes, precision=PRECISION)
 
 
 def check_iterations(iterations: int) -> None:

@@ -15,38 +15,33 @@ from jaxcaps.functional.routing.base import (
     ParameterSpec,
     Routed,
     RoutingShape,
+    agreement,
     as_votes,
     check_iterations,
     check_votes,
     even_couplings,
+    gather,
     in_weights,
 )
 from jaxcaps.functional.squash import safe_norm, squash
 
-# These products are bound by memory, not arithmetic; the default would let an accelerator round their inputs.
-PRECISION = lax.Precision.HIGHEST
-
-
-def _agreement(votes: Float[Array, "in out dim"], poses: Float[Array, "out dim"]) -> Float[Array, "in out"]:
-    return jnp.einsum("ijd,jd->ij", votes, poses, precision=PRECISION)
-
 
 def _gather(couplings: Float[Array, "in out"], votes: Float[Array, "in out dim"]) -> Float[Array, "out dim"]:
-    return squash(jnp.einsum("ij,ijd->jd", couplings, votes, precision=PRECISION))
+    return squash(gather(couplings, votes))
 
 
 def _weighted(votes: Float[Array, "in out dim"], in_activations: Float[Array, "in"] | None) -> Array:
     return votes if in_activations is None else votes * in_weights(votes, in_activations)[:, None, None]
 
 
-def _softmax(agreement: Float[Array, "in out *batch"]) -> Float[Array, "in out *batch"]:
-    return jax.nn.softmax(agreement, axis=1)
+def _softmax(logits: Float[Array, "in out *batch"]) -> Float[Array, "in out *batch"]:
+    return jax.nn.softmax(logits, axis=1)
 
 
-def _leaky_softmax(agreement: Float[Array, "in out *batch"]) -> Float[Array, "in out *batch"]:
+def _leaky_softmax(logits: Float[Array, "in out *batch"]) -> Float[Array, "in out *batch"]:
     """A softmax with one more logit, 0, whose share is dropped."""
-    top = lax.stop_gradient(jnp.maximum(jnp.max(agreement, axis=1, keepdims=True), 0))
-    shares = jnp.exp(agreement - top)
+    top = lax.stop_gradient(jnp.maximum(jnp.max(logits, axis=1, keepdims=True), 0))
+    shares = jnp.exp(logits - top)
     return shares / (jnp.sum(shares, axis=1, keepdims=True) + jnp.exp(-top))
 
 
@@ -64,10 +59,10 @@ def _route(
     if iterations > 1:
 
         def iterate(_: Array, total: Array) -> Array:
-            return total + _gather(couple(_agreement(votes, total)), weighted)
+            return total + _gather(couple(agreement(votes, total)), weighted)
 
         pose_sum = lax.fori_loop(1, iterations - 1, iterate, poses)
-        couplings = couple(_agreement(votes, pose_sum))
+        couplings = couple(agreement(votes, pose_sum))
         poses = _gather(couplings, weighted)
     return Routed(poses, safe_norm(poses), couplings)
 

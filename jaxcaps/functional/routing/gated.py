@@ -9,7 +9,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxcaps.functional.precision import at_least_float32
-from jaxcaps.functional.routing.base import ParameterSpec, Routed, RoutingShape, as_votes, check_votes, in_weights
+from jaxcaps.functional.routing.base import (
+    ParameterSpec,
+    Routed,
+    RoutingShape,
+    as_votes,
+    check_votes,
+    gather,
+    in_weights,
+)
 from jaxcaps.functional.routing.gaussian import LEAST_MASS
 
 
@@ -60,7 +68,7 @@ def self_routing(
     active = in_weights(wide, in_activations)
     shares = couplings * active[:, None]
     mass = jnp.sum(shares, axis=0)
-    poses = jnp.sum((shares / jnp.maximum(mass, LEAST_MASS)[None])[:, :, None] * wide, axis=0)
+    poses = gather(shares / jnp.maximum(mass, LEAST_MASS)[None], wide)
     activations = mass / jnp.maximum(jnp.sum(active), LEAST_MASS)
     return as_votes(Routed(poses, activations, couplings), votes)
 

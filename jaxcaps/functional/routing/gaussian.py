@@ -6,6 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxcaps.functional.routing.base import agreement, gather
+
 # Mass below which an out capsule counts as having received nothing. Chosen so that the gradient of a share, the inverse
 # of the mass, stays far from float32's largest number.
 LEAST_MASS = 1e-12
@@ -26,9 +28,9 @@ def weighted_gaussian(votes: Float[Array, "in out dim"], shares: Float[Array, "i
     """
     mass = jnp.sum(shares, axis=0)
     normalised = shares / jnp.maximum(mass, LEAST_MASS)[None]
-    mean = jnp.sum(normalised[:, :, None] * votes, axis=0)
+    mean = gather(normalised, votes)
     # Around the mean: the difference of two sums of squares would cancel.
-    variance = jnp.sum(normalised[:, :, None] * jnp.square(votes - mean[None]), axis=0)
+    variance = gather(normalised, jnp.square(votes - mean[None]))
     return Gaussian(mean, variance, mass)
 
 
@@ -36,5 +38,5 @@ def log_density(
     votes: Float[Array, "in out dim"], mean: Float[Array, "out dim"], variance: Float[Array, "out dim"]
 ) -> Float[Array, "in out"]:
     """The logarithm of each vote's density under its out capsule's Gaussian."""
-    exponent = jnp.sum(jnp.square(votes - mean[None]) / variance[None], axis=2)
+    exponent = agreement(jnp.square(votes - mean[None]), 1 / variance)
     return -0.5 * (exponent + jnp.sum(jnp.log(2 * np.pi * variance), axis=1)[None])

@@ -16,6 +16,7 @@ from jaxcaps.functional.routing.base import (
     ParameterSpec,
     Routed,
     RoutingShape,
+    agreement,
     as_votes,
     check_iterations,
     check_votes,
@@ -86,7 +87,7 @@ def variational_routing(
 
     def iterate(_: Array, couplings: Float[Array, "in out"]) -> Float[Array, "in out"]:
         mean, psi, kappa, nu, log_pi, log_precision = update(couplings)
-        distances = jnp.sum(psi[None] * jnp.square(wide - mean[None]), axis=2)
+        distances = agreement(jnp.square(wide - mean[None]), psi)
         log_density = 0.5 * (log_precision - dim / kappa)[None] - 0.5 * nu[None] * distances
         return jax.nn.softmax(log_pi[None] + log_density, axis=1)
 
