@@ -19,7 +19,7 @@ def extract_patches(
     """
     rows, columns = patch_counts(x.shape[:2], kernel=kernel, stride=stride, padding=padding)
     padded = jnp.pad(x, [(padding, padding)] * 2 + [(0, 0)] * (x.ndim - 2))
-    row, column = (jnp.arange(count)[:, None] * stride + jnp.arange(kernel) for count in (rows, columns))
+    row, column = (jnp.arange(count)[:, None] * stride + jnp.arange(kernel)[None] for count in (rows, columns))
     return padded[row[:, None, :, None], column[None, :, None, :]]
 
 
@@ -69,5 +69,5 @@ def compete_across(
     # Exact whatever the logits' size, and no gradient: adding a constant to a child's logits changes nothing.
     top = back(_onto_map(lax.stop_gradient(jnp.max(logits, axis=5)), stride, -jnp.inf, "max"))
     shares = jnp.exp(logits - top[..., None])
-    total = back(_onto_map(jnp.sum(shares, axis=5), stride, 0, "add"))
+    total = back(_onto_map(jnp.sum(shares, axis=5), stride, 0.0, "add"))
     return shares / total[..., None]
