@@ -134,6 +134,23 @@ def em_routing(
     return as_votes(routed, votes)
 
 
+def _check_patches(votes: Array, **others: Array) -> None:
+    """As `check_votes`, for the votes of patches."""
+    if votes.ndim != 7 or votes.shape[2] != votes.shape[3]:
+        raise ValueError(
+            f"votes: shape [rows, columns, kernel, kernel, in, out, dim] expected, found {list(votes.shape)}"
+        )
+    for name, value in {"votes": votes, **others}.items():
+        shape = {"votes": votes.shape, "in_activations": votes.shape[:5]}.get(name, votes.shape[5:6])
+        if value.shape != shape:
+            raise ValueError(
+                f"{name}: shape {list(shape)} expected for votes of shape {list(votes.shape)}, "
+                f"found {list(value.shape)}"
+            )
+        if not jnp.issubdtype(value.dtype, jnp.floating):
+            raise ValueError(f"{name}: a floating-point array expected, found {value.dtype}")
+
+
 def em_patch_routing(
     votes: Float[Array, "rows columns kernel kernel in out dim"],
     in_activations: Float[Array, "rows columns kernel kernel in"],
@@ -160,8 +177,12 @@ def em_patch_routing(
     Returns:
         Poses [rows, columns, out, dim], activations [rows, columns, out] and couplings [rows, columns, kernel, kernel,
         in, out], which sum to 1 over all the parents of a child.
+
+    Raises:
+        ValueError: `iterations` is no Python int of at least 1, or a shape does not fit.
     """
     check_iterations(iterations)
+    _check_patches(votes, in_activations=in_activations, beta_a=beta_a, beta_u=beta_u)
     rows, columns, kernel, _, in_types, out, dim = votes.shape
     patch = (rows, columns, kernel, kernel, in_types)
     positions = (rows * columns, kernel * kernel * in_types)
