@@ -20,6 +20,7 @@ if CACHE_IS_OURS:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxcaps-tests-")
 
 import jax
+import jaxtyping
 import pytest
 from hypothesis import settings
 
@@ -34,6 +35,12 @@ settings.load_profile("jaxcaps")
 def pytest_unconfigure(config):
     if CACHE_IS_OURS:
         shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+
+
+@pytest.fixture
+def no_type_checks(monkeypatch):
+    """Calls as users make them: the tests' import hook would refuse bad arrays before the library's own checks do."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture
