@@ -1,6 +1,10 @@
 """The receptive fields of convolutional capsules: taken out of a map, put back, and competed for."""
 
+from collections.abc import Callable
+from functools import reduce
+
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -19,8 +23,11 @@ def extract_patches(
     """
     rows, columns = patch_counts(x.shape[:2], kernel=kernel, stride=stride, padding=padding)
     padded = jnp.pad(x, [(padding, padding)] * 2 + [(0, 0)] * (x.ndim - 2))
-    row, column = (jnp.arange(count)[:, None] * stride + jnp.arange(kernel)[None] for count in (rows, columns))
-    return padded[row[:, None, :, None], column[None, :, None, :]]
+    # Slices, as gathering by an index is slow on a CPU, and its reverse, scattering, slower.
+    taps = [
+        padded[i:, j:][: rows * stride : stride, : columns * stride : stride] for i, j in np.ndindex(kernel, kernel)
+    ]
+    return jnp.stack(taps, axis=2).reshape(rows, columns, kernel, kernel, *x.shape[2:])
 
 
 def patch_counts(sides: tuple[int, ...], *, kernel: int, stride: int, padding: int) -> tuple[int, int]:
@@ -35,16 +42,16 @@ def patch_counts(sides: tuple[int, ...], *, kernel: int, stride: int, padding: i
     return rows, columns
 
 
-def _onto_map(patches: Array, stride: int, start: float, combine: str) -> Array:
+def _onto_map(patches: Array, stride: int, start: float, combine: Callable[[Array, Array], Array]) -> Array:
     """Combines, tap by tap, what the patches say of each place of the (padded) map."""
-    rows, columns, kernel = patches.shape[:3]
-    sides = ((rows - 1) * stride + kernel, (columns - 1) * stride + kernel)
-    canvas = jnp.full((*sides, *patches.shape[4:]), start, patches.dtype)
-    for i in range(kernel):
-        for j in range(kernel):
-            place = canvas.at[i : i + (rows - 1) * stride + 1 : stride, j : j + (columns - 1) * stride + 1 : stride]
-            canvas = getattr(place, combine)(patches[:, :, i, j])
-    return canvas
+    kernel = patches.shape[2]
+
+    def spread(tap: tuple[int, ...]) -> Array:
+        """What one tap says, at the places it meets."""
+        edges = [(before, kernel - 1 - before, stride - 1) for before in tap]
+        return lax.pad(patches[:, :, *tap], jnp.asarray(start, patches.dtype), edges + [(0, 0, 0)] * (patches.ndim - 4))
+
+    return reduce(combine, map(spread, np.ndindex(kernel, kernel)))
 
 
 def compete_across(
@@ -67,7 +74,7 @@ def compete_across(
         return extract_patches(of_map, kernel=kernel, stride=stride)
 
     # Exact whatever the logits' size, and no gradient: adding a constant to a child's logits changes nothing.
-    top = back(_onto_map(lax.stop_gradient(jnp.max(logits, axis=5)), stride, -jnp.inf, "max"))
+    top = back(_onto_map(lax.stop_gradient(jnp.max(logits, axis=5)), stride, -jnp.inf, jnp.maximum))
     shares = jnp.exp(logits - top[..., None])
-    total = back(_onto_map(jnp.sum(shares, axis=5), stride, 0.0, "add"))
+    total = back(_onto_map(jnp.sum(shares, axis=5), stride, 0.0, jnp.add))
     return shares / total[..., None]
