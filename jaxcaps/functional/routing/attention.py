@@ -152,7 +152,6 @@ class InvertedAttention:
 
     iterations: int = 2
     needs: ClassVar[tuple[str, ...]] = ()
-    averages: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_iterations(self.iterations)
