@@ -1,6 +1,7 @@
 """Whole capsule layers as functions of a batch: votes and routing, tiled; and the scale their weights start from.
 
-The layers of `jaxcaps.nnx` and `jaxcaps.linen` own the parameters and call these.
+The layers of `jaxcaps.nnx` and `jaxcaps.linen` own the parameters and call these. Shapes of poses and activations are
+checked here and not annotated, so that a mistake is told in the layers' words whether or not a type checker is on.
 """
 
 import math
@@ -106,8 +107,8 @@ def dense_capsules(
     routing: AnyRouting,
     weights: Float[Array, "in out a b"],
     parameters: Mapping[str, Array],
-    poses: Float[Array, "*batch in in_dim"],
-    activations: Float[Array, "*batch in"] | None = None,
+    poses: Float[Array, "..."],
+    activations: Float[Array, "..."] | None = None,
     *,
     transform: Transform = "vector",
 ) -> Routed:
@@ -120,7 +121,8 @@ def dense_capsules(
         routing: a description, or a bare routing function.
         weights: see `dense_votes` and `matrix_votes`.
         parameters: the routing's own, by name.
-        poses, activations: of the in capsules; poses in the dtype of the weights.
+        poses, activations: of the in capsules, [*batch, in, in_dim] and [*batch, in]; poses in the dtype of the
+            weights.
 
     Returns:
         Poses [*batch, out, out_dim], activations [*batch, out], couplings [*batch, in, out].
@@ -149,8 +151,8 @@ def convolutional_capsules(
     routing: AnyRouting,
     weights: Float[Array, "*positions kernel kernel in out a b"],
     parameters: Mapping[str, Array],
-    poses: Float[Array, "*batch height width in in_dim"],
-    activations: Float[Array, "*batch height width in"] | None = None,
+    poses: Float[Array, "..."],
+    activations: Float[Array, "..."] | None = None,
     *,
     stride: int = 1,
     padding: int = 0,
@@ -164,8 +166,8 @@ def convolutional_capsules(
     Args:
         routing, parameters: as `dense_capsules`; the parameters are shared by all positions.
         weights, stride, padding, transform: see `convolutional_votes`.
-        poses, activations: maps of the in capsules; poses in the dtype of the weights. What pads them votes 0 and has
-            activation 0.
+        poses, activations: maps of the in capsules, [*batch, height, width, in, in_dim] and [*batch, height, width,
+            in]; poses in the dtype of the weights. What pads them votes 0 and has activation 0.
 
     Returns:
         Poses [*batch, rows, columns, out, out_dim], activations [*batch, rows, columns, out], couplings [*batch, rows,
@@ -207,8 +209,8 @@ def class_capsules(
     routing: AnyRouting,
     weights: Float[Array, "in out a b"],
     parameters: Mapping[str, Array],
-    poses: Float[Array, "*batch height width in in_dim"],
-    activations: Float[Array, "*batch height width in"] | None = None,
+    poses: Float[Array, "..."],
+    activations: Float[Array, "..."] | None = None,
     *,
     transform: Transform = "vector",
     coordinates: tuple[int, int] | None = None,
@@ -218,7 +220,8 @@ def class_capsules(
     Args:
         routing, parameters: as `dense_capsules`, for height * width * in capsules in the order row, column, type.
         weights: for each in type.
-        poses, activations: maps of the in capsules; poses in the dtype of the weights.
+        poses, activations: maps of the in capsules, [*batch, height, width, in, in_dim] and [*batch, height, width,
+            in]; poses in the dtype of the weights.
         transform: see `convolutional_votes`.
         coordinates: the elements of a vote that the row and the column are added to, see `coordinate_addition`; None
             for no addition.
