@@ -27,7 +27,7 @@ def routing_parameters(routing: AnyRouting, shape: RoutingShape) -> Mapping[str,
     return specs
 
 
-def weight_shape(transform: Transform, in_dim: int, out_dim: int) -> tuple[int, int]:
+def weight_shape(transform: str, in_dim: int, out_dim: int) -> tuple[int, int]:
     """The matrix that takes a pose to a vote: [out_dim, in_dim], or [side, side] for poses that are matrices.
 
     Raises:
@@ -251,7 +251,7 @@ def class_capsules(
     return _over_examples(one, poses, activations, 4, vote_bytes)
 
 
-def default_coordinates(transform: Transform, out_dim: int) -> tuple[int, int]:
+def default_coordinates(transform: str, out_dim: int) -> tuple[int, int]:
     """Where `ClassCaps` adds the position: the right-hand column's first two elements of a matrix, a vector's first."""
     side = math.isqrt(out_dim)
     return (side - 1, 2 * side - 1) if transform == "matrix" else (0, 1)
