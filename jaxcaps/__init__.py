@@ -11,7 +11,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "CapsNet": "jaxcaps.models",
     "Decoder": "jaxcaps.models",
+    "EfficientCapsNet": "jaxcaps.models",
     "Encoder": "jaxcaps.models",
+    "InvertedAttentionCapsNet": "jaxcaps.models",
+    "MatrixCapsNet": "jaxcaps.models",
+    "SabourCapsNet": "jaxcaps.models",
     "CapsuleDecoder": "jaxcaps.nnx",
     "ClassCaps": "jaxcaps.nnx",
     "ConvCaps": "jaxcaps.nnx",

@@ -9,11 +9,9 @@ from jaxtyping import Array, Float
 
 from jaxcaps.config import ModelConfig, StemStage
 from jaxcaps.functional import Dynamic, Routed, convolution
+from jaxcaps.models import stem
 from jaxcaps.models.geometry import geometry
 from jaxcaps.nnx import DenseCaps, PrimaryCaps
-
-# Channels normalised together. One alone would make its convolution's bias idle, as the mean is taken away.
-GROUP_SIZE = 8
 
 
 class Dtypes(NamedTuple):
@@ -56,18 +54,12 @@ class Stage(nnx.Module):
         return nnx.relu(y if self.norm is None else self.norm(y))
 
 
-class GroupNorm(nnx.GroupNorm):
-    """Group normalisation (Wu and He 2018) without running statistics: an example never depends on its batch."""
+class GroupNorm(stem.GroupNorm):
+    """The group normalisation of a model."""
 
     def __init__(self, width: int, model: ModelConfig, rngs: nnx.Rngs):
         dtype, param_dtype = dtypes(model)
-        super().__init__(width, group_size=GROUP_SIZE, num_groups=None, dtype=dtype, param_dtype=param_dtype, rngs=rngs)
-
-    def __call__(self, x: Array, *, mask: Array | None = None) -> Array:
-        # Flax keeps the statistics in float32, mixing dtypes that strict promotion refuses.
-        with jax.numpy_dtype_promotion("standard"):
-            y: Array = super().__call__(x, mask=mask)
-        return y
+        super().__init__(width, dtype=dtype, param_dtype=param_dtype, rngs=rngs)
 
 
 class Encoded(NamedTuple):
