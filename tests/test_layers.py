@@ -1,0 +1,408 @@
+"""The capsule layers of NNX and Linen: equal to one another, indifferent to the batch, and started at a good scale."""
+
+import re
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import jaxcaps.linen
+import jaxcaps.nnx
+from jaxcaps.functional import EM, ROUTINGS, Dynamic, ParameterSpec, Routed, dense_votes
+
+DIM, IN, OUT = 4, 2, 3
+
+
+class Kind(NamedTuple):
+    """One layer in both libraries, by settings that they share, and what it takes."""
+
+    name: str
+    in_sizes: dict[str, int]  # NNX layers are told of their input, Linen's read it.
+    settings: dict[str, Any]
+    inputs: tuple[tuple[int, ...], ...]  # the shapes of one example's arguments
+
+    def nnx(self, **settings):
+        layer = getattr(jaxcaps.nnx, self.name)
+        return nnx.jit(lambda: layer(**self.in_sizes, **self.settings, **settings, rngs=nnx.Rngs(0)))()
+
+    def linen(self, **settings):
+        return getattr(jaxcaps.linen, self.name)(**self.settings, **settings)
+
+    def draw(self, *lead):
+        """Random arguments with these leading axes; the second ones, activations, in (0, 1)."""
+        poses = jax.random.normal(jax.random.key(1), (*lead, *self.inputs[0])) / 2
+        rest = [jax.random.uniform(jax.random.key(2), (*lead, *shape)) for shape in self.inputs[1:]]
+        return (poses, *rest)
+
+
+DENSE = Kind("DenseCaps", dict(in_capsules=6, in_dim=DIM), dict(out_capsules=OUT, out_dim=DIM), ((6, DIM), (6,)))
+CONV = Kind(
+    "ConvCaps",
+    dict(in_types=IN, in_dim=DIM),
+    dict(out_types=OUT, out_dim=DIM, kernel=2, stride=2, padding=1),
+    ((4, 2, IN, DIM), (4, 2, IN)),
+)
+CLASS = Kind(
+    "ClassCaps",
+    dict(height=3, width=2, in_types=IN, in_dim=DIM),
+    dict(classes=OUT, out_dim=DIM),
+    ((3, 2, IN, DIM), (3, 2, IN)),
+)
+ROUTED = [DENSE, CONV, CLASS]
+PRIMARY = Kind("PrimaryCaps", dict(in_features=3), dict(types=2, dim=4, kernel=3, stride=2, padding=1), ((5, 6, 3),))
+MATRIX_PRIMARY = Kind("MatrixPrimaryCaps", dict(in_features=3), dict(types=2, dim=4), ((5, 6, 3),))
+DECODER = Kind("CapsuleDecoder", dict(classes=OUT, dim=DIM), dict(shape=(4, 5, 2), widths=(6, 7)), ((OUT, DIM),))
+PLAIN = [PRIMARY, MATRIX_PRIMARY, DECODER]
+
+
+def named(value):
+    """How a test's parameter is called: by its layer or its routing."""
+    return value.name if isinstance(value, Kind) else value if isinstance(value, str) else type(value).__name__
+
+
+routed_layers = pytest.mark.parametrize("kind", ROUTED, ids=named)
+all_layers = pytest.mark.parametrize("kind", ROUTED + PLAIN, ids=named)
+
+
+def linen_names(parameters):
+    """The NNX layer's parameters under Linen's names, which differ in lists alone: layers_0 for layers/0."""
+    named = {}
+    for name, value in parameters.items():
+        if isinstance(value, dict) and all(isinstance(index, int) for index in value):
+            named |= {f"{name}_{index}": each for index, each in value.items()}
+        else:
+            named[name] = value
+    return named
+
+
+def through_both(kind, **settings):
+    """The layer of both libraries as functions of the same parameters and inputs, and the shapes of the parameters."""
+    graph, state = nnx.split(nnx.eval_shape(partial(kind.nnx, **settings)))
+    layer, inputs = kind.linen(**settings), kind.draw(2)
+
+    def through_nnx(state, inputs):
+        return nnx.merge(graph, state)(*inputs)
+
+    def through_linen(state, inputs):
+        return layer.apply({"params": linen_names(nnx.to_pure_dict(state))}, *inputs)
+
+    drawn = jax.eval_shape(layer.init, jax.random.key(0), *inputs)["params"]
+    shapes = [
+        jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), each)
+        for each in (linen_names(nnx.to_pure_dict(state)), drawn)
+    ]
+    assert shapes[0] == shapes[1]
+    return (through_nnx, through_linen), state
+
+
+def assert_linen_equals_nnx(kind, **settings):
+    """Parameters, values, and gradients by parameters and inputs."""
+    layers, _ = through_both(kind, **settings)
+    arguments = nnx.state(kind.nnx(**settings)), kind.draw(2)
+
+    def scalar(layer, state, inputs):
+        """Of everything that comes out, each number with another weight."""
+        out = layer(state, inputs)
+        leaves = [leaf.ravel() for leaf in jax.tree.leaves(out)]
+        return sum(jnp.dot(jnp.sin(1 + jnp.arange(leaf.size, dtype=leaf.dtype)), leaf) for leaf in leaves), out
+
+    ours, theirs = (
+        jax.jit(jax.value_and_grad(partial(scalar, layer), (0, 1), has_aux=True))(*arguments) for layer in layers
+    )
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7), ours, theirs)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(ours))
+    # The weights matter, and so does every parameter of the routing.
+    assert all(np.any(leaf) for leaf in jax.tree.leaves(ours[1][0]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "routing", "transform"),
+    [
+        *((DENSE, routing, "vector") for routing in ROUTINGS),
+        (DENSE, "dynamic", "matrix"),
+        (CONV, "dynamic", "matrix"),
+        (CONV, "em", "vector"),
+        (CLASS, "dynamic", "vector"),
+        (CLASS, "self-routing", "matrix"),
+    ],
+    ids=named,
+)
+def test_linen_equals_nnx_in_values_and_gradients(kind, routing, transform):
+    assert_linen_equals_nnx(kind, routing=ROUTINGS[routing](), transform=transform)
+
+
+@pytest.mark.parametrize("transform", ["vector", "matrix"])
+@pytest.mark.parametrize("routing", ROUTINGS)
+@routed_layers
+def test_linen_computes_what_nnx_computes_for_every_routing(kind, routing, transform):
+    """Step by step: programs that are the same have the same values and the same gradients, and none is compiled."""
+    settings = dict(routing=ROUTINGS[routing](), transform=transform)
+    layers, state = through_both(kind, **settings)
+    programs = {re.sub("0x[0-9a-f]+", "", str(jax.make_jaxpr(layer)(state, kind.draw(2)))) for layer in layers}
+    if len(programs) > 1:  # Another version of Flax may write the same in another way.
+        assert_linen_equals_nnx(kind, **settings)
+
+
+@pytest.mark.parametrize("kind", PLAIN, ids=named)
+def test_linen_equals_nnx_where_nothing_is_routed(kind):
+    assert_linen_equals_nnx(kind)
+
+
+def test_linen_equals_nnx_where_each_position_has_its_own_transforms():
+    assert_linen_equals_nnx(CONV, positions=(3, 2))
+
+
+def test_linen_equals_nnx_without_coordinates():
+    assert_linen_equals_nnx(CLASS, coordinates=False)
+
+
+def test_both_decoders_read_the_labelled_pose():
+    decoder = DECODER.nnx()
+    (poses,), labels = DECODER.draw(2), jnp.array([2, 0])
+    made = decoder(poses, labels)
+    parameters = {"params": linen_names(nnx.to_pure_dict(nnx.state(decoder)))}
+    np.testing.assert_allclose(made, DECODER.linen().apply(parameters, poses, labels), rtol=1e-6)
+    # What the other poses hold does not matter.
+    kept = poses * jax.nn.one_hot(labels, OUT)[:, :, None]
+    np.testing.assert_array_equal(made, decoder(kept, labels))
+
+
+def equal_to(tolerance):
+    return partial(jax.tree.map, partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance / 10))
+
+
+@all_layers
+def test_any_number_of_batch_axes_gives_the_same(kind):
+    layer, inputs = kind.nnx(), kind.draw(2, 3)
+    call = nnx.jit(lambda layer, inputs: layer(*inputs))
+    both = call(layer, inputs)
+    one = call(layer, tuple(each.reshape(6, *each.shape[2:]) for each in inputs))
+    none = call(layer, tuple(each[1, 2] for each in inputs))
+    equal_to(1e-5)(both, jax.tree.map(lambda each: each.reshape(2, 3, *each.shape[1:]), one))
+    equal_to(1e-5)(jax.tree.map(lambda each: each[1, 2], both), none)
+
+
+def test_the_linen_layers_take_any_number_of_batch_axes():
+    for kind in ROUTED + PLAIN:
+        layer, inputs = kind.linen(), kind.draw(2, 3)
+        alone = tuple(each[0, 0] for each in inputs)
+        shapes = jax.eval_shape(lambda inputs, layer=layer: layer.init_with_output(jax.random.key(0), *inputs), inputs)
+        of_one = jax.eval_shape(lambda inputs, layer=layer: layer.init_with_output(jax.random.key(0), *inputs), alone)
+        assert jax.tree.map(lambda each: (2, 3, *each.shape), of_one[0]) == jax.tree.map(
+            lambda each: each.shape, shapes[0]
+        )
+        assert shapes[1] == of_one[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "routing"),
+    [(DENSE, Dynamic()), (CONV, Dynamic()), (CONV, EM(iterations=2)), (CLASS, EM(iterations=2))],
+    ids=named,
+)
+def test_an_example_does_not_depend_on_its_batch_or_the_tile(kind, routing, monkeypatch):
+    layer, inputs = kind.nnx(routing=routing), kind.draw(5)
+    whole = nnx.jit(lambda layer, inputs: layer(*inputs))(layer, inputs)
+    # Some of the examples in another order, two at a time, the last one alone.
+    monkeypatch.setattr("jaxcaps.functional.capsules.cpu_tile", lambda vote_bytes: 2)
+    order = np.array([3, 0, 2])
+    chosen = nnx.jit(lambda layer, inputs: layer(*inputs))(layer, tuple(each[order] for each in inputs))
+    equal_to(1e-4)(jax.tree.map(lambda each: each[order], whole), chosen)
+
+
+def mean_routing(votes, in_activations=None):
+    """A user's function: the plain mean."""
+    poses = jnp.mean(votes, axis=0)
+    couplings = jnp.full(votes.shape[:2], 1 / votes.shape[1], votes.dtype)
+    return Routed(poses, jnp.linalg.norm(poses, axis=-1), couplings)
+
+
+@dataclass(frozen=True)
+class Tempered:
+    """A user's description: couplings by how each vote agrees with its own capsule's pose, at a learned temperature."""
+
+    start: float = 0.5
+    needs: ClassVar[tuple[str, ...]] = ("in_poses",)
+
+    def parameters(self, shape):
+        return {
+            "temperature": ParameterSpec((shape.out_capsules,), self.start),
+            "mix": ParameterSpec((shape.in_dim, shape.out_dim), jax.nn.initializers.orthogonal()),
+        }
+
+    def __call__(self, votes, in_activations=None, *, in_poses, temperature, mix):
+        logits = jnp.einsum("ijd,id->ij", votes, in_poses @ mix) * temperature[None]
+        couplings = jax.nn.softmax(logits, axis=1)
+        poses = jnp.einsum("ij,ijd->jd", couplings, votes)
+        return Routed(poses, jnp.linalg.norm(poses, axis=-1), couplings)
+
+
+@pytest.mark.parametrize("routing", [mean_routing, Tempered()], ids=["function", "description"])
+@routed_layers
+def test_a_users_own_routing_works_in_every_layer(kind, routing):
+    assert_linen_equals_nnx(kind, routing=routing)
+
+
+def test_a_users_own_function_gets_the_votes_and_its_description_the_parameters():
+    poses, _ = DENSE.draw(1)
+    layer = DENSE.nnx(routing=mean_routing)
+    votes = dense_votes(layer.weights[...], poses[0])
+    np.testing.assert_allclose(layer(poses).poses[0], votes.mean(axis=0), rtol=1e-5, atol=1e-6)
+    tempered = DENSE.nnx(routing=Tempered(start=0.25))
+    np.testing.assert_array_equal(tempered.temperature[...], np.full(OUT, 0.25))
+    np.testing.assert_allclose(tempered.mix[...] @ tempered.mix[...].T, np.eye(DIM), atol=1e-5)
+    drawn = DENSE.linen(routing=Tempered(start=0.25)).init(jax.random.key(0), poses)["params"]
+    np.testing.assert_array_equal(drawn["temperature"], np.full(OUT, 0.25))
+
+
+def even_sum(votes, in_activations=None):
+    """What dynamic routing squashes first. A bare function, so its layer starts from the scale of a sum."""
+    poses = jnp.sum(votes, axis=0) / votes.shape[1]
+    return Routed(poses, jnp.linalg.norm(poses, axis=-1), jnp.full(votes.shape[:2], 1 / votes.shape[1]))
+
+
+def unit(shape):
+    drawn = jax.random.normal(jax.random.key(5), shape)
+    return drawn / jnp.linalg.norm(drawn, axis=-1, keepdims=True)
+
+
+def started(library, in_shape, out_capsules, out_dim, *, poses, activations=None, **settings):
+    """A new DenseCaps's output, in one compilation."""
+
+    @jax.jit
+    def start(poses, activations):
+        if library == "nnx":
+            sizes = (in_shape[0], out_capsules, in_shape[1], out_dim)
+            return jaxcaps.nnx.DenseCaps(*sizes, **settings, rngs=nnx.Rngs(0))(poses, activations)
+        layer = jaxcaps.linen.DenseCaps(out_capsules, out_dim, **settings)
+        return layer.init_with_output(jax.random.key(0), poses, activations)[0]
+
+    return start(poses, activations)
+
+
+@pytest.mark.parametrize("library", ["nnx", "linen"])
+@pytest.mark.parametrize(("in_capsules", "out_capsules"), [(1152, 10), (18_432, 3)])
+@pytest.mark.parametrize(("in_dim", "transform"), [(8, "vector"), (16, "matrix")])
+def test_routed_sums_start_with_norms_of_about_one(library, in_capsules, out_capsules, in_dim, transform):
+    poses = unit((2, in_capsules, in_dim))
+    settings = dict(poses=poses, transform=transform)
+    shape = (in_capsules, in_dim)
+    norms = started(library, shape, out_capsules, 16, routing=even_sum, **settings).activations
+    assert float(norms.min()) > 0.4
+    assert float(norms.max()) < 1.8
+    assert 0.8 < float(norms.mean()) < 1.2
+
+
+def test_in_poses_of_another_scale_start_at_the_same_norms():
+    poses = 3 * unit((4, 64, 8))
+    routed = started("nnx", (64, 8), 10, 16, poses=poses, routing=even_sum, in_norm_squared=9.0)
+    assert 0.8 < float(routed.activations.mean()) < 1.2
+
+
+@pytest.mark.parametrize("library", ["nnx", "linen"])
+@pytest.mark.parametrize(("in_capsules", "out_capsules"), [(1152, 10), (18_432, 3)])
+def test_em_starts_off_the_ends_of_the_sigmoid(library, in_capsules, out_capsules):
+    poses = jax.random.normal(jax.random.key(3), (2, in_capsules, 16))
+    activations = jax.random.uniform(jax.random.key(4), (2, in_capsules))
+    routed = started(
+        library,
+        (in_capsules, 16),
+        out_capsules,
+        16,
+        poses=poses,
+        activations=activations,
+        routing=EM(),
+        transform="matrix",
+    )
+    assert float(routed.activations.min()) > 0.05
+    assert float(routed.activations.max()) < 0.95
+
+
+@pytest.mark.parametrize(
+    ("kind", "routing"),
+    [(DENSE, "dynamic"), (DENSE, "self-attention"), (CONV, "em"), (CLASS, "inverted-attention")],
+    ids=named,
+)
+def test_bfloat16_layers_compute_close_to_float32_and_keep_float32_parameters(kind, routing):
+    settings = dict(routing=ROUTINGS[routing](), transform="matrix")
+    exact, rough = kind.nnx(**settings), kind.nnx(**settings, dtype=jnp.bfloat16)
+    assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(rough))} == {jnp.dtype("float32")}
+    call, inputs = nnx.jit(lambda layer, inputs: layer(*inputs)), kind.draw(2)
+    half, whole = call(rough, inputs), call(exact, inputs)
+    assert {each.dtype for each in half} == {jnp.dtype("bfloat16")}
+    for ours, theirs in zip(half, whole, strict=True):
+        np.testing.assert_allclose(np.float32(ours), theirs, atol=0.05 * float(jnp.abs(theirs).max()))
+
+
+@pytest.mark.parametrize("kind", PLAIN, ids=named)
+def test_bfloat16_capsules_and_pictures_are_close_to_float32(kind):
+    inputs = kind.draw(2)
+    made = jax.tree.leaves(kind.nnx(dtype=jnp.bfloat16)(*inputs))
+    # A picture is at least float32.
+    assert {each.dtype for each in made} == {jnp.dtype("float32" if kind is DECODER else "bfloat16")}
+    for ours, theirs in zip(made, jax.tree.leaves(kind.nnx()(*inputs)), strict=True):
+        np.testing.assert_allclose(np.float32(ours), theirs, atol=0.05 * float(jnp.abs(theirs).max()))
+
+
+def test_capsules_are_ordered_by_row_column_and_type():
+    layer, (features,) = PRIMARY.nnx(), PRIMARY.draw(2)
+    maps = layer.map_of(features)
+    assert maps.shape == (2, 3, 3, 2, 4)
+    np.testing.assert_array_equal(layer(features)[1, (1 * 3 + 2) * 2 + 1], maps[1, 1, 2, 1])
+    assert float(jnp.linalg.norm(maps, axis=-1).max()) < 1
+
+
+@routed_layers
+def test_wrong_poses_are_refused_by_name(kind):
+    layer, (poses, activations) = kind.nnx(), kind.draw(2)
+    with pytest.raises(ValueError, match=r"^poses: shape \[\.\.\., .*4\] expected, found"):
+        layer(poses[..., :3])
+    with pytest.raises(ValueError, match=r"^poses: shape .* expected, found \[4\]"):
+        layer(poses.reshape(-1, DIM)[0])
+    with pytest.raises(ValueError, match=r"^poses: shape .* expected"):
+        layer(poses[..., :1, :], activations[..., :1])
+    with pytest.raises(ValueError, match=r"^activations: shape .* expected for poses of shape"):
+        layer(poses, activations[..., :1])
+    with pytest.raises(ValueError, match=r"^activations: shape"):
+        layer(poses, activations[0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "routing"),
+    [
+        *((DENSE, routing) for routing in ("em", "variational", "self-routing", "heinsen")),
+        (CONV, "em"),
+        (CLASS, "em"),
+    ],
+    ids=named,
+)
+def test_activations_that_the_routing_needs_are_asked_for(kind, routing):
+    poses, _ = kind.draw(2)
+    settings = dict(routing=ROUTINGS[routing]())
+    with pytest.raises(ValueError, match=r"^activations: .* needs those of the in capsules"):
+        kind.nnx(**settings)(poses)
+    with pytest.raises(ValueError, match=r"^activations: .* needs those of the in capsules"):
+        jax.eval_shape(kind.linen(**settings).init, jax.random.key(0), poses)
+
+
+@pytest.mark.parametrize(
+    ("in_dim", "out_dim", "transform", "message"),
+    [
+        (8, 8, "matrix", "transform='matrix' needs in_dim and out_dim .* not 8 and 8"),
+        (4, 9, "matrix", "transform='matrix' needs in_dim and out_dim .* not 4 and 9"),
+        (4, 4, "tensor", "transform='tensor': 'vector' or 'matrix' expected"),
+    ],
+)
+@routed_layers
+def test_transforms_that_do_not_fit_are_refused(kind, in_dim, out_dim, transform, message):
+    layer = getattr(jaxcaps.nnx, kind.name)
+    settings = kind.settings | dict(out_dim=out_dim, transform=transform)
+    with pytest.raises(ValueError, match=message):
+        layer(**(kind.in_sizes | dict(in_dim=in_dim)), **settings, rngs=nnx.Rngs(0))
+    poses = jnp.zeros((*kind.inputs[0][:-1], in_dim))
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(getattr(jaxcaps.linen, kind.name)(**settings).init, jax.random.key(0), poses)
