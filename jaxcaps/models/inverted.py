@@ -38,9 +38,9 @@ class InvertedAttentionCapsNet(nnx.Module):
 
     The default widths are the authors' code's for CIFAR-10; with 32x32x3 pictures and ten classes 492,176 parameters.
 
-    Departs from the paper in three things. The backbone is the small one, a single convolution, not the ResNet that
+    Departs from the paper in four things. The backbone is the small one, a single convolution, not the ResNet that
     its 95.1% on CIFAR-10 are of. Agreements are the bare dot products of procedure 1, which the authors' code divides
-    by sqrt(dim). There is no dropout.
+    by sqrt(dim). There is no dropout, and the classifier has no bias, which would raise all logits alike.
 
     Args:
         shape: of the pictures, (height, width, channels).
@@ -95,7 +95,6 @@ class InvertedAttentionCapsNet(nnx.Module):
             in_types = out_types
         layers.append(DenseCaps(sides[0] * sides[1] * in_types, classes, DIM, DIM, **routed))
         self.layers = nnx.List(layers)
-        # A bias would raise all logits alike.
         self.classifier = nnx.Linear(DIM, 1, use_bias=False, **settings)
         self.primary_types, self.iterations, self.votes, self.dtype = primary_types, iterations, max(votes), dtype
 
