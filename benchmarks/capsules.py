@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import os
 import platform
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -180,12 +179,18 @@ def torch_step(form: Callable[..., Any], arrays: list[np.ndarray], **settings: A
     return step
 
 
+def peak_megabytes() -> float:
+    """Of resident memory, by this process alone (`getrusage` hands a parent's peak down to its children)."""
+    status = Path("/proc/self/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
+
+
 def torch_megabytes(form: Callable[..., Any], arrays: list[np.ndarray], settings: dict[str, Any]) -> float:
-    """The growth of this (fresh) process's peak memory, gradients included; small first, so that all is loaded."""
+    """The growth of this fresh process's peak memory, gradients included; one example first, so that all is loaded."""
     torch_step(form, [array[:1] if i and array.ndim > 2 else array for i, array in enumerate(arrays)], **settings)()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_megabytes()
     torch_step(form, arrays, **settings)()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return peak_megabytes() - before
 
 
 def jax_step(form: Callable[..., Any], arrays: list[np.ndarray], **settings: Any) -> tuple[Callable[[], None], float]:
