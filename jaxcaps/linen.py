@@ -211,12 +211,11 @@ class CapsuleDecoder(linen.Module):
     param_dtype: Any = jnp.float32
 
     def setup(self) -> None:
-        self.layers = [
-            linen.Dense(
+        for index, width in enumerate((*self.widths, math.prod(self.shape))):
+            layer = linen.Dense(
                 width, kernel_init=linen.initializers.he_normal(), dtype=self.dtype, param_dtype=self.param_dtype
             )
-            for width in (*self.widths, math.prod(self.shape))
-        ]
+            setattr(self, f"dense_{index}", layer)
 
     def __call__(
         self, poses: Float[Array, "*batch classes dim"], labels: Integer[Array, "*batch"] | None = None
@@ -226,6 +225,7 @@ class CapsuleDecoder(linen.Module):
         else:
             chosen = jnp.vectorize(select_capsule, signature="(c,d),()->(c,d)")(poses, labels)
         x = chosen.reshape(*chosen.shape[:-2], -1)
-        for layer in self.layers[:-1]:
+        *hidden, last = (getattr(self, f"dense_{index}") for index in range(len(self.widths) + 1))
+        for layer in hidden:
             x = linen.relu(layer(x))
-        return jax.nn.sigmoid(at_least_float32(self.layers[-1](x))).reshape(*x.shape[:-1], *self.shape)
+        return jax.nn.sigmoid(at_least_float32(last(x))).reshape(*x.shape[:-1], *self.shape)

@@ -306,8 +306,9 @@ class CapsuleDecoder(nnx.Module):
     ):
         self.shape = tuple(shape)
         sizes = (classes * dim, *widths, math.prod(self.shape))
-        self.layers = nnx.List(
-            nnx.Linear(
+        self.depth = len(sizes) - 1
+        for index, (before, after) in enumerate(itertools.pairwise(sizes)):
+            layer = nnx.Linear(
                 before,
                 after,
                 kernel_init=nnx.initializers.he_normal(),
@@ -315,8 +316,7 @@ class CapsuleDecoder(nnx.Module):
                 param_dtype=param_dtype,
                 rngs=rngs,
             )
-            for before, after in itertools.pairwise(sizes)
-        )
+            setattr(self, f"dense_{index}", layer)
 
     def __call__(
         self, poses: Float[Array, "*batch classes dim"], labels: Integer[Array, "*batch"] | None = None
@@ -327,6 +327,7 @@ class CapsuleDecoder(nnx.Module):
         else:
             chosen = jnp.vectorize(select_capsule, signature="(c,d),()->(c,d)")(poses, labels)
         x = chosen.reshape(*chosen.shape[:-2], -1)
-        for layer in self.layers[:-1]:
+        *hidden, last = (getattr(self, f"dense_{index}") for index in range(self.depth))
+        for layer in hidden:
             x = nnx.relu(layer(x))
-        return jax.nn.sigmoid(at_least_float32(self.layers[-1](x))).reshape(*x.shape[:-1], *self.shape)
+        return jax.nn.sigmoid(at_least_float32(last(x))).reshape(*x.shape[:-1], *self.shape)

@@ -69,17 +69,6 @@ routed_layers = pytest.mark.parametrize("kind", ROUTED, ids=named)
 all_layers = pytest.mark.parametrize("kind", ROUTED + PLAIN, ids=named)
 
 
-def linen_names(parameters):
-    """The NNX layer's parameters under Linen's names, which differ in lists alone: layers_0 for layers/0."""
-    named = {}
-    for name, value in parameters.items():
-        if isinstance(value, dict) and all(isinstance(index, int) for index in value):
-            named |= {f"{name}_{index}": each for index, each in value.items()}
-        else:
-            named[name] = value
-    return named
-
-
 def through_both(kind, **settings):
     """The layer of both libraries as functions of the same parameters and inputs, and the shapes of the parameters."""
     graph, state = nnx.split(nnx.eval_shape(partial(kind.nnx, **settings)))
@@ -89,13 +78,10 @@ def through_both(kind, **settings):
         return nnx.merge(graph, state)(*inputs)
 
     def through_linen(state, inputs):
-        return layer.apply({"params": linen_names(nnx.to_pure_dict(state))}, *inputs)
+        return layer.apply({"params": nnx.to_pure_dict(state)}, *inputs)
 
     drawn = jax.eval_shape(layer.init, jax.random.key(0), *inputs)["params"]
-    shapes = [
-        jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), each)
-        for each in (linen_names(nnx.to_pure_dict(state)), drawn)
-    ]
+    shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), each) for each in (nnx.to_pure_dict(state), drawn)]
     assert shapes[0] == shapes[1]
     return (through_nnx, through_linen), state
 
@@ -165,7 +151,7 @@ def test_both_decoders_read_the_labelled_pose():
     decoder = DECODER.nnx()
     (poses,), labels = DECODER.draw(2), jnp.array([2, 0])
     made = decoder(poses, labels)
-    parameters = {"params": linen_names(nnx.to_pure_dict(nnx.state(decoder)))}
+    parameters = {"params": nnx.to_pure_dict(nnx.state(decoder, nnx.Param))}
     np.testing.assert_allclose(made, DECODER.linen().apply(parameters, poses, labels), rtol=1e-6)
     # What the other poses hold does not matter.
     kept = poses * jax.nn.one_hot(labels, OUT)[:, :, None]

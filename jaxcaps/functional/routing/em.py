@@ -84,7 +84,8 @@ def _route(
         return compete(_expect(votes, parents_of(couplings, iteration)))
 
     even = compete(jnp.zeros(votes.shape[:3], votes.dtype))
-    couplings = lax.fori_loop(0, settings.iterations - 1, iterate, even)
+    # The reverse pass computes an iteration anew instead of keeping several arrays as large as the votes.
+    couplings = lax.fori_loop(0, settings.iterations - 1, jax.checkpoint(iterate, prevent_cse=False), even)
     return parents_of(couplings, settings.iterations - 1), couplings
 
 

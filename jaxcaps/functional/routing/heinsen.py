@@ -75,7 +75,8 @@ def heinsen_routing(
         scores, mean, variance = maximise(couplings)
         return jax.nn.softmax(jax.nn.log_sigmoid(scores)[None] + log_density(wide, mean, variance), axis=1)
 
-    couplings = lax.fori_loop(0, iterations - 1, iterate, even_couplings(wide))
+    # The reverse pass computes an iteration anew instead of keeping several arrays as large as the votes.
+    couplings = lax.fori_loop(0, iterations - 1, jax.checkpoint(iterate, prevent_cse=False), even_couplings(wide))
     scores, mean, _ = maximise(couplings)
     return as_votes(Routed(mean, jax.nn.sigmoid(scores), couplings), votes)
 

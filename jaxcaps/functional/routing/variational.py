@@ -91,7 +91,8 @@ def variational_routing(
         log_density = 0.5 * (log_precision - dim / kappa)[None] - 0.5 * nu[None] * distances
         return jax.nn.softmax(log_pi[None] + log_density, axis=1)
 
-    couplings = lax.fori_loop(0, iterations - 1, iterate, even_couplings(wide))
+    # The reverse pass computes an iteration anew instead of keeping several arrays as large as the votes.
+    couplings = lax.fori_loop(0, iterations - 1, jax.checkpoint(iterate, prevent_cse=False), even_couplings(wide))
     mean, _, _, _, log_pi, log_precision = update(couplings)
     entropy = 0.5 * (dim * np.log(2 * np.pi * np.e) - log_precision)
     logits = beta_a.astype(wide.dtype) - beta_u.astype(wide.dtype) - jnp.exp(log_pi) * entropy
