@@ -1,6 +1,7 @@
-"""Convolutions of a batch whose gradients are as fast as their forward pass, on a CPU too.
+"""Convolutions of a batch that are fast on a CPU too, and so are their gradients.
 
-XLA's CPU gradients of a convolution fall off a cliff for some shapes (`python -m benchmarks.convolutions`, tabled in
+XLA's CPU convolution without any padding takes two to five times as long as with some, and its gradients fall off a
+cliff for some shapes (`python -m benchmarks.convolutions`, tabled in
 docs/results.md): the input gradient of Sabour's primary convolution takes over thirty times its forward pass, the
 weight gradients of the reference study's decoder a hundred times and more. Here a weight gradient is a matrix product
 for each tap of the kernel, and an input gradient a convolution for each phase of the stride.
@@ -38,9 +39,10 @@ def convolution(
     precision: lax.PrecisionLike = None,
     **left_alone: Any,
 ) -> Float[Array, "batch out_height out_width out"]:
-    """`lax.conv_general_dilated` of pictures, channels last, with other gradients on a CPU.
+    """`lax.conv_general_dilated` of pictures, channels last, computed in another way on a CPU.
 
-    The values are XLA's own; on an accelerator the gradients are too. On a CPU there is no forward mode (`jax.jvp`).
+    Values and gradients are XLA's own on an accelerator, and equal to them but for rounding on a CPU, where there is no
+    forward mode (`jax.jvp`).
     A Flax layer takes it in place of XLA's: `nnx.Conv(..., conv_general_dilated=convolution)`.
 
     Args:
@@ -66,7 +68,7 @@ def convolution(
     if isinstance(padding, str):
         raise ValueError(f"padding={padding!r}: pairs of numbers expected, such as ((1, 1), (1, 1))")
     settings = _Settings(tuple(window_strides), tuple(padding), tuple(rhs_dilation), precision)
-    convolve = _fast_convolution if jax.default_backend() == "cpu" else _convolution
+    convolve = _fast_convolution if jax.default_backend() == "cpu" else _xlas
     y: Array = convolve(settings, inputs, kernel)
     return y
 
@@ -102,7 +104,7 @@ def _turned(kernel: Array) -> Array:
     return kernel[::-1, ::-1].transpose(0, 1, 3, 2)
 
 
-def _convolution(settings: _Settings, x: Array, kernel: Array) -> Array:
+def _xlas(settings: _Settings, x: Array, kernel: Array) -> Array:
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -112,6 +114,17 @@ def _convolution(settings: _Settings, x: Array, kernel: Array) -> Array:
         dimension_numbers=LAYOUT,
         precision=settings.precision,
     )
+
+
+def _convolution(settings: _Settings, x: Array, kernel: Array) -> Array:
+    """XLA's, never without padding: see above."""
+    (top, bottom), (left, right) = settings.pads
+    if max(top, bottom, left, right) > 0:
+        return _xlas(settings, x, kernel)
+    padded = _xlas(settings._replace(pads=((top, bottom), (left, right + 1))), x, kernel)
+    reach = (kernel.shape[1] - 1) * settings.dilation[1] + 1
+    columns = (x.shape[2] + left + right - reach) // settings.strides[1] + 1
+    return padded[:, :, :columns]
 
 
 _fast_convolution = jax.custom_vjp(_convolution, nondiff_argnums=(0,))
@@ -126,7 +139,7 @@ def _backward(settings: _Settings, remembered: tuple[Array, Array], cotangent: A
     if settings.dilation == (1, 1) and settings.strides != (1, 1):
         x_cotangent = _input_gradient(settings, x.shape[1:3], cotangent, kernel)
     else:
-        (x_cotangent,) = jax.vjp(lambda x: _convolution(settings, x, kernel), x)[1](cotangent)
+        (x_cotangent,) = jax.vjp(lambda x: _xlas(settings, x, kernel), x)[1](cotangent)
     return x_cotangent, _kernel_gradient(settings, x, kernel, cotangent)
 
 
@@ -136,7 +149,7 @@ _fast_convolution.defvjp(_remember, _backward)
 def _kernel_gradient(settings: _Settings, x: Array, kernel: Array, cotangent: Array) -> Array:
     if min(kernel.shape[2:]) >= THIN:
         return _products_of_taps(settings, x, kernel.shape, cotangent)
-    (gradient,) = jax.vjp(lambda kernel: _convolution(settings, x, kernel), kernel)[1](cotangent)
+    (gradient,) = jax.vjp(lambda kernel: _xlas(settings, x, kernel), kernel)[1](cotangent)
     return gradient
 
 
