@@ -113,11 +113,12 @@ class _RoutedLayer(linen.Module):
         in_capsules: int,
         out_capsules: int,
         settings: "DenseCaps | ConvCaps | ClassCaps",
+        shared_by: int = 1,
     ) -> tuple[AnyRouting, Array, dict[str, Array], Array, Array | None]:
         routing, dtype = settings.routing, settings.dtype
         shape = RoutingShape(in_capsules, out_capsules, poses.shape[-1], settings.out_dim)
         matrix = weight_shape(settings.transform, shape.in_dim, shape.out_dim)
-        deviation = initial_deviation(routing, shape, settings.transform, settings.in_norm_squared)
+        deviation = initial_deviation(routing, shape, settings.transform, settings.in_norm_squared, shared_by=shared_by)
         draw = linen.initializers.normal(deviation)
         weights = self.param("weights", draw, (*leading, *matrix), settings.param_dtype)
         specs: Mapping[str, ParameterSpec] = routing_parameters(routing, shape)
@@ -197,7 +198,8 @@ class ClassCaps(_RoutedLayer):
     ) -> Routed:
         height, width, in_types, _ = poses.shape[-4:]
         in_capsules = height * width * in_types
-        arguments = self._arguments(poses, activations, (in_types, self.classes), in_capsules, self.classes, self)
+        leading = (in_types, self.classes)
+        arguments = self._arguments(poses, activations, leading, in_capsules, self.classes, self, height * width)
         places = default_coordinates(self.transform, self.out_dim) if self.coordinates else None
         return class_capsules(*arguments, transform=self.transform, coordinates=places)
 

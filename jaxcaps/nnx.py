@@ -138,9 +138,10 @@ class _RoutedLayer(nnx.Module):
         dtype: Any,
         param_dtype: Any,
         rngs: nnx.Rngs,
+        shared_by: int = 1,
     ) -> None:
         matrix = weight_shape(transform, shape.in_dim, shape.out_dim)
-        deviation = initial_deviation(routing, shape, transform, in_norm_squared)
+        deviation = initial_deviation(routing, shape, transform, in_norm_squared, shared_by=shared_by)
         self.weights = nnx.Param(jax.random.normal(rngs.params(), (*leading, *matrix), param_dtype) * deviation)
         specs: Mapping[str, ParameterSpec] = routing_parameters(routing, shape)
         for name, spec in specs.items():
@@ -269,7 +270,8 @@ class ClassCaps(_RoutedLayer):
     ):
         self.coordinates = default_coordinates(transform, out_dim) if coordinates else None
         shape = RoutingShape(height * width * in_types, classes, in_dim, out_dim)
-        self._own(routing, shape, (in_types, classes), transform, in_norm_squared, dtype, param_dtype, rngs)
+        leading = (in_types, classes)
+        self._own(routing, shape, leading, transform, in_norm_squared, dtype, param_dtype, rngs, height * width)
 
     def __call__(
         self,

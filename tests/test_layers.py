@@ -289,6 +289,34 @@ def test_in_poses_of_another_scale_start_at_the_same_norms():
     assert 0.8 < float(routed.activations.mean()) < 1.2
 
 
+def class_capsules_started(library, poses, activations=None, **settings):
+    """Class capsules of a map, freshly initialised."""
+    height, width, types, dim = poses.shape[1:]
+    if library == "nnx":
+        layer = jaxcaps.nnx.ClassCaps(height, width, types, 10, dim, 16, **settings, rngs=nnx.Rngs(0))
+        return layer(poses, activations)
+    layer = jaxcaps.linen.ClassCaps(10, 16, **settings)
+    return layer.init_with_output(jax.random.key(0), poses, activations)[0]
+
+
+@pytest.mark.parametrize("library", ["nnx", "linen"])
+@pytest.mark.parametrize("plain", [True, False])
+def test_class_capsules_of_a_map_start_in_squashs_working_range(library, plain):
+    # A plain background: every place has the same poses, and the votes of all places add up.
+    poses = jnp.broadcast_to(unit((4, 1, 1, 8, 8)), (4, 6, 6, 8, 8)) if plain else unit((4, 6, 6, 8, 8))
+    norms = jax.jit(lambda poses: class_capsules_started(library, poses, routing=even_sum).activations)(poses)
+    # Squash takes these to 0.3 to 0.7. The coordinates' part of them is at most 1.
+    assert 0.6 < float(norms.mean()) < 1.5
+
+
+@pytest.mark.parametrize(("in_capsules", "out_capsules"), [(16, 10), (1152, 10), (16, 100)])
+def test_self_attention_starts_nearly_even_and_unsaturated(in_capsules, out_capsules):
+    poses = unit((8, in_capsules, 8))
+    routed = started("nnx", (in_capsules, 8), out_capsules, 16, poses=poses, routing=ROUTINGS["self-attention"]())
+    assert float(routed.couplings.max(axis=2).mean()) < 1.5 / out_capsules
+    assert float(routed.activations.mean()) < 0.8
+
+
 @pytest.mark.parametrize("library", ["nnx", "linen"])
 @pytest.mark.parametrize(("in_capsules", "out_capsules"), [(1152, 10), (18_432, 3)])
 def test_em_starts_off_the_ends_of_the_sigmoid(library, in_capsules, out_capsules):

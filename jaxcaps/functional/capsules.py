@@ -46,16 +46,23 @@ def weight_shape(transform: str, in_dim: int, out_dim: int) -> tuple[int, int]:
 
 
 def initial_deviation(
-    routing: AnyRouting, shape: RoutingShape, transform: Transform, in_norm_squared: float = 1.0
+    routing: AnyRouting,
+    shape: RoutingShape,
+    transform: Transform,
+    in_norm_squared: float = 1.0,
+    *,
+    shared_by: int = 1,
 ) -> float:
     """The standard deviation that the weights of a layer are drawn with.
 
-    Where out poses are sums of votes, those sums have norms of about 1 under even couplings, where squash neither
-    saturates nor vanishes: E|sum|^2 = in / out^2 * E|vote|^2. Where they are means (`routing.averages`), an element of
-    a vote has the variance of an element of a pose.
+    Where out poses are sums of votes, those sums have norms of about 1 under even couplings (or the routing's
+    `initial_norm`), where squash neither saturates nor vanishes: E|sum|^2 = in / out^2 * E|vote|^2, or `shared_by`
+    times as much where the capsules that share a weight all have the same pose, as those of a plain background do.
+    Where they are means (`routing.averages`), an element of a vote has the variance of an element of a pose.
 
     Args:
         in_norm_squared: the mean squared norm of the in poses at the start.
+        shared_by: how many in capsules have a weight in common; the sums' norms are about 1 at most then.
     """
     matrix = transform == "matrix"
     terms = math.isqrt(shape.in_dim) if matrix else shape.in_dim
@@ -63,7 +70,8 @@ def initial_deviation(
         return terms**-0.5
     # E|vote|^2 = out_dim * terms / in_dim * in_norm_squared * deviation^2
     vote_norm_squared = shape.out_dim * terms / shape.in_dim * in_norm_squared
-    return shape.out_capsules / math.sqrt(shape.in_capsules * vote_norm_squared)
+    norm = routing.initial_norm(shape) if hasattr(routing, "initial_norm") else 1.0
+    return norm * shape.out_capsules / math.sqrt(shape.in_capsules * vote_norm_squared * shared_by)
 
 
 def _checked(routing: AnyRouting, poses: Array, axes: tuple[int | None, ...], activations: Array | None) -> None:
@@ -224,7 +232,8 @@ def class_capsules(
             in]; poses in the dtype of the weights.
         transform: see `convolutional_votes`.
         coordinates: the elements of a vote that the row and the column are added to, see `coordinate_addition`; None
-            for no addition.
+            for no addition. Where the routing sums votes they are scaled so that their sum under even couplings is
+            their mean.
 
     Returns:
         Poses [*batch, out, out_dim], activations [*batch, out], couplings [*batch, height, width, in, out].
@@ -236,11 +245,12 @@ def class_capsules(
     _checked(routing, poses, (None, None, in_types, terms if transform == "vector" else terms**2), activations)
     height, width = poses.shape[-4:-2]
     in_capsules = height * width * in_types
+    scale = 1.0 if getattr(routing, "averages", False) else out_capsules / in_capsules
 
     def one(poses: Array, activations: Array | None) -> Routed:
         votes = convolutional_votes(weights[None, None], poses, transform=transform)[:, :, 0, 0]
         if coordinates is not None:
-            votes = coordinate_addition(votes, places=coordinates)
+            votes = coordinate_addition(votes, places=coordinates, scale=scale)
         flat = None if activations is None else activations.reshape(in_capsules)
         votes = votes.reshape(in_capsules, out_capsules, -1)
         routed = _route(routing, parameters, votes, flat, poses.reshape(in_capsules, -1))

@@ -123,7 +123,7 @@ def convolutional_votes(
 
 
 def coordinate_addition(
-    votes: Float[Array, "height width in out dim"], *, places: tuple[int, int]
+    votes: Float[Array, "height width in out dim"], *, places: tuple[int, int], scale: float = 1.0
 ) -> Float[Array, "height width in out dim"]:
     """Adds each capsule's position to its votes (Hinton et al. 2018, section 4.1).
 
@@ -134,6 +134,8 @@ def coordinate_addition(
         votes: of the in types at each position.
         places: of the row's and the column's element. The paper's, the first two elements of the right-hand column of a
             4x4 matrix, are 3 and 7.
+        scale: what the coordinates are multiplied by. The paper's 1 suits routings that average votes; where they are
+            summed, hundreds of coordinates would outweigh what the votes say.
 
     Raises:
         ValueError: a place outside the vote.
@@ -141,7 +143,7 @@ def coordinate_addition(
     height, width, _, _, dim = votes.shape
     if not all(0 <= place < dim for place in places):
         raise ValueError(f"places={places}: two elements of a vote of {dim} expected")
-    rows, columns = ((jnp.arange(side, dtype=votes.dtype) + 0.5) / side for side in (height, width))
+    rows, columns = ((jnp.arange(side, dtype=votes.dtype) + 0.5) * (scale / side) for side in (height, width))
     shape = (height, width, *votes.shape[2:4])
     votes = votes.at[..., places[0]].add(jnp.broadcast_to(rows[:, None, None, None], shape))
     return votes.at[..., places[1]].add(jnp.broadcast_to(columns[None, :, None, None], shape))

@@ -62,6 +62,8 @@ class Routing(Protocol):
             second argument, the poses a keyword.
         averages: optional; True where out poses have the scale of a vote, not of the sum of all (see
             `initial_deviation`).
+        initial_norm: optional; a method that gives, for a `RoutingShape`, the norm that sums of votes should have at
+            the start; 1 where there is none.
     """
 
     needs: ClassVar[tuple[str, ...]]

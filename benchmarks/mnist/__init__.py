@@ -1,0 +1,1 @@
+"""What capsules reach on MNIST: see `__main__.py`."""
