@@ -12,7 +12,7 @@ import jax
 from jaxtyping import Array, Float
 
 from jaxcaps.functional.batching import cpu_tile, over_batch
-from jaxcaps.functional.fused import fused_fits
+from jaxcaps.functional.fused import fused_dynamic_fits, fused_em_fits
 from jaxcaps.functional.patches import extract_patches
 from jaxcaps.functional.routing.base import ParameterSpec, Routed, RoutingShape
 from jaxcaps.functional.votes import Transform, convolutional_votes, coordinate_addition, transformed
@@ -144,7 +144,7 @@ def dense_capsules(
     if transform == "vector" and activations is None and hasattr(routing, "route_fused"):
         lead = poses.shape[:-2]
         flat = poses.reshape(-1, *poses.shape[-2:])
-        if fused_fits(weights, flat):
+        if fused_dynamic_fits(weights, flat):
             routed = routing.route_fused(weights, flat)
             return Routed(*(each.reshape(*lead, *each.shape[1:]) for each in routed))
 
@@ -169,7 +169,8 @@ def convolutional_capsules(
     """The capsules of a patch vote for the out types at its position, and the votes are routed.
 
     A description that has a method `route_patches` (EM's) lets all the parents of a capsule compete, across positions;
-    any other routes each position's votes by themselves.
+    any other routes each position's votes by themselves. One that has `route_patches_fused` (EM's) computes votes and
+    routing in one where that is faster: on a CPU, where there is then no forward mode (`jax.jvp`).
 
     Args:
         routing, parameters: as `dense_capsules`; the parameters are shared by all positions.
@@ -187,13 +188,18 @@ def convolutional_capsules(
     kernel, _, in_types, out_types, _, terms = weights.shape[-6:]
     _checked(routing, poses, (None, None, in_types, terms if transform == "vector" else terms**2), activations)
     settings: dict[str, Any] = dict(stride=stride, padding=padding)
+    if activations is not None and hasattr(routing, "route_patches_fused") and fused_em_fits(weights, poses):
+        lead = poses.shape[:-4]
+        flat = (each.reshape(-1, *each.shape[len(lead) :]) for each in (poses, activations))
+        across = routing.route_patches_fused(weights, *flat, transform=transform, **settings, **parameters)
+        return Routed(*(each.reshape(*lead, *each.shape[1:]) for each in across))
 
     def one(poses: Array, activations: Array | None) -> Routed:
         votes = convolutional_votes(weights, poses, transform=transform, **settings)
         active = None if activations is None else extract_patches(activations, kernel=kernel, **settings)
         if hasattr(routing, "route_patches"):
-            across: Routed = routing.route_patches(votes, active, stride=stride, **parameters)
-            return across
+            routed: Routed = routing.route_patches(votes, active, stride=stride, **parameters)
+            return routed
         rows, columns = votes.shape[:2]
         positions = (rows * columns, kernel * kernel * in_types)
         patches = extract_patches(poses, kernel=kernel, **settings).reshape(*positions, -1)

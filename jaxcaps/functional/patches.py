@@ -42,8 +42,19 @@ def patch_counts(sides: tuple[int, ...], *, kernel: int, stride: int, padding: i
     return rows, columns
 
 
-def _onto_map(patches: Array, stride: int, start: float, combine: Callable[[Array, Array], Array]) -> Array:
-    """Combines, tap by tap, what the patches say of each place of the (padded) map."""
+def combine_onto_map(
+    patches: Float[Array, "rows columns kernel kernel *rest"],
+    stride: int,
+    start: float,
+    combine: Callable[[Array, Array], Array],
+) -> Float[Array, "height width *rest"]:
+    """Combines, tap by tap, what the patches say of each place of the (padded) map.
+
+    Args:
+        patches: see `extract_patches`; the map ends where a whole number of strides does.
+        stride: between the patches.
+        start, combine: what a place has of which no patch says anything, and how sayings are joined: 0 and `jnp.add`.
+    """
     kernel = patches.shape[2]
 
     def spread(tap: tuple[int, ...]) -> Array:
@@ -74,7 +85,7 @@ def compete_across(
         return extract_patches(of_map, kernel=kernel, stride=stride)
 
     # Exact whatever the logits' size, and no gradient: adding a constant to a child's logits changes nothing.
-    top = back(_onto_map(lax.stop_gradient(jnp.max(logits, axis=5)), stride, -jnp.inf, jnp.maximum))
+    top = back(combine_onto_map(lax.stop_gradient(jnp.max(logits, axis=5)), stride, -jnp.inf, jnp.maximum))
     shares = jnp.exp(logits - top[..., None])
-    total = back(_onto_map(jnp.sum(shares, axis=5), stride, 0.0, jnp.add))
+    total = back(combine_onto_map(jnp.sum(shares, axis=5), stride, 0.0, jnp.add))
     return shares / total[..., None]

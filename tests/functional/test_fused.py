@@ -8,7 +8,7 @@ from jax.sharding import PartitionSpec as P
 from jax.test_util import check_grads
 
 from jaxcaps.functional import Dynamic, LeakyDynamic, Routed, dense_capsules, dynamic_routing, leaky_dynamic_routing
-from jaxcaps.functional.fused import GATHERED, LEAST_BATCH, TILE, fused_fits
+from jaxcaps.functional.fused.dynamic import GATHERED, LEAST_BATCH, TILE, fused_dynamic_fits
 
 PLAIN = {Dynamic: dynamic_routing, LeakyDynamic: leaky_dynamic_routing}
 
@@ -31,7 +31,7 @@ def loss(routed):
 @pytest.mark.parametrize("iterations", [1, 2, 3, 4])
 def test_values_and_gradients_equal_the_plain_form(description, iterations):
     weights, poses = arrays(LEAST_BATCH + 1)
-    assert fused_fits(weights, poses)
+    assert fused_dynamic_fits(weights, poses)
 
     def plain(votes, in_activations=None):
         return PLAIN[description](votes, in_activations, iterations=iterations)
@@ -54,7 +54,7 @@ def test_values_and_gradients_equal_the_plain_form(description, iterations):
 @pytest.mark.parametrize(("batch", "in_capsules"), [(TILE, 24), (2 * TILE, 24), (2 * TILE + 5, 24), (9, 8 * 17 + 4)])
 def test_tiles_and_rests_equal_the_plain_form(batch, in_capsules):
     weights, poses = arrays(batch, in_capsules)
-    assert fused_fits(weights, poses)
+    assert fused_dynamic_fits(weights, poses)
 
     @jax.jit
     def gradients(weights, poses):
@@ -72,7 +72,7 @@ def test_tiles_and_rests_equal_the_plain_form(batch, in_capsules):
 def test_gradients_equal_finite_differences():
     with jax.enable_x64(True):
         weights, poses = arrays(LEAST_BATCH, 8, 2, 3, 2, jnp.float64)
-        assert fused_fits(weights, poses)
+        assert fused_dynamic_fits(weights, poses)
         check_grads(
             jax.jit(lambda *a: loss(dense_capsules(Dynamic(), a[0], {}, a[1]))), (weights, poses), 1, modes=("rev",)
         )
@@ -85,16 +85,24 @@ def test_zero_poses_have_finite_gradients():
 
 
 def test_it_is_used_on_shards_too():
-    """Inside shard_map its branches must agree about what varies over the mesh."""
+    """Inside shard_map its branches and loops must agree about what varies over the mesh."""
     mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2])
     weights, poses = arrays(2 * LEAST_BATCH)
 
     def layer(weights, poses):
         return dense_capsules(Dynamic(), weights, {}, poses)
 
+    def total(weights, poses):
+        return jnp.sum(layer(weights, poses).poses ** 3)
+
     sharded = jax.jit(jax.shard_map(layer, mesh=mesh, in_specs=(P(), P("data")), out_specs=P("data")))
     whole: Routed = jax.jit(layer)(weights, poses)
     for ours, theirs in zip(sharded(weights, poses), whole, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    # The weights are every device's, so their gradient is summed over the devices.
+    gradients = jax.grad(total, argnums=(0, 1))
+    split = jax.shard_map(gradients, mesh=mesh, in_specs=(P(), P("data")), out_specs=(P(), P("data")))
+    for ours, theirs in zip(jax.jit(split)(weights, poses), jax.jit(gradients)(weights, poses), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
@@ -112,5 +120,5 @@ def test_no_votes_are_stored():
 )
 def test_where_it_would_not_pay_the_plain_form_is_used(batch, in_capsules, dtype):
     weights, poses = arrays(batch, in_capsules, dtype=dtype)
-    assert not fused_fits(weights, poses)
+    assert not fused_dynamic_fits(weights, poses)
     assert dense_capsules(Dynamic(), weights, {}, poses).poses.dtype == dtype

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxcaps.functional.fused.em import EMSettings, fused_em_patches
 from jaxcaps.functional.patches import compete_across
 from jaxcaps.functional.precision import at_least_float32
 from jaxcaps.functional.routing.base import (
@@ -22,6 +23,7 @@ from jaxcaps.functional.routing.base import (
     in_weights,
 )
 from jaxcaps.functional.routing.gaussian import log_density, weighted_gaussian
+from jaxcaps.functional.votes import Transform
 
 # Hinton et al. 2018 leave the schedule of the inverse temperature open; this is that of their authors' code.
 INVERSE_TEMPERATURE = 0.01
@@ -35,20 +37,13 @@ class _Parents(NamedTuple):
     activation_logit: Array  # [positions, out]
 
 
-class _Settings(NamedTuple):
-    iterations: int
-    inverse_temperature: float
-    variance_floor: float
-    cost_scale: float
-
-
 def _maximise(
     votes: Float[Array, "positions in out dim"],
     shares: Float[Array, "positions in out"],
     beta_a: Float[Array, "out"],
     beta_u: Float[Array, "out"],
     inverse_temperature: Float[Array, ""],
-    settings: _Settings,
+    settings: EMSettings,
 ) -> _Parents:
     """The M-step: the Gaussian of the votes an out capsule got a share of, and its activation's logit."""
     mean, variance, mass = jax.vmap(weighted_gaussian)(votes, shares)
@@ -70,7 +65,7 @@ def _route(
     beta_a: Float[Array, "out"],
     beta_u: Float[Array, "out"],
     compete: Callable[[Array], Array],
-    settings: _Settings,
+    settings: EMSettings,
 ) -> tuple[_Parents, Float[Array, "positions in out"]]:
     """M-steps with E-steps between them; none after the last."""
     beta_a, beta_u = beta_a.astype(votes.dtype), beta_u.astype(votes.dtype)
@@ -129,7 +124,7 @@ def em_routing(
     check_votes(votes, in_activations=(in_activations, "in"), beta_a=(beta_a, "out"), beta_u=(beta_u, "out"))
     wide = at_least_float32(votes)[None]
     active = in_weights(wide[0], in_activations)[None]
-    settings = _Settings(iterations, inverse_temperature, variance_floor, cost_scale)
+    settings = EMSettings(iterations, inverse_temperature, variance_floor, cost_scale)
     parents, couplings = _route(wide, active, beta_a, beta_u, partial(jax.nn.softmax, axis=2), settings)
     routed = Routed(parents.mean[0], jax.nn.sigmoid(parents.activation_logit[0]), couplings[0])
     return as_votes(routed, votes)
@@ -193,7 +188,7 @@ def em_patch_routing(
 
     wide = at_least_float32(votes).reshape(*positions, out, dim)
     active = in_activations.astype(wide.dtype).reshape(positions)
-    settings = _Settings(iterations, inverse_temperature, variance_floor, cost_scale)
+    settings = EMSettings(iterations, inverse_temperature, variance_floor, cost_scale)
     parents, couplings = _route(wide, active, beta_a, beta_u, compete, settings)
     routed = Routed(
         parents.mean.reshape(rows, columns, out, dim),
@@ -256,3 +251,34 @@ class EM:
         kernel, _, in_types, out_types = votes.shape[2:6]
         settings = self._settings(kernel * kernel * in_types, out_types)
         return em_patch_routing(votes, in_activations, stride=stride, beta_a=beta_a, beta_u=beta_u, **settings)
+
+    def route_patches_fused(
+        self,
+        weights: Float[Array, "kernel kernel in out a b"],
+        poses: Float[Array, "batch height width in dim"],
+        in_activations: Float[Array, "batch height width in"],
+        *,
+        stride: int,
+        padding: int,
+        transform: Transform,
+        beta_a: Array,
+        beta_u: Array,
+    ) -> Routed:
+        """`route_patches` of the convolutional votes of a batch, see `fused_em_patches`."""
+        kernel, _, in_types, out_types = weights.shape[:4]
+        for name, value in {"beta_a": beta_a, "beta_u": beta_u}.items():
+            if value.shape != (out_types,):
+                raise ValueError(f"{name}: shape [{out_types}] expected, found {list(value.shape)}")
+        settings = EMSettings(**self._settings(kernel * kernel * in_types, out_types))
+        means, logits, couplings = fused_em_patches(
+            weights,
+            poses,
+            in_activations,
+            beta_a,
+            beta_u,
+            stride=stride,
+            padding=padding,
+            transform=transform,
+            settings=settings,
+        )
+        return Routed(means, jax.nn.sigmoid(logits), couplings)

@@ -6,11 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxcaps.functional.precision import LEAST_MASS
 from jaxcaps.functional.routing.base import agreement, gather
-
-# Mass below which an out capsule counts as having received nothing. Chosen so that the gradient of a share, the inverse
-# of the mass, stays far from float32's largest number.
-LEAST_MASS = 1e-12
 
 
 class Gaussian(NamedTuple):

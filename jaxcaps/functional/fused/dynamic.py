@@ -14,16 +14,15 @@ are made for a few in capsules at a time.
 Measured against the plain form with tiles, and others: `python -m benchmarks.capsules`, tabled in docs/results.md.
 """
 
-import operator
-from collections.abc import Callable, Iterable
-from functools import partial, reduce
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxcaps.functional.fused.fence import fence, spelled_sum, vary_alike
 from jaxcaps.functional.squash import squash
 
 # Examples computed at a time: two or four vectors of a CPU's registers. Measured at 1152x8 -> 10x16, forward and
@@ -40,7 +39,7 @@ CHUNK_BYTES = 3 * 2**19
 Couple = Callable[[Float[Array, "in out batch"]], Float[Array, "in out batch"]]
 
 
-def fused_fits(weights: Float[Array, "in out dim_out dim_in"], poses: Float[Array, "batch in dim_in"]) -> bool:
+def fused_dynamic_fits(weights: Float[Array, "in out dim_out dim_in"], poses: Float[Array, "batch in dim_in"]) -> bool:
     """Whether the fused form is the one to use: on a CPU, in full precision, for shapes that it is fast at."""
     in_capsules, out_capsules, out_dim, in_dim = weights.shape
     return (
@@ -74,6 +73,7 @@ def fused_dynamic(
         Poses and couplings of the out capsules.
     """
     batch = poses.shape[0]
+    weights = vary_alike(weights, poses)
     whole = batch // TILE * TILE if batch >= 2 * TILE else 0
     parts = [part for part in (poses[:whole].reshape(-1, TILE, *poses.shape[1:]), poses[None, whole:]) if part.size]
     results = [_of_tiles(iterations, couple, weights, part) for part in parts]
@@ -89,25 +89,6 @@ def _of_tiles(iterations: int, couple: Couple, weights: Array, tiles: Array) -> 
     return tuple(each.transpose(0, 3, 1, 2).reshape(-1, *each.shape[1:3]) for each in (poses, couplings))  # type: ignore[return-value]
 
 
-def _fence(function: Callable[..., Any], *arguments: Array) -> Any:
-    """Computes by itself what XLA would otherwise merge with its neighbours.
-
-    It fuses the votes' sums into the loops that use them, which then compute them many times over, or finds that two
-    sums have votes in common, and stores them. A branch whose condition it cannot see through is left alone.
-    """
-
-    def never(*arguments: Array) -> Any:
-        # Takes part in the arguments' types inside `jax.shard_map`, which zeros alone would not.
-        nothing = sum(0 * argument.ravel()[0] for argument in arguments)
-        return jax.tree.map(lambda shape: jnp.broadcast_to(nothing, shape.shape), jax.eval_shape(function, *arguments))
-
-    return lax.cond(lax.optimization_barrier(jnp.array(True)), function, never, *arguments)
-
-
-def _sum(terms: Iterable[Array]) -> Array:
-    return reduce(operator.add, terms)
-
-
 def _agreement(
     weights: Float[Array, "in out dim_out dim_in"],
     poses: Float[Array, "in dim_in batch"],
@@ -117,11 +98,11 @@ def _agreement(
 
     def spelled_out(weights: Array, poses: Array, with_poses: Array) -> Array:
         def vote(d: int) -> Array:
-            return _sum(weights[:, :, d, k, None] * poses[:, None, k] for k in range(in_dim))
+            return spelled_sum(weights[:, :, d, k, None] * poses[:, None, k] for k in range(in_dim))
 
-        return _sum(vote(d) * with_poses[None, :, d] for d in range(out_dim))
+        return spelled_sum(vote(d) * with_poses[None, :, d] for d in range(out_dim))
 
-    result: Array = _fence(spelled_out, weights, poses, with_poses)
+    result: Array = fence(spelled_out, weights, poses, with_poses)
     return result
 
 
@@ -136,24 +117,24 @@ def _gather(
     def spelled_out(weights: Array, poses: Array, couplings: Array) -> Array:
         def shares(w: Array, x: Array, c: Array) -> Array:
             """What one in capsule, or one of each group, gives."""
-            return c[..., None, :] * _sum(w[..., k, None] * x[..., None, None, k, :] for k in range(in_dim))
+            return c[..., None, :] * spelled_sum(w[..., k, None] * x[..., None, None, k, :] for k in range(in_dim))
 
         arrays = (weights, poses, couplings)
         grouped = [x[: groups * GATHERED].reshape(groups, GATHERED, *x.shape[1:]) for x in arrays]
-        totals = _sum(shares(*(x[:, member] for x in grouped)) for member in range(GATHERED))
+        totals = spelled_sum(shares(*(x[:, member] for x in grouped)) for member in range(GATHERED))
         # In stages, spelled out too: XLA's sums over a leading axis, and products with ones, are many times slower.
         while (count := totals.shape[0]) > 1:
             width = min(count, 2 * GATHERED)
             whole = count // width * width
             staged = totals[:whole].reshape(-1, width, *totals.shape[1:])
-            summed = _sum(staged[:, member] for member in range(width))
+            summed = spelled_sum(staged[:, member] for member in range(width))
             totals = summed if whole == count else jnp.concatenate([summed, totals[whole:]])
         total = totals[0]
         for i in range(groups * GATHERED, in_capsules):
             total = total + shares(*(x[i] for x in arrays))
         return total
 
-    result: Array = _fence(spelled_out, weights, poses, couplings)
+    result: Array = fence(spelled_out, weights, poses, couplings)
     return result
 
 
@@ -162,7 +143,7 @@ _squash = partial(squash, axis=1)
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _couplings(couple: Couple, weights: Array, poses: Array, pose_sum: Array) -> Array:
-    couplings: Array = _fence(couple, _agreement(weights, poses, pose_sum))
+    couplings: Array = fence(couple, _agreement(weights, poses, pose_sum))
     return couplings
 
 
@@ -206,7 +187,7 @@ def _forward(
         pose_sum = jnp.zeros((out_capsules, out_dim, batch), poses.dtype)
         for _ in range(iterations - 1):
             pose_sum = pose_sum + _squash(sums[-1])
-            couplings = _fence(couple, _agreement(weights, poses, pose_sum))
+            couplings = fence(couple, _agreement(weights, poses, pose_sum))
             sums.append(_gather(weights, poses, couplings))
         return (_squash(sums[-1]), pose_sum), sums
 
@@ -249,9 +230,9 @@ def _tile_backward(
     for iteration in reversed(range(1, iterations)):
         (ds,) = jax.vjp(_squash, sums[iteration])[1](pose_cotangent)
         pose_sum = pose_sums[iteration - 1]
-        c = _fence(couple, _agreement(weights, poses, pose_sum))
+        c = fence(couple, _agreement(weights, poses, pose_sum))
         dc = _agreement(weights, poses, ds)
-        da = _fence(lambda c, dc: c * (dc - jnp.sum(c * dc, axis=1, keepdims=True)), c, dc)
+        da = fence(lambda c, dc: c * (dc - jnp.sum(c * dc, axis=1, keepdims=True)), c, dc)
         terms += [(c, ds), (da, pose_sum)]
         # This iteration's pose is in the sums of all later ones.
         sum_cotangent = sum_cotangent + _gather(weights, poses, da)
@@ -273,7 +254,7 @@ def _tile_backward(
                 total = total + coefficient[:, :, None] * vector[None]
             return total.reshape(chunk, out_capsules * out_dim, batch)
 
-        votes_cotangent = _fence(spelled_out, *coefficients) if coefficients else spelled_out()
+        votes_cotangent = fence(spelled_out, *coefficients) if coefficients else spelled_out()
         flat = weights.reshape(chunk, out_capsules * out_dim, in_dim)
         by_poses = lax.dot_general(flat, votes_cotangent, (((1,), (1,)), ((0,), (0,))))
         by_weights = lax.dot_general(votes_cotangent, poses, (((2,), (2,)), ((0,), (0,))))

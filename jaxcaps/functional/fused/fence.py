@@ -1,0 +1,40 @@
+"""What keeps XLA from merging loops that are fast by themselves, and sums that it is fast at, on a CPU."""
+
+import operator
+from collections.abc import Callable, Iterable
+from functools import reduce
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+
+def fence(function: Callable[..., Any], *arguments: Array) -> Any:
+    """Computes by itself what XLA would otherwise merge with its neighbours.
+
+    It fuses the votes' sums into the loops that use them, which then compute them many times over, or finds that two
+    sums have votes in common, and stores them. A branch whose condition it cannot see through is left alone.
+    """
+
+    def never(*arguments: Array) -> Any:
+        # Takes part in the arguments' types inside `jax.shard_map`, which zeros alone would not.
+        nothing = sum(0 * argument.ravel()[0] for argument in arguments)
+        return jax.tree.map(lambda shape: jnp.broadcast_to(nothing, shape.shape), jax.eval_shape(function, *arguments))
+
+    return lax.cond(lax.optimization_barrier(jnp.array(True)), function, never, *arguments)
+
+
+def spelled_sum(terms: Iterable[Array]) -> Array:
+    """The sum of terms, each written out: what XLA's CPU compiler turns into vector instructions."""
+    return reduce(operator.add, terms)
+
+
+def vary_alike(array: Array, other: Array) -> Array:
+    """The array, of a type that varies over all that the other varies over inside `jax.shard_map`.
+
+    Weights, which all devices share, meet a device's own examples there. JAX makes operands alike by itself, but not
+    the arguments of a function with a reverse pass of its own.
+    """
+    return jnp.where(True, array, other.ravel()[0])
