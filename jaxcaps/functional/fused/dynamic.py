@@ -32,7 +32,7 @@ LEAST_BATCH = 8
 # Terms of a vote's sum and its product with a pose that one compiled loop spells out; beyond, code grows too long.
 MOST_TERMS = 512
 # In capsules gathered by one loop body.
-GATHERED = 8
+GATHERED = 16
 # Of the votes' cotangents held at a time.
 CHUNK_BYTES = 3 * 2**19
 
