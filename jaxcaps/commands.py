@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import tyro
 
-from jaxcaps.config import Config, Stage, from_dict, merged, nearest, read_yaml, to_dict
+from jaxcaps.config import ONE_PASS_ROUTINGS, Config, ModelConfig, Stage, from_dict, merged, nearest, read_yaml, to_dict
 from jaxcaps.errors import UserError
 from jaxcaps.presets import preset
 
@@ -178,6 +178,12 @@ def _checked(config: Config) -> Config:
     ):
         if not low <= value <= high:
             raise UserError(f"{name}={value}: should lie between {low} and {high}")
+    model = config.model
+    if model.routing in ONE_PASS_ROUTINGS and model.routing_iterations != ModelConfig.routing_iterations:
+        raise UserError(
+            f"--routing-iterations={model.routing_iterations}: --routing={model.routing} has no iterations; "
+            "leave the flag away"
+        )
     if config.classify.freeze_epochs and config.restore is None:
         raise UserError("--freeze-epochs keeps a restored encoder; without --restore there is none")
     restore = None if config.restore is None else str(Path(config.restore))

@@ -24,6 +24,20 @@ from jaxcaps.errors import UserError
 T = TypeVar("T")
 
 Stage = Literal["ssl", "finetune"]
+# The names of `jaxcaps.functional.ROUTINGS`, which cannot be imported without jax.
+RoutingName = Literal[
+    "dynamic",
+    "detached-dynamic",
+    "leaky-dynamic",
+    "em",
+    "variational",
+    "self-attention",
+    "inverted-attention",
+    "self-routing",
+    "heinsen",
+    "uniform",
+]
+ONE_PASS_ROUTINGS = ("self-attention", "self-routing", "uniform")
 
 
 @dataclass(frozen=True)
@@ -94,8 +108,10 @@ class ModelConfig:
     """dimension of a class or latent capsule's pose"""
     ssl_capsules: int = 16
     """latent capsules of the self-supervised network"""
+    routing: RoutingName = "dynamic"
+    """how votes become class and latent capsules; see docs/routing.md"""
     routing_iterations: int = 3
-    """iterations of dynamic routing"""
+    """iterations of the routings that iterate"""
     decoder_skips: bool = False
     """add the encoder's feature maps to the decoder's (the study did; the decoder can then bypass the capsules)"""
     dtype: Literal["float32", "bfloat16", "float64"] = "float32"

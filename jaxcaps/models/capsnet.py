@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxcaps.config import ModelConfig, StemStage
-from jaxcaps.functional import Dynamic, Routed, convolution
+from jaxcaps.config import ONE_PASS_ROUTINGS, ModelConfig, StemStage
+from jaxcaps.functional import Routed, Routing, convolution, named_routing, safe_norm
 from jaxcaps.models import stem
 from jaxcaps.models.geometry import geometry
 from jaxcaps.nnx import DenseCaps, PrimaryCaps
@@ -105,8 +105,17 @@ class Encoder(nnx.Module):
         return Encoded(self.primary(maps[-1]), tuple(maps))
 
 
+def routing_of(model: ModelConfig) -> Routing:
+    """The description of a model's routing; with the model's iterations where it has any."""
+    iterations = {} if model.routing in ONE_PASS_ROUTINGS else {"iterations": model.routing_iterations}
+    return named_routing(model.routing, **iterations)
+
+
 class ClassCapsules(DenseCaps):
-    """Capsules of a model's `capsule_dim`, routed from its primary capsules: one per class, or latent ones."""
+    """Capsules of a model's `capsule_dim`, routed from its primary capsules: one per class, or latent ones.
+
+    A routing that cannot do without activations of its in capsules gets the norms of the primary poses.
+    """
 
     def __init__(self, out_capsules: int, model: ModelConfig, image_size: int, rngs: nnx.Rngs):
         dtype, param_dtype = dtypes(model)
@@ -115,15 +124,22 @@ class ClassCapsules(DenseCaps):
             out_capsules,
             model.primary_dim,
             model.capsule_dim,
-            routing=Dynamic(iterations=model.routing_iterations),
+            routing=routing_of(model),
             dtype=dtype,
             param_dtype=param_dtype,
             rngs=rngs,
         )
 
+    def __call__(
+        self, poses: Float[Array, "*batch in in_dim"], activations: Float[Array, "*batch in"] | None = None
+    ) -> Routed:
+        if activations is None and "in_activations" in getattr(self.routing, "needs", ()):
+            activations = safe_norm(poses)
+        return super().__call__(poses, activations)
+
 
 class CapsNet(nnx.Module):
-    """A classifier: pictures in, one capsule per class out, whose norm is the class's activation.
+    """A classifier: pictures in, one capsule per class out, with the class's activation.
 
     Args:
         classes: number of classes.

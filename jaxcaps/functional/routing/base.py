@@ -168,7 +168,8 @@ def coupling_entropy(couplings: Float[Array, "in out"]) -> Float[Array, ""]:
     capsule leaves no choice: its couplings are uniform, and the value is 1.
 
     Args:
-        couplings: [in, out], non-negative, each row sums to 1.
+        couplings: [in, out], non-negative, each row sums to 1. Of couplings with a prior added, as self-attention's,
+            it says something only as long as the prior is small.
 
     Returns:
         A scalar in [0, 1], at least float32, with a finite gradient even where a coupling is 0.

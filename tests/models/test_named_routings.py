@@ -1,0 +1,87 @@
+"""Every routing by its name in the configuration: it learns, and no other name is known."""
+
+import dataclasses
+from typing import get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from jaxcaps.commands import parse_config
+from jaxcaps.config import ONE_PASS_ROUTINGS, RoutingName
+from jaxcaps.errors import UserError
+from jaxcaps.functional import ROUTINGS, Routed
+from jaxcaps.models import Encoder
+from jaxcaps.models.capsnet import routing_of
+from jaxcaps.presets import preset
+from jaxcaps.tasks import Classify, Examples, Shard
+
+STEPS = 8
+
+
+def test_the_configuration_knows_the_routings_that_there_are():
+    assert get_args(RoutingName) == tuple(ROUTINGS)
+    one_pass = [name for name, routing in ROUTINGS.items() if "iterations" not in routing.__dataclass_fields__]
+    assert tuple(one_pass) == ONE_PASS_ROUTINGS
+
+
+def test_the_models_iterations_reach_the_routing():
+    model = dataclasses.replace(preset("tiny", "finetune").model, routing="em", routing_iterations=2)
+    assert routing_of(model) == ROUTINGS["em"](iterations=2)
+
+
+def test_iterations_of_a_routing_that_has_none_are_refused():
+    assert parse_config(["--routing=uniform"]).model.routing == "uniform"
+    with pytest.raises(UserError, match="--routing-iterations=2: --routing=uniform has no iterations"):
+        parse_config(["--routing=uniform", "--routing-iterations=2"])
+
+
+def test_a_mistyped_routing_is_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        parse_config(["--routing=dinamic"])
+    assert "dynamic" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ROUTINGS)
+def test_a_classifier_of_any_routing_learns(name):
+    config = preset("tiny", "finetune")
+    task = Classify(dataclasses.replace(config.model, routing=name), config.classify, config.augmentation, 16, 3)
+    modules = nnx.jit(lambda: task.init(rngs := nnx.Rngs(0), Encoder(task.model, 16, rngs)))()
+    graph, parameters = nnx.split(modules)
+    optimizer = optax.adam(3e-3)
+    # Three classes that brightness tells apart.
+    labels = jnp.arange(12) % 3
+    noise = jax.random.uniform(jax.random.key(0), (12, 16, 16, 3))
+    images = 0.3 * noise + 0.35 * labels[:, None, None, None].astype(jnp.float32)
+    examples = Examples(label=labels, group=jnp.arange(12), source=jnp.arange(12), valid=jnp.ones(12, bool))
+
+    def loss(parameters):
+        class Views:
+            image = images
+
+        return task.loss(nnx.merge(graph, parameters), Views, examples, jnp.float32(1), Shard())[0]
+
+    @jax.jit
+    def train(parameters):
+        def step(carry, _):
+            parameters, state = carry
+            value, gradients = jax.value_and_grad(loss)(parameters)
+            with jax.numpy_dtype_promotion("standard"):
+                updates, state = optimizer.update(gradients, state)
+            return (optax.apply_updates(parameters, updates), state), value
+
+        (trained, _), values = jax.lax.scan(step, (parameters, optimizer.init(parameters)), None, STEPS)
+        return trained, values
+
+    trained, values = train(parameters)
+    assert np.isfinite(values).all()
+    assert values[-1] < values[0]
+    # The routing's own parameters learn too.
+    names = modules.class_capsules.names
+    before, after = (nnx.merge(graph, each).class_capsules for each in (parameters, trained))
+    for each in names:
+        assert not np.array_equal(getattr(before, each)[...], getattr(after, each)[...]), each
+    assert isinstance(nnx.jit(lambda modules, x: modules(x))(nnx.merge(graph, trained), images), Routed)
