@@ -782,3 +782,13 @@ def test_an_unknown_routing_gets_the_nearest_name():
 def test_an_unknown_setting_is_named(case):
     with pytest.raises(ValueError, match=rf"^routing '{case.name}': .*'iteration'"):
         named_routing(case.name, iteration=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [("em", {"variance_floor": 0.0}), ("em", {"cost_scale": -1.0}), ("variational", {"mean_prior": float("inf")})],
+)
+def test_settings_out_of_range_are_named(name, setting):
+    ((key, value),) = setting.items()
+    with pytest.raises(ValueError, match=f"^{key} must be a finite number above 0, not {value!r}$"):
+        named_routing(name, **setting)

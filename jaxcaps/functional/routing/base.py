@@ -161,6 +161,17 @@ def check_iterations(iterations: int) -> None:
         raise ValueError(f"iterations must be a Python int of at least 1, not {iterations!r}")
 
 
+def check_positive(**settings: float) -> None:
+    """Refuses settings that are no finite numbers above 0.
+
+    Raises:
+        ValueError: names the setting and its value.
+    """
+    for name, value in settings.items():
+        if not 0 < value < float("inf"):
+            raise ValueError(f"{name} must be a finite number above 0, not {value!r}")
+
+
 def coupling_entropy(couplings: Float[Array, "in out"]) -> Float[Array, ""]:
     """How undecided a routing is: 1 where every in capsule spreads evenly, 0 where each has chosen one out capsule.
 

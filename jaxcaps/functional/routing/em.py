@@ -19,6 +19,7 @@ from jaxcaps.functional.routing.base import (
     RoutingShape,
     as_votes,
     check_iterations,
+    check_positive,
     check_votes,
     in_weights,
 )
@@ -220,6 +221,8 @@ class EM:
 
     def __post_init__(self) -> None:
         check_iterations(self.iterations)
+        scale = {} if self.cost_scale is None else {"cost_scale": self.cost_scale}
+        check_positive(inverse_temperature=self.inverse_temperature, variance_floor=self.variance_floor, **scale)
 
     def parameters(self, shape: RoutingShape) -> Mapping[str, ParameterSpec]:
         return {name: ParameterSpec((shape.out_capsules,)) for name in ("beta_a", "beta_u")}

@@ -19,6 +19,7 @@ from jaxcaps.functional.routing.base import (
     agreement,
     as_votes,
     check_iterations,
+    check_positive,
     check_votes,
     even_couplings,
     in_weights,
@@ -112,6 +113,9 @@ class Variational:
 
     def __post_init__(self) -> None:
         check_iterations(self.iterations)
+        check_positive(
+            mixing_prior=self.mixing_prior, mean_prior=self.mean_prior, scale_prior=self.scale_prior
+        )
 
     def parameters(self, shape: RoutingShape) -> Mapping[str, ParameterSpec]:
         return {name: ParameterSpec((shape.out_capsules,)) for name in ("beta_a", "beta_u")}
