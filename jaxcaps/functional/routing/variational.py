@@ -113,9 +113,7 @@ class Variational:
 
     def __post_init__(self) -> None:
         check_iterations(self.iterations)
-        check_positive(
-            mixing_prior=self.mixing_prior, mean_prior=self.mean_prior, scale_prior=self.scale_prior
-        )
+        check_positive(mixing_prior=self.mixing_prior, mean_prior=self.mean_prior, scale_prior=self.scale_prior)
 
     def parameters(self, shape: RoutingShape) -> Mapping[str, ParameterSpec]:
         return {name: ParameterSpec((shape.out_capsules,)) for name in ("beta_a", "beta_u")}
