@@ -71,7 +71,7 @@ def test_tiles_and_rests_equal_the_plain_form(batch, in_capsules):
 
 def test_gradients_equal_finite_differences():
     with jax.enable_x64(True):
-        weights, poses = arrays(LEAST_BATCH, 8, 2, 3, 2, jnp.float64)
+        weights, poses = arrays(LEAST_BATCH, GATHERED, 2, 3, 2, jnp.float64)
         assert fused_dynamic_fits(weights, poses)
         check_grads(
             jax.jit(lambda *a: loss(dense_capsules(Dynamic(), a[0], {}, a[1]))), (weights, poses), 1, modes=("rev",)
