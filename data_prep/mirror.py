@@ -1,0 +1,39 @@
+"""The field of view continued beyond its edge, for steps that look at a pixel's neighbourhood."""
+
+import cv2
+import numpy as np
+
+
+def mirror_outwards(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Fills the pixels outside `mask` with the picture mirrored at its edge.
+
+    A pixel outside takes the value found as far behind the nearest pixel inside, or that pixel's own where the way
+    leads out of the mask again.
+
+    Args:
+        image: uint8 [height, width] or [height, width, channels].
+        mask: bool [height, width], the pixels to keep.
+
+    Returns:
+        An array like `image`; unchanged where `mask` is True everywhere or nowhere.
+    """
+    if mask.all() or not mask.any():
+        return image.copy()
+    height, width = mask.shape
+    outside = np.ascontiguousarray(~mask, np.uint8)
+    _, labels = cv2.distanceTransformWithLabels(outside, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    rows, columns = np.nonzero(~mask)
+    inside_rows, inside_columns = np.nonzero(mask)
+    # The labels number the pixels inside in an order of OpenCV's own: read it off them.
+    place = np.zeros(labels.max() + 1, np.int64)
+    place[labels[mask]] = np.arange(len(inside_rows))
+    nearest = place[labels[rows, columns]]
+    edge_rows, edge_columns = inside_rows[nearest], inside_columns[nearest]
+    mirrored_rows = np.clip(2 * edge_rows - rows, 0, height - 1)
+    mirrored_columns = np.clip(2 * edge_columns - columns, 0, width - 1)
+    lands_inside = mask[mirrored_rows, mirrored_columns]
+    filled = image.copy()
+    filled[rows, columns] = image[
+        np.where(lands_inside, mirrored_rows, edge_rows), np.where(lands_inside, mirrored_columns, edge_columns)
+    ]
+    return filled
