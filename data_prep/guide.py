@@ -20,11 +20,17 @@ LEAST_AREA = 0.005
 LEAST_FILLED = 0.8
 """Of the box that has the colour or is surrounded by it."""
 
-BLACK = 24
+BLACK = 32
 """Largest value of the box's black frame."""
 
 LARGEST_FRAME = 0.05
 """Of the picture's shorter side."""
+
+MOST_BLURRED = 4
+"""Lines between the coloured box and its black frame."""
+
+EDGE = 2
+"""Blurred lines around box or frame, as far as the next pixels of the scene."""
 
 
 def find_guide(image: np.ndarray) -> Box | None:
@@ -60,7 +66,6 @@ def _with_frame(brightest: np.ndarray, box: Box) -> Box:
     most = max(2, round(LARGEST_FRAME * min(height, width)))
     top, left, bottom, right = box
     grown = {}
-    # A line of the frame is black over nearly all its length; the two next to the coloured box are blurred.
     grown["top"] = _black_lines(brightest[max(top - most, 0) : top, left:right][::-1])
     grown["bottom"] = _black_lines(brightest[bottom : bottom + most, left:right])
     top, bottom = top - grown["top"], bottom + grown["bottom"]
@@ -70,9 +75,9 @@ def _with_frame(brightest: np.ndarray, box: Box) -> Box:
 
 
 def _black_lines(lines: np.ndarray) -> int:
-    """How many lines, from the first on, belong to the frame: [lines, pixels]."""
-    black = (lines < BLACK).mean(axis=1) >= 0.95
-    blurred = min(2, len(lines))
-    if not black[blurred:].any() or not black[blurred]:
-        return blurred
-    return blurred + int(np.argmin(np.append(black[blurred:], False)))
+    """How many lines, from the first on, belong to the frame or to the blur before and after it: [lines, pixels]."""
+    black = np.append((lines < BLACK).mean(axis=1) >= 0.9, False)
+    start = int(np.argmax(black))
+    if not black[start] or start > MOST_BLURRED:
+        return min(EDGE, len(lines))
+    return min(start + int(np.argmin(black[start:])) + EDGE, len(lines))
