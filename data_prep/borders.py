@@ -38,7 +38,7 @@ def find_field_of_view(image: np.ndarray) -> Box | None:
         The box: the whole picture's where the scene fills it. None where there is no scene: an almost black frame, or
         nothing brighter than the border that is as large as a field.
     """
-    field = _field(image)
+    field = field_of_view_mask(image)
     return None if field is None else bounding_box(field)
 
 
@@ -66,14 +66,18 @@ def field_mask(image: np.ndarray, box: Box) -> np.ndarray:
     Returns:
         bool [box.height, box.width]; True everywhere where no field is found in the frame.
     """
-    field = _field(image)
+    field = field_of_view_mask(image)
     if field is None:
         return np.ones((box.height, box.width), bool)
     return field[box.top : box.bottom, box.left : box.right].copy()
 
 
-def _field(image: np.ndarray) -> np.ndarray | None:
-    """The convex field of view, bool [height, width]."""
+def field_of_view_mask(image: np.ndarray) -> np.ndarray | None:
+    """The field of view with its outline, convex: bool [height, width], or None where there is no scene.
+
+    Args:
+        image: uint8 RGB [height, width, 3].
+    """
     bright = _brighter_than_border(image)
     guide = find_guide(image)
     if guide is not None:

@@ -57,13 +57,19 @@ def find_guide(image: np.ndarray) -> Box | None:
     assert box is not None
     if np.count_nonzero(filled) < LEAST_FILLED * box.area:
         return None
-    return _with_frame(image.max(axis=2), box)
+    return with_black_frame(image.max(axis=2), box, LARGEST_FRAME)
 
 
-def _with_frame(brightest: np.ndarray, box: Box) -> Box:
-    """`box` grown over the flat black lines around it, and over the blurred line between."""
+def with_black_frame(brightest: np.ndarray, box: Box, share: float) -> Box:
+    """`box` grown over the black lines around it, and over the blurred lines before and after them.
+
+    Args:
+        brightest: the picture's largest channel, uint8 [height, width].
+        box: within the picture.
+        share: the widest frame, of the picture's shorter side.
+    """
     height, width = brightest.shape
-    most = max(2, round(LARGEST_FRAME * min(height, width)))
+    most = max(EDGE, round(share * min(height, width)))
     top, left, bottom, right = box
     grown = {}
     grown["top"] = _black_lines(brightest[max(top - most, 0) : top, left:right][::-1])

@@ -1,0 +1,95 @@
+"""What an endoscope draws over its own picture: text, symbols and the guide picture.
+
+They are shortcuts that a classifier learns (the hospital, the year, the device), and text may name the patient.
+"""
+
+import cv2
+import numpy as np
+
+from data_prep.box import Box
+from data_prep.borders import field_of_view_mask
+from data_prep.guide import find_guide, with_black_frame
+from data_prep.text import WIDE, find_text, small_bright_parts
+
+DRAWN = 60
+"""Contrast of what is drawn on the border."""
+
+OUTSIDE = 3
+"""Pixels beyond the field's edge: nearer is the edge's own blur."""
+
+LARGEST_SYMBOL = 0.08
+"""Of the picture's shorter side."""
+
+LARGEST_FILLED_IN = 0.05
+"""Of the picture's shorter side: wider overlays are blackened."""
+
+
+def find_overlays(image: np.ndarray) -> np.ndarray:
+    """Everything drawn over a frame or a crop of it that keeps the field's dark corners.
+
+    Args:
+        image: uint8 RGB [height, width, 3].
+
+    Returns:
+        bool [height, width]: the rectangles of lines of text, symbols that reach over the field's edge, whatever
+        else is bright outside the field, and the guide picture.
+    """
+    field = field_of_view_mask(image)
+    found = find_text(image, field)
+    if field is not None and not field.all():
+        found |= _drawn_on_border(image, field)
+    guide = find_guide(image)
+    if guide is not None:
+        _fill(found, guide)
+    return found
+
+
+def mask_overlays(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Takes the overlays out.
+
+    Lines of text and symbols are filled in from around them (Telea 2004): thin as they are, that leaves next to no
+    trace, where black bars of the same places would be as good a shortcut as the text. Nothing under the mask is used,
+    so that no letter can be read again. What is wider (the guide picture) is made black like the border: filling in
+    would invent a piece of mucosa that nobody saw.
+
+    Args:
+        image: uint8 RGB [height, width, 3].
+        mask: bool [height, width], as `find_overlays` makes it.
+
+    Returns:
+        uint8 RGB of the same shape.
+    """
+    if not mask.any():
+        return image.copy()
+    side = max(3, 2 * int(LARGEST_FILLED_IN * min(mask.shape) / 2) + 1)
+    kernel = np.ones((side, side), np.uint8)
+    wide = cv2.morphologyEx(
+        cv2.copyMakeBorder(mask.astype(np.uint8), side, side, side, side, cv2.BORDER_REPLICATE), cv2.MORPH_OPEN, kernel
+    )[side:-side, side:-side]
+    masked = image.copy()
+    masked[wide > 0] = 0
+    thin = mask & (wide == 0)
+    if not thin.any() or thin.all():
+        masked[thin] = 0
+        return masked
+    return cv2.inpaint(masked, thin.astype(np.uint8), 3.0, cv2.INPAINT_TELEA)
+
+
+def _drawn_on_border(image: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """Letters and symbols with a part outside the field, and the black ground that some of them bring along."""
+    found = np.zeros(field.shape, bool)
+    beyond = cv2.dilate(field.astype(np.uint8), np.ones((2 * OUTSIDE + 1, 2 * OUTSIDE + 1), np.uint8)) == 0
+    drawn = (small_bright_parts(image, WIDE) > DRAWN).astype(np.uint8)
+    joined = cv2.morphologyEx(drawn, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    _, labels, parts, _ = cv2.connectedComponentsWithStats(joined)
+    largest = LARGEST_SYMBOL * min(field.shape)
+    brightest = image.max(axis=2)
+    for number in np.unique(labels[beyond & (joined > 0)]):
+        left, top, width, height = (int(value) for value in parts[number, :4])
+        if number and max(width, height) <= largest:
+            _fill(found, with_black_frame(brightest, Box(top, left, top + height, left + width), share=0.015))
+    return found
+
+
+def _fill(mask: np.ndarray, box: Box) -> None:
+    mask[max(box.top, 0) : box.bottom, max(box.left, 0) : box.right] = True

@@ -1,0 +1,198 @@
+"""Burnt-in text: bright letters of one height that stand in line, in lines that begin at one column.
+
+Highlights are as small and as bright as letters, but they do not stand in line. So letters are recognised by their
+company: four or more with the same top and bottom are a line; fewer are believed below, above or beside such a line, or
+where they begin on the border, on which nothing else can be bright.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+SMALLEST_LETTER, LARGEST_LETTER = 0.012, 0.042
+"""Heights of letters, of the picture's shorter side."""
+
+FEWEST_PIXELS = 6
+"""Height of the smallest letters that can be told from noise."""
+
+THIN, WIDE = 0.014, 0.03
+"""What is brighter than its surroundings at two widths, of the shorter side: strokes, and filled cells."""
+
+CONTRASTS = (14, 24, 40, 64, 110)
+"""Of letters over their background: strong ones run into their neighbours at a low threshold, faint ones are missed at
+a high one. So all are tried."""
+
+OVEREXPOSED = 200
+DARKER = (6, 10, 16, 30)
+"""On an overexposed background the smallest channel of a letter is darker than it."""
+
+ENOUGH = 4
+"""Letters that make a line by themselves."""
+
+WORD_GAP, COLUMN_GAP, ROW_GAP = 1.5, 5.0, 6.5
+"""In heights of letters: between the letters of a word, between the words of a line, between the lines of a block."""
+
+MARGIN = 2
+"""Pixels around a line: its letters' blurred edges."""
+
+
+class Line(NamedTuple):
+    """Letters side by side, in pixels, half-open."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+    letters: int
+    """Of the full height of the line."""
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+
+def find_text(image: np.ndarray, field: np.ndarray | None = None) -> np.ndarray:
+    """Lines of text, as rectangles.
+
+    Args:
+        image: uint8 RGB [height, width, 3].
+        field: bool [height, width], the field of view; outside it two letters are enough for a line.
+
+    Returns:
+        bool [height, width].
+    """
+    found = np.zeros(image.shape[:2], bool)
+    letters = _letters(image)
+    for line in _block_lines(list(_candidates(letters)), letters, field):
+        rows = slice(max(line.top - MARGIN, 0), line.bottom + MARGIN)
+        found[rows, max(line.left - MARGIN, 0) : line.right + MARGIN] = True
+    return found
+
+
+def small_bright_parts(image: np.ndarray, width: float) -> np.ndarray:
+    """How far each pixel is brighter than its surroundings, in its smallest channel: uint8 [height, width].
+
+    Args:
+        image: uint8 RGB [height, width, 3].
+        width: of the largest part that counts, of the picture's shorter side.
+    """
+    smallest = cv2.min(cv2.min(image[..., 0], image[..., 1]), image[..., 2])
+    kernel = _square(width, smallest.shape)
+    return cv2.morphologyEx(smallest, cv2.MORPH_TOPHAT, kernel, borderType=cv2.BORDER_REFLECT)
+
+
+def _square(width: float, shape: tuple[int, ...]) -> np.ndarray:
+    side = max(3, 2 * int(width * min(shape) / 2) + 1)
+    return np.ones((side, side), np.uint8)
+
+
+def _letters(image: np.ndarray) -> np.ndarray:
+    """What may be letters: int64 [n, 4], top, bottom, left, right."""
+    smallest = cv2.min(cv2.min(image[..., 0], image[..., 1]), image[..., 2])
+    shorter = min(smallest.shape)
+    least, most = max(FEWEST_PIXELS, SMALLEST_LETTER * shorter), LARGEST_LETTER * shorter
+    thin, wide = small_bright_parts(image, THIN), small_bright_parts(image, WIDE)
+    closed = cv2.morphologyEx(smallest, cv2.MORPH_CLOSE, _square(THIN, smallest.shape))
+    dark = np.where(closed > OVEREXPOSED, closed - smallest, 0).astype(np.uint8)
+    boxes = []
+    for strength, thresholds in ((thin, CONTRASTS), (wide, CONTRASTS), (dark, DARKER)):
+        for threshold in thresholds:
+            parts = cv2.connectedComponentsWithStats((strength > threshold).astype(np.uint8))[2][1:]
+            left, top, width, height = (parts[:, column].astype(np.int64) for column in range(4))
+            possible = (height >= least) & (height <= most) & (width <= 6 * height)
+            boxes.append(np.stack([top, top + height, left, left + width], axis=1)[possible])
+    return np.unique(np.concatenate(boxes), axis=0)
+
+
+def _candidates(letters: np.ndarray) -> Iterator[Line]:
+    """All rows of letters whose tops and bottoms agree to a pixel."""
+    for top, bottom in np.unique(letters[:, :2], axis=0):
+        alike = (abs(letters[:, 0] - top) <= 1) & (abs(letters[:, 1] - bottom) <= 1)
+        for word in _words(letters[alike], WORD_GAP * (bottom - top)):
+            yield Line(int(top), int(bottom), int(word[:, 2].min()), int(word[:, 3].max()), _side_by_side(word))
+
+
+def _words(letters: np.ndarray, gap: float) -> list[np.ndarray]:
+    """Letters of one row, cut where the next begins more than `gap` pixels after all before have ended."""
+    if not len(letters):
+        return []
+    ordered = letters[np.argsort(letters[:, 2], kind="stable")]
+    ends = np.maximum.accumulate(ordered[:, 3])
+    return np.split(ordered, 1 + np.flatnonzero(ordered[1:, 2] - ends[:-1] > gap))
+
+
+def _side_by_side(letters: np.ndarray) -> int:
+    """How many letters do not overlap; at several thresholds a letter is found several times."""
+    count, end = 0, -1
+    for _, _, left, right in letters[np.argsort(letters[:, 3], kind="stable")]:
+        if left >= end:
+            count, end = count + 1, right
+    return count
+
+
+def _block_lines(candidates: list[Line], letters: np.ndarray, field: np.ndarray | None) -> list[Line]:
+    """The lines of text: the certain ones, and those that stand in a block with others."""
+    lines = [line for line in candidates if line.letters >= ENOUGH or (line.letters >= 2 and _on_border(line, field))]
+    waiting = [line for line in candidates if 2 <= line.letters < ENOUGH]
+    waiting += list(_mixed_words(letters, lines))
+    grew = True
+    while grew:
+        joining = [line for line in waiting if any(_belong_together(line, other) for other in lines)]
+        waiting = [line for line in waiting if line not in joining]
+        lines += joining
+        grew = bool(joining)
+    return [_to_the_margin(_with_words_beside(line, letters), lines) for line in lines]
+
+
+def _on_border(line: Line, field: np.ndarray | None) -> bool:
+    if field is None:
+        return False
+    first = field[line.top : line.bottom, line.left : line.left + line.height // 2]
+    return not first.any()
+
+
+def _mixed_words(letters: np.ndarray, lines: list[Line]) -> Iterator[Line]:
+    """Words of one high letter and several low ones ("Name:"), where the certain lines begin."""
+    for height in {line.height for line in lines}:
+        lefts = np.unique([line.left for line in lines if line.height == height])
+        tall = abs(letters[:, 1] - letters[:, 0] - height) <= 1
+        aligned = (abs(letters[:, 2:3] - lefts).min(axis=1) <= 2) & tall
+        for top, bottom, left, _ in letters[aligned]:
+            same_base = (abs(letters[:, 1] - bottom) <= 1) & (letters[:, 0] >= top - 1) & (letters[:, 2] >= left)
+            word = _words(letters[same_base], WORD_GAP * height)[0]
+            if _side_by_side(word) >= 3:
+                yield Line(int(top), int(bottom), int(left), int(word[:, 3].max()), 1)
+
+
+def _belong_together(line: Line, other: Line) -> bool:
+    if abs(line.height - other.height) > max(2, 0.2 * other.height):
+        return False
+    rows_apart = max(line.top - other.bottom, other.top - line.bottom)
+    if rows_apart <= -0.7 * other.height:
+        columns_apart = max(line.left - other.right, other.left - line.right)
+        return columns_apart <= COLUMN_GAP * other.height and abs(line.bottom - other.bottom) <= 2
+    return 0 < rows_apart <= ROW_GAP * other.height and abs(line.left - other.left) <= 2
+
+
+def _with_words_beside(line: Line, letters: np.ndarray) -> Line:
+    """The line grown to the right over what stands on it, of whatever height above half a letter's."""
+    low = letters[:, 1] - letters[:, 0] >= 0.5 * line.height
+    within = (letters[:, 0] >= line.top - 2) & (abs(letters[:, 1] - line.bottom) <= 2) & low
+    beside = letters[within & (letters[:, 2] >= line.right)]
+    for word in _words(beside, WORD_GAP * line.height):
+        gap = word[:, 2].min() - line.right
+        if gap <= (COLUMN_GAP if _side_by_side(word) >= 3 else WORD_GAP) * line.height:
+            line = line._replace(right=int(word[:, 3].max()))
+    return line
+
+
+def _to_the_margin(line: Line, lines: list[Line]) -> Line:
+    """The line begun where its neighbours begin: its first letters may be too faint to be found."""
+    for other in lines:
+        near = max(line.top - other.bottom, other.top - line.bottom) <= ROW_GAP * other.height
+        overlaps = line.left < other.right and abs(line.height - other.height) <= max(2, 0.2 * other.height)
+        if near and overlaps and 0 < line.left - other.left <= COLUMN_GAP * line.height:
+            line = line._replace(left=other.left)
+    return line
