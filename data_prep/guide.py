@@ -45,7 +45,7 @@ def find_guide(image: np.ndarray) -> Box | None:
     if np.count_nonzero(vivid) < least_pixels:
         return None
     colour = np.median(image[vivid], axis=0)
-    same = vivid & (np.abs(image - colour).max(axis=2) <= TOLERANCE)
+    same = vivid & (cv2.inRange(image, colour - TOLERANCE, colour + TOLERANCE) > 0)
     count, labels, numbers, _ = cv2.connectedComponentsWithStats(same.astype(np.uint8))
     largest = 1 + int(np.argmax(numbers[1:, cv2.CC_STAT_AREA])) if count > 1 else 0
     if not largest or numbers[largest, cv2.CC_STAT_AREA] < least_pixels:
@@ -57,19 +57,13 @@ def find_guide(image: np.ndarray) -> Box | None:
     assert box is not None
     if np.count_nonzero(filled) < LEAST_FILLED * box.area:
         return None
-    return with_black_frame(image.max(axis=2), box, LARGEST_FRAME)
+    return _with_black_frame(cv2.max(cv2.max(image[..., 0], image[..., 1]), image[..., 2]), box)
 
 
-def with_black_frame(brightest: np.ndarray, box: Box, share: float) -> Box:
-    """`box` grown over the black lines around it, and over the blurred lines before and after them.
-
-    Args:
-        brightest: the picture's largest channel, uint8 [height, width].
-        box: within the picture.
-        share: the widest frame, of the picture's shorter side.
-    """
+def _with_black_frame(brightest: np.ndarray, box: Box) -> Box:
+    """`box` grown over the black lines around it, and over the blurred lines before and after them."""
     height, width = brightest.shape
-    most = max(EDGE, round(share * min(height, width)))
+    most = max(EDGE, round(LARGEST_FRAME * min(height, width)))
     top, left, bottom, right = box
     grown = {}
     grown["top"] = _black_lines(brightest[max(top - most, 0) : top, left:right][::-1])

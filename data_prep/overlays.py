@@ -6,9 +6,9 @@ They are shortcuts that a classifier learns (the hospital, the year, the device)
 import cv2
 import numpy as np
 
-from data_prep.box import Box
+from data_prep.box import Box, bounding_box, crop
 from data_prep.borders import field_of_view_mask
-from data_prep.guide import find_guide, with_black_frame
+from data_prep.guide import find_guide
 from data_prep.text import WIDE, find_text, small_bright_parts
 
 DRAWN = 60
@@ -19,6 +19,15 @@ OUTSIDE = 3
 
 LARGEST_SYMBOL = 0.08
 """Of the picture's shorter side."""
+
+SMALLEST_SYMBOL = 0.03
+"""Of the picture's shorter side, for one within the field: letters there are found as lines."""
+
+BLACK_GROUND = 40
+"""Largest value of the black square that a symbol within the field brings along."""
+
+SYMBOL_GROUND = 0.01
+"""How far that square reaches beyond the symbol, of the picture's shorter side."""
 
 LARGEST_FILLED_IN = 0.05
 """Of the picture's shorter side: wider overlays are blackened."""
@@ -36,7 +45,7 @@ def find_overlays(image: np.ndarray) -> np.ndarray:
     """
     field = field_of_view_mask(image)
     found = find_text(image, field)
-    if field is not None and not field.all():
+    if field is not None:
         found |= _drawn_on_border(image, field)
     guide = find_guide(image)
     if guide is not None:
@@ -63,9 +72,7 @@ def mask_overlays(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return image.copy()
     side = max(3, 2 * int(LARGEST_FILLED_IN * min(mask.shape) / 2) + 1)
     kernel = np.ones((side, side), np.uint8)
-    wide = cv2.morphologyEx(
-        cv2.copyMakeBorder(mask.astype(np.uint8), side, side, side, side, cv2.BORDER_REPLICATE), cv2.MORPH_OPEN, kernel
-    )[side:-side, side:-side]
+    wide = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     masked = image.copy()
     masked[wide > 0] = 0
     thin = mask & (wide == 0)
@@ -81,15 +88,42 @@ def _drawn_on_border(image: np.ndarray, field: np.ndarray) -> np.ndarray:
     beyond = cv2.dilate(field.astype(np.uint8), np.ones((2 * OUTSIDE + 1, 2 * OUTSIDE + 1), np.uint8)) == 0
     drawn = (small_bright_parts(image, WIDE) > DRAWN).astype(np.uint8)
     joined = cv2.morphologyEx(drawn, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
-    _, labels, parts, _ = cv2.connectedComponentsWithStats(joined)
-    largest = LARGEST_SYMBOL * min(field.shape)
-    brightest = image.max(axis=2)
-    for number in np.unique(labels[beyond & (joined > 0)]):
+    count, labels, parts, _ = cv2.connectedComponentsWithStats(joined)
+    margin = max(2, round(SYMBOL_GROUND * min(field.shape)))
+    largest, least = LARGEST_SYMBOL * min(field.shape), SMALLEST_SYMBOL * min(field.shape)
+    brightest = cv2.max(cv2.max(image[..., 0], image[..., 1]), image[..., 2])
+    reaching = set(np.unique(labels[beyond & (joined > 0)]).tolist())
+    for number in range(1, count):
         left, top, width, height = (int(value) for value in parts[number, :4])
-        if number and max(width, height) <= largest:
-            _fill(found, with_black_frame(brightest, Box(top, left, top + height, left + width), share=0.015))
+        box = Box(top, left, top + height, left + width)
+        is_small = max(width, height) <= largest
+        if is_small and min(width, height) >= least and _on_black(brightest, box):
+            _fill(found, _grown(box, margin))
+        elif number in reaching:
+            # Of a highlight at the edge, only what the edge cannot explain.
+            part = box if is_small else bounding_box((labels == number) & beyond)
+            if part is not None:
+                _fill(found, _grown(part, margin))
     return found
+
+
+def _on_black(brightest: np.ndarray, box: Box) -> bool:
+    """Whether a symbol is drawn in thin lines on a black ground of its own: black shows within and on three sides."""
+    within = crop(brightest, box)
+    beside = 3
+    sides = (
+        brightest[max(box.top - beside, 0) : box.top, box.left : box.right],
+        brightest[box.bottom : box.bottom + beside, box.left : box.right],
+        brightest[box.top : box.bottom, max(box.left - beside, 0) : box.left],
+        brightest[box.top : box.bottom, box.right : box.right + beside],
+    )
+    black_sides = sum(side.size == 0 or float((side < BLACK_GROUND).mean()) >= 0.7 for side in sides)
+    return bool((within < BLACK_GROUND).mean() >= 0.3) and black_sides >= 3
 
 
 def _fill(mask: np.ndarray, box: Box) -> None:
     mask[max(box.top, 0) : box.bottom, max(box.left, 0) : box.right] = True
+
+
+def _grown(box: Box, margin: int) -> Box:
+    return Box(box.top - margin, box.left - margin, box.bottom + margin, box.right + margin)

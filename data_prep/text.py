@@ -34,6 +34,9 @@ ENOUGH = 4
 WORD_GAP, COLUMN_GAP, ROW_GAP = 1.5, 5.0, 6.5
 """In heights of letters: between the letters of a word, between the words of a line, between the lines of a block."""
 
+ROWS_BEYOND = 3
+"""How many rows away the rhythm of two lines is believed."""
+
 MARGIN = 2
 """Pixels around a line: its letters' blurred edges."""
 
@@ -64,10 +67,12 @@ def find_text(image: np.ndarray, field: np.ndarray | None = None) -> np.ndarray:
         bool [height, width].
     """
     found = np.zeros(image.shape[:2], bool)
-    letters = _letters(image)
-    for line in _block_lines(list(_candidates(letters)), letters, field):
+    levels = _letters(image)
+    candidates = [line for letters in levels for line in _candidates(letters)]
+    for line in _block_lines(candidates, np.unique(np.concatenate(levels), axis=0), field):
         rows = slice(max(line.top - MARGIN, 0), line.bottom + MARGIN)
-        found[rows, max(line.left - MARGIN, 0) : line.right + MARGIN] = True
+        # A colon or point at the end is too small to be found.
+        found[rows, max(line.left - MARGIN, 0) : line.right + MARGIN + line.height // 2] = True
     return found
 
 
@@ -88,8 +93,8 @@ def _square(width: float, shape: tuple[int, ...]) -> np.ndarray:
     return np.ones((side, side), np.uint8)
 
 
-def _letters(image: np.ndarray) -> np.ndarray:
-    """What may be letters: int64 [n, 4], top, bottom, left, right."""
+def _letters(image: np.ndarray) -> list[np.ndarray]:
+    """What may be letters, by kind and threshold: each int64 [n, 4], top, bottom, left, right."""
     smallest = cv2.min(cv2.min(image[..., 0], image[..., 1]), image[..., 2])
     shorter = min(smallest.shape)
     least, most = max(FEWEST_PIXELS, SMALLEST_LETTER * shorter), LARGEST_LETTER * shorter
@@ -102,16 +107,22 @@ def _letters(image: np.ndarray) -> np.ndarray:
             parts = cv2.connectedComponentsWithStats((strength > threshold).astype(np.uint8))[2][1:]
             left, top, width, height = (parts[:, column].astype(np.int64) for column in range(4))
             possible = (height >= least) & (height <= most) & (width <= 6 * height)
+            # Whatever the picture's edge cuts ends in line there.
+            possible &= (top > 0) & (top + height < smallest.shape[0])
             boxes.append(np.stack([top, top + height, left, left + width], axis=1)[possible])
-    return np.unique(np.concatenate(boxes), axis=0)
+    # On white the contrast of one word's letters varies too much for one threshold.
+    boxes.append(np.concatenate(boxes[-len(DARKER) :]))
+    return boxes
 
 
 def _candidates(letters: np.ndarray) -> Iterator[Line]:
-    """All rows of letters whose tops and bottoms agree to a pixel."""
+    """Rows of two letters and more of one level whose tops and bottoms agree to a pixel."""
     for top, bottom in np.unique(letters[:, :2], axis=0):
         alike = (abs(letters[:, 0] - top) <= 1) & (abs(letters[:, 1] - bottom) <= 1)
         for word in _words(letters[alike], WORD_GAP * (bottom - top)):
-            yield Line(int(top), int(bottom), int(word[:, 2].min()), int(word[:, 3].max()), _side_by_side(word))
+            count = _side_by_side(word)
+            if count >= 2:
+                yield Line(int(top), int(bottom), int(word[:, 2].min()), int(word[:, 3].max()), count)
 
 
 def _words(letters: np.ndarray, gap: float) -> list[np.ndarray]:
@@ -134,16 +145,70 @@ def _side_by_side(letters: np.ndarray) -> int:
 
 def _block_lines(candidates: list[Line], letters: np.ndarray, field: np.ndarray | None) -> list[Line]:
     """The lines of text: the certain ones, and those that stand in a block with others."""
-    lines = [line for line in candidates if line.letters >= ENOUGH or (line.letters >= 2 and _on_border(line, field))]
-    waiting = [line for line in candidates if 2 <= line.letters < ENOUGH]
-    waiting += list(_mixed_words(letters, lines))
+    lines = [line for line in candidates if line.letters >= ENOUGH or _on_border(line, field)]
+    lines += _regular_rows([line for line in candidates if line.letters == ENOUGH - 1])
+    lines = _merged(lines)
+    waiting = [line for line in candidates if line.letters < ENOUGH] + list(_mixed_words(letters, lines))
+    waiting = sorted(set(waiting))
     grew = True
     while grew:
-        joining = [line for line in waiting if any(_belong_together(line, other) for other in lines)]
+        joining = [line for line in waiting if _in_row_or_column(line, lines) or _next_in_rhythm(line, lines)]
         waiting = [line for line in waiting if line not in joining]
-        lines += joining
+        lines = _merged(lines + joining)
         grew = bool(joining)
+    lines = _merged(lines + _faint_rows(lines, letters))
     return [_to_the_margin(_with_words_beside(line, letters), lines) for line in lines]
+
+
+def _merged(lines: list[Line]) -> list[Line]:
+    """One line for each that was found several times: with the rows of the one of most letters, and all columns."""
+    merged: list[Line] = []
+    for line in sorted(lines, key=lambda line: -line.letters):
+        for place, other in enumerate(merged):
+            same_rows = abs(line.top - other.top) <= 2 and abs(line.bottom - other.bottom) <= 2
+            if same_rows and max(line.left - other.right, other.left - line.right) <= 0:
+                merged[place] = other._replace(left=min(line.left, other.left), right=max(line.right, other.right))
+                break
+        else:
+            merged.append(line)
+    return merged
+
+
+def _faint_rows(lines: list[Line], letters: np.ndarray) -> list[Line]:
+    """Rows that the rhythm of a block asks for, where a single letter of the right size is found at the margin."""
+    found = []
+    blocks = {
+        (upper.bottom, lower.bottom - upper.bottom, upper.height, min(upper.left, lower.left))
+        for upper in lines
+        for lower in lines
+        if 1.2 * upper.height <= lower.bottom - upper.bottom <= 2.2 * upper.height
+        and _of_one_size(upper, lower)
+        and abs(upper.left - lower.left) <= 3
+    }
+    for bottom, pitch, height, margin in sorted(blocks):
+        steps = np.arange(-ROWS_BEYOND, ROWS_BEYOND + 1) * pitch + bottom
+        fits = abs(letters[:, 1:2] - steps).min(axis=1) <= 2
+        fits &= abs(letters[:, 1] - letters[:, 0] - height) <= 2
+        fits &= (letters[:, 2] >= margin - 2) & (letters[:, 2] <= margin + 2 * height)
+        found += [
+            Line(int(top), int(foot), margin, max(int(right), margin + 2 * height), 1)
+            for top, foot, _, right in letters[fits]
+        ]
+    return found
+
+
+def _regular_rows(candidates: list[Line]) -> list[Line]:
+    """Short lines of one height, one below the other, at most one row left out."""
+    return [
+        line
+        for line in candidates
+        if any(
+            abs(line.height - other.height) <= 1
+            and 0.2 * line.height <= max(line.top - other.bottom, other.top - line.bottom) <= 1.8 * line.height
+            and max(line.left - other.right, other.left - line.right) <= COLUMN_GAP * line.height
+            for other in candidates
+        )
+    ]
 
 
 def _on_border(line: Line, field: np.ndarray | None) -> bool:
@@ -156,7 +221,7 @@ def _on_border(line: Line, field: np.ndarray | None) -> bool:
 def _mixed_words(letters: np.ndarray, lines: list[Line]) -> Iterator[Line]:
     """Words of one high letter and several low ones ("Name:"), where the certain lines begin."""
     for height in {line.height for line in lines}:
-        lefts = np.unique([line.left for line in lines if line.height == height])
+        lefts = np.unique([line.left for line in lines if abs(line.height - height) <= 2])
         tall = abs(letters[:, 1] - letters[:, 0] - height) <= 1
         aligned = (abs(letters[:, 2:3] - lefts).min(axis=1) <= 2) & tall
         for top, bottom, left, _ in letters[aligned]:
@@ -166,14 +231,39 @@ def _mixed_words(letters: np.ndarray, lines: list[Line]) -> Iterator[Line]:
                 yield Line(int(top), int(bottom), int(left), int(word[:, 3].max()), 1)
 
 
-def _belong_together(line: Line, other: Line) -> bool:
-    if abs(line.height - other.height) > max(2, 0.2 * other.height):
-        return False
-    rows_apart = max(line.top - other.bottom, other.top - line.bottom)
-    if rows_apart <= -0.7 * other.height:
+def _in_row_or_column(line: Line, lines: list[Line]) -> bool:
+    """Whether the line goes on from one of `lines`, or begins at the same column a few rows away."""
+    for other in lines:
+        if not _of_one_size(line, other):
+            continue
+        rows_apart = max(line.top - other.bottom, other.top - line.bottom)
         columns_apart = max(line.left - other.right, other.left - line.right)
-        return columns_apart <= COLUMN_GAP * other.height and abs(line.bottom - other.bottom) <= 2
-    return 0 < rows_apart <= ROW_GAP * other.height and abs(line.left - other.left) <= 2
+        same_row = abs(line.bottom - other.bottom) <= 2 and columns_apart <= COLUMN_GAP * other.height
+        same_column = 0 < rows_apart <= ROW_GAP * other.height and abs(line.left - other.left) <= 2
+        if same_row or same_column:
+            return True
+    return False
+
+
+def _next_in_rhythm(line: Line, lines: list[Line]) -> bool:
+    """Whether the line is as far below (or above) another as that is below (or above) a third that begins with it."""
+    if line.letters < ENOUGH - 1:
+        return False
+    for other in lines:
+        step = line.bottom - other.bottom
+        near = line.left - other.left <= COLUMN_GAP * line.height and other.left - line.right <= 0
+        if not (line.height <= abs(step) <= ROW_GAP * line.height and near and _of_one_size(line, other)):
+            continue
+        for third in lines:
+            pitch = other.bottom - third.bottom
+            steps = round(step / pitch) if pitch else 0
+            if 1 <= steps <= ROWS_BEYOND and abs(step - steps * pitch) <= 2 and abs(other.left - third.left) <= 3:
+                return True
+    return False
+
+
+def _of_one_size(line: Line, other: Line) -> bool:
+    return abs(line.height - other.height) <= max(2, 0.2 * other.height)
 
 
 def _with_words_beside(line: Line, letters: np.ndarray) -> Line:
@@ -192,7 +282,7 @@ def _to_the_margin(line: Line, lines: list[Line]) -> Line:
     """The line begun where its neighbours begin: its first letters may be too faint to be found."""
     for other in lines:
         near = max(line.top - other.bottom, other.top - line.bottom) <= ROW_GAP * other.height
-        overlaps = line.left < other.right and abs(line.height - other.height) <= max(2, 0.2 * other.height)
+        overlaps = line.left < other.right and _of_one_size(line, other)
         if near and overlaps and 0 < line.left - other.left <= COLUMN_GAP * line.height:
             line = line._replace(left=other.left)
     return line
