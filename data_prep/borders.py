@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from data_prep.box import Box, bounding_box
+from data_prep.channels import largest_channel
 from data_prep.guide import find_guide
 
 ABOVE_BORDER = 6
@@ -99,15 +100,15 @@ def field_of_view_mask(image: np.ndarray) -> np.ndarray | None:
     largest = 1 + int(np.argmax(numbers[1:, cv2.CC_STAT_AREA]))
     if numbers[largest, cv2.CC_STAT_AREA] < SMALLEST_FIELD * bright.size:
         return None
-    points = cv2.findNonZero((labels == largest).astype(np.uint8))
+    outlines, _ = cv2.findContours((labels == largest).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     hull = np.zeros((height, width), np.uint8)
-    cv2.fillConvexPoly(hull, cv2.convexHull(points), 1)
+    cv2.fillConvexPoly(hull, cv2.convexHull(outlines[0]), 1)
     return hull.astype(bool)
 
 
 def _brighter_than_border(image: np.ndarray) -> np.ndarray:
     """0 or 1, uint8 [height, width]: what is brighter than the border by more than its noise."""
-    brightest = cv2.medianBlur(image.max(axis=2), 5)
+    brightest = cv2.medianBlur(largest_channel(image), 5)
     rim = np.concatenate([brightest[0], brightest[-1], brightest[:, 0], brightest[:, -1]])
     border = min(float(np.quantile(rim, BORDER_SHARE)), BRIGHTEST_BORDER)
     return (brightest > border + ABOVE_BORDER).astype(np.uint8)

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from data_prep.box import Box, bounding_box
+from data_prep.channels import largest_channel
 
 HUES = (55, 130)
 """Green to blue, in OpenCV's half degrees: no tissue has them so bright and so pure."""
@@ -57,7 +58,7 @@ def find_guide(image: np.ndarray) -> Box | None:
     assert box is not None
     if np.count_nonzero(filled) < LEAST_FILLED * box.area:
         return None
-    return _with_black_frame(cv2.max(cv2.max(image[..., 0], image[..., 1]), image[..., 2]), box)
+    return _with_black_frame(largest_channel(image), box)
 
 
 def _with_black_frame(brightest: np.ndarray, box: Box) -> Box:

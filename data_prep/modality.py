@@ -9,6 +9,8 @@ from typing import Literal
 
 import numpy as np
 
+from data_prep.channels import largest_channel
+
 Modality = Literal["WL", "NBI"]
 
 BOUNDARY = 1.3
@@ -34,7 +36,7 @@ def guess_modality(image: np.ndarray) -> tuple[Modality, float]:
     Returns:
         "WL" or "NBI", and the confidence in [0.5, 1]. A picture too dark, too bright or without colour is "WL" at 0.5.
     """
-    brightest = image.max(axis=2)
+    brightest = largest_channel(image)
     tissue = image[(brightest > DARK) & (brightest < BRIGHT)]
     if not len(tissue) or np.median(tissue.max(axis=1) - tissue.min(axis=1)) < COLOURLESS:
         return "WL", 0.5

@@ -8,6 +8,7 @@ import numpy as np
 
 from data_prep.box import Box, bounding_box, crop
 from data_prep.borders import field_of_view_mask
+from data_prep.channels import largest_channel
 from data_prep.guide import find_guide
 from data_prep.text import WIDE, find_text, small_bright_parts
 
@@ -29,8 +30,8 @@ BLACK_GROUND = 40
 SYMBOL_GROUND = 0.01
 """How far that square reaches beyond the symbol, of the picture's shorter side."""
 
-LARGEST_FILLED_IN = 0.05
-"""Of the picture's shorter side: wider overlays are blackened."""
+LARGEST_FILLED_IN = 0.2
+"""Of the picture's shorter side: what is larger both ways is blackened. Several lines of text are smaller."""
 
 
 def find_overlays(image: np.ndarray) -> np.ndarray:
@@ -58,7 +59,7 @@ def mask_overlays(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
     Lines of text and symbols are filled in from around them (Telea 2004): thin as they are, that leaves next to no
     trace, where black bars of the same places would be as good a shortcut as the text. Nothing under the mask is used,
-    so that no letter can be read again. What is wider (the guide picture) is made black like the border: filling in
+    so that no letter can be read again. What is larger (the guide picture) is made black like the border: filling in
     would invent a piece of mucosa that nobody saw.
 
     Args:
@@ -91,7 +92,7 @@ def _drawn_on_border(image: np.ndarray, field: np.ndarray) -> np.ndarray:
     count, labels, parts, _ = cv2.connectedComponentsWithStats(joined)
     margin = max(2, round(SYMBOL_GROUND * min(field.shape)))
     largest, least = LARGEST_SYMBOL * min(field.shape), SMALLEST_SYMBOL * min(field.shape)
-    brightest = cv2.max(cv2.max(image[..., 0], image[..., 1]), image[..., 2])
+    brightest = largest_channel(image)
     reaching = set(np.unique(labels[beyond & (joined > 0)]).tolist())
     for number in range(1, count):
         left, top, width, height = (int(value) for value in parts[number, :4])

@@ -7,14 +7,22 @@ than its surroundings. Large overexposed areas are no highlights: nothing around
 import cv2
 import numpy as np
 
-LARGEST_WIDTH = 0.05
+from data_prep.channels import smallest_channel
+
+LARGEST_WIDTH = 0.08
 """Of the picture's shorter side: wider bright areas are left alone."""
 
-BRIGHT = 150
+BRIGHT = 170
 """Smallest channel of a highlight's core, of 255."""
 
 CONTRAST = 50
 """Of a core over the tissue around it, in its smallest channel."""
+
+OVEREXPOSED = 170
+"""Smallest channel of the tissue around: texture on an overexposed area is no highlight."""
+
+HALO = 0.006
+"""Of the picture's shorter side: cameras that sharpen draw a dark ring around a highlight. In-painting would spread it."""
 
 RIM_CONTRAST = 22
 """Of the blurred rim around a core."""
@@ -34,17 +42,19 @@ def find_highlights(image: np.ndarray) -> np.ndarray:
     Returns:
         bool [height, width].
     """
-    smallest = image.min(axis=2)
+    smallest = smallest_channel(image)
     width = _odd(LARGEST_WIDTH * min(smallest.shape))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
     # The opening is the picture without its bright spots; its edges count as bright, not as dark.
-    contrast = smallest - cv2.morphologyEx(smallest, cv2.MORPH_OPEN, kernel, borderType=cv2.BORDER_REFLECT)
-    core = (smallest >= BRIGHT) & (contrast >= CONTRAST)
+    ground = cv2.morphologyEx(smallest, cv2.MORPH_OPEN, kernel, borderType=cv2.BORDER_REFLECT)
+    contrast = smallest - ground
+    core = (smallest >= BRIGHT) & (contrast >= CONTRAST) & (ground <= OVEREXPOSED)
     rim = contrast >= RIM_CONTRAST
     # A rim belongs to its core: spots of low contrast that hold no core are tissue.
     near = cv2.dilate(core.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7)))
     found = core | (rim & (near > 0))
-    return cv2.dilate(found.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+    halo = 2 * max(1, round(HALO * min(smallest.shape))) + 1
+    return cv2.dilate(found.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (halo, halo))).astype(bool)
 
 
 def remove_highlights(image: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:

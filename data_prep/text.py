@@ -11,6 +11,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from data_prep.channels import smallest_channel
+
 SMALLEST_LETTER, LARGEST_LETTER = 0.012, 0.042
 """Heights of letters, of the picture's shorter side."""
 
@@ -83,7 +85,7 @@ def small_bright_parts(image: np.ndarray, width: float) -> np.ndarray:
         image: uint8 RGB [height, width, 3].
         width: of the largest part that counts, of the picture's shorter side.
     """
-    smallest = cv2.min(cv2.min(image[..., 0], image[..., 1]), image[..., 2])
+    smallest = smallest_channel(image)
     kernel = _square(width, smallest.shape)
     return cv2.morphologyEx(smallest, cv2.MORPH_TOPHAT, kernel, borderType=cv2.BORDER_REFLECT)
 
@@ -95,7 +97,7 @@ def _square(width: float, shape: tuple[int, ...]) -> np.ndarray:
 
 def _letters(image: np.ndarray) -> list[np.ndarray]:
     """What may be letters, by kind and threshold: each int64 [n, 4], top, bottom, left, right."""
-    smallest = cv2.min(cv2.min(image[..., 0], image[..., 1]), image[..., 2])
+    smallest = smallest_channel(image)
     shorter = min(smallest.shape)
     least, most = max(FEWEST_PIXELS, SMALLEST_LETTER * shorter), LARGEST_LETTER * shorter
     thin, wide = small_bright_parts(image, THIN), small_bright_parts(image, WIDE)
