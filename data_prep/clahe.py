@@ -13,6 +13,7 @@ Colours keep their a and b of Lab. OpenCV differs from scikit-image's `equalize_
 import cv2
 import numpy as np
 
+from data_prep.channels import largest_channel, smallest_channel
 from data_prep.mirror import mirror_outwards
 
 CLIP_LIMIT = 2.0
@@ -47,4 +48,7 @@ def equalise(
     clahe = cv2.createCLAHE(clip_limit, (min(tiles, width), min(tiles, height)))
     lab[..., 0] = clahe.apply(np.ascontiguousarray(lightness))
     equalised = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+    # OpenCV's way back from 8-bit Lab gives a grey pixel a tint of one.
+    grey = smallest_channel(image) == largest_channel(image)
+    equalised = np.where(grey[..., None], equalised[..., 1:2], equalised)
     return equalised if mask is None else np.where(mask[..., None], equalised, image)

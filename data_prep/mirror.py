@@ -4,6 +4,25 @@ import cv2
 import numpy as np
 
 
+def nearest_inside(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest pixel inside a mask, for each pixel outside it.
+
+    Args:
+        mask: bool [height, width], True somewhere.
+
+    Returns:
+        Rows and columns, each int64 [n], in the order of `np.nonzero(~mask)`.
+    """
+    outside = np.ascontiguousarray(~mask, np.uint8)
+    _, labels = cv2.distanceTransformWithLabels(outside, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    rows, columns = np.nonzero(mask)
+    # The labels number the pixels inside in an order of OpenCV's own: it is read off them.
+    place = np.zeros(int(labels.max()) + 1, np.int64)
+    place[labels[mask]] = np.arange(len(rows))
+    nearest = place[labels[~mask]]
+    return rows[nearest], columns[nearest]
+
+
 def mirror_outwards(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Fills the pixels outside `mask` with the picture mirrored at its edge.
 
@@ -20,15 +39,8 @@ def mirror_outwards(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     if mask.all() or not mask.any():
         return image.copy()
     height, width = mask.shape
-    outside = np.ascontiguousarray(~mask, np.uint8)
-    _, labels = cv2.distanceTransformWithLabels(outside, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     rows, columns = np.nonzero(~mask)
-    inside_rows, inside_columns = np.nonzero(mask)
-    # The labels number the pixels inside in an order of OpenCV's own: read it off them.
-    place = np.zeros(labels.max() + 1, np.int64)
-    place[labels[mask]] = np.arange(len(inside_rows))
-    nearest = place[labels[rows, columns]]
-    edge_rows, edge_columns = inside_rows[nearest], inside_columns[nearest]
+    edge_rows, edge_columns = nearest_inside(mask)
     mirrored_rows = np.clip(2 * edge_rows - rows, 0, height - 1)
     mirrored_columns = np.clip(2 * edge_columns - columns, 0, width - 1)
     lands_inside = mask[mirrored_rows, mirrored_columns]

@@ -10,6 +10,7 @@ from data_prep.box import Box, bounding_box, crop
 from data_prep.borders import field_of_view_mask
 from data_prep.channels import largest_channel
 from data_prep.guide import find_guide
+from data_prep.inpaint import fill_in
 from data_prep.text import WIDE, find_text, small_bright_parts
 
 DRAWN = 60
@@ -57,7 +58,7 @@ def find_overlays(image: np.ndarray) -> np.ndarray:
 def mask_overlays(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Takes the overlays out.
 
-    Lines of text and symbols are filled in from around them (Telea 2004): thin as they are, that leaves next to no
+    Lines of text and symbols are filled in from around them: thin as they are, that leaves next to no
     trace, where black bars of the same places would be as good a shortcut as the text. Nothing under the mask is used,
     so that no letter can be read again. What is larger (the guide picture) is made black like the border: filling in
     would invent a piece of mucosa that nobody saw.
@@ -77,10 +78,9 @@ def mask_overlays(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     masked = image.copy()
     masked[wide > 0] = 0
     thin = mask & (wide == 0)
-    if not thin.any() or thin.all():
-        masked[thin] = 0
-        return masked
-    return cv2.inpaint(masked, thin.astype(np.uint8), 3.0, cv2.INPAINT_TELEA)
+    if thin.all():
+        return np.zeros_like(image)
+    return fill_in(masked, thin)
 
 
 def _drawn_on_border(image: np.ndarray, field: np.ndarray) -> np.ndarray:

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 
 from data_prep.channels import smallest_channel
+from data_prep.inpaint import fill_in
 
-LARGEST_WIDTH = 0.08
+LARGEST_WIDTH = 0.065
 """Of the picture's shorter side: wider bright areas are left alone."""
 
 BRIGHT = 170
@@ -18,7 +19,7 @@ BRIGHT = 170
 CONTRAST = 50
 """Of a core over the tissue around it, in its smallest channel."""
 
-OVEREXPOSED = 170
+OVEREXPOSED = 140
 """Smallest channel of the tissue around: texture on an overexposed area is no highlight."""
 
 HALO = 0.006
@@ -26,8 +27,6 @@ HALO = 0.006
 
 RIM_CONTRAST = 22
 """Of the blurred rim around a core."""
-
-INPAINT_RADIUS = 3.0
 
 
 def find_highlights(image: np.ndarray) -> np.ndarray:
@@ -58,7 +57,7 @@ def find_highlights(image: np.ndarray) -> np.ndarray:
 
 
 def remove_highlights(image: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-    """Fills the highlights in from around them (Telea 2004).
+    """Fills the highlights in from around them.
 
     Args:
         image: uint8 RGB [height, width, 3].
@@ -68,9 +67,7 @@ def remove_highlights(image: np.ndarray, mask: np.ndarray | None = None) -> np.n
         uint8 RGB of the same shape. A picture that is highlight everywhere stays as it is.
     """
     mask = find_highlights(image) if mask is None else mask
-    if not mask.any() or mask.all():
-        return image.copy()
-    return cv2.inpaint(image, mask.astype(np.uint8), INPAINT_RADIUS, cv2.INPAINT_TELEA)
+    return fill_in(image, mask)
 
 
 def _odd(size: float) -> int:
