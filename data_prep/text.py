@@ -36,6 +36,9 @@ ENOUGH = 4
 WORD_GAP, COLUMN_GAP, ROW_GAP = 1.5, 5.0, 6.5
 """In heights of letters: between the letters of a word, between the words of a line, between the lines of a block."""
 
+MANY_THRESHOLDS = 10
+"""A short line counts as certain that is found so often among the thresholds and widths."""
+
 ROWS_BEYOND = 3
 """How many rows away the rhythm of two lines is believed."""
 
@@ -148,6 +151,7 @@ def _side_by_side(letters: np.ndarray) -> int:
 def _block_lines(candidates: list[Line], letters: np.ndarray, field: np.ndarray | None) -> list[Line]:
     """The lines of text: the certain ones, and those that stand in a block with others."""
     lines = [line for line in candidates if line.letters >= ENOUGH or _on_border(line, field)]
+    lines += _persistent(candidates)
     lines += _regular_rows([line for line in candidates if line.letters == ENOUGH - 1])
     lines = _merged(lines)
     waiting = [line for line in candidates if line.letters < ENOUGH] + list(_mixed_words(letters, lines))
@@ -197,6 +201,17 @@ def _faint_rows(lines: list[Line], letters: np.ndarray) -> list[Line]:
             for top, foot, _, right in letters[fits]
         ]
     return found
+
+
+def _persistent(candidates: list[Line]) -> list[Line]:
+    """Short lines that are found at many thresholds: sharp-edged, as nothing in a scene is."""
+    lines = _merged(candidates)
+    return [line for line in lines if sum(_is_part(one, line) for one in candidates) >= MANY_THRESHOLDS]
+
+
+def _is_part(one: Line, line: Line) -> bool:
+    same_rows = abs(one.top - line.top) <= 2 and abs(one.bottom - line.bottom) <= 2
+    return same_rows and one.left >= line.left and one.right <= line.right
 
 
 def _regular_rows(candidates: list[Line]) -> list[Line]:
@@ -249,8 +264,6 @@ def _in_row_or_column(line: Line, lines: list[Line]) -> bool:
 
 def _next_in_rhythm(line: Line, lines: list[Line]) -> bool:
     """Whether the line is as far below (or above) another as that is below (or above) a third that begins with it."""
-    if line.letters < ENOUGH - 1:
-        return False
     for other in lines:
         step = line.bottom - other.bottom
         near = line.left - other.left <= COLUMN_GAP * line.height and other.left - line.right <= 0
