@@ -1,8 +1,9 @@
 """Speed of the pixel steps, and CLAHE and histogram matching beside scikit-image's.
 
-`python -m benchmarks.preparation [--data=DIR]`, on one thread. DIR holds pictures in any folders (in the project's own
-measurements the raw endoscopy frames); without it frames are drawn. Prints two Markdown tables. A step's time is the
-best of `--repeats` passes over all frames; every step works on what the steps before it made.
+`python -m benchmarks.preparation [--data=DIR] [--figure=FILE]`, on one thread. DIR holds pictures in any folders (in
+the project's own measurements the raw endoscopy frames); without it frames are drawn. Prints two Markdown tables. A
+step's time is the best of `--repeats` passes over all frames; every step works on what the steps before it made. FILE
+shows the steps on a drawn frame, side by side.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from data_prep.overlays import find_overlays, mask_overlays
 from data_prep.resize import resize
 from data_prep.specular import find_highlights, remove_highlights
 from data_prep.statistics import ChannelStatistics
-from data_prep.synthetic import draw
+from data_prep.synthetic import describe, draw
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
 DRAWN_FRAMES, DRAWN_SIZE = 18, 512
@@ -69,6 +70,7 @@ def measure_steps(images: list[np.ndarray], clock: Clock) -> tuple[list[np.ndarr
     overlays = [crop(mask, box) for mask, box in zip(overlays, boxes, strict=True)]
     current = clock.each("overlays, masked", mask_overlays, crops, overlays)
     clock.each("modality, guessed", guess_modality, current)
+    highlights = clock.each("highlights, found", find_highlights, current)
     denoised = current = clock.each("blur", denoise, current)
     reference = ReferenceHistogram()
     clock.each("histogram, fitted", ReferenceHistogram().add, current, masks)
@@ -76,7 +78,6 @@ def measure_steps(images: list[np.ndarray], clock: Clock) -> tuple[list[np.ndarr
         reference.add(image, mask)
     current = clock.each("histogram, matched", lambda a, m: match_histogram(a, reference, m), current, masks)
     current = clock.each("CLAHE", lambda a, m: equalise(a, mask=m), current, masks)
-    highlights = clock.each("highlights, found", find_highlights, current)
     current = clock.each("highlights, removed", remove_highlights, current, highlights)
     current = clock.each(f"resize to {SIZE}", lambda a: resize(a, SIZE, "pad"), current)
     clock.each("statistics", ChannelStatistics().add, current)
@@ -101,12 +102,52 @@ def scikit_image_clahe(image: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
 
 
+def draw_steps(path: Path) -> None:
+    """The steps on a built-in picture, set into a screen with a border, text and a guide picture."""
+    table = describe(60, 0)
+    reference = ReferenceHistogram()
+    for index, row in enumerate(table):
+        if row.modality == "narrow-band":
+            reference.add(draw(index, count=60, seed=0, size=128).image)
+    white = [index for index, row in enumerate(table) if row.modality == "white-light"]
+    scene = draw(white[0], count=60, seed=0, size=400).image
+    screen = np.zeros((440, 560, 3), np.uint8)
+    octagon = np.array([[80, 0], [319, 0], [399, 80], [399, 319], [319, 399], [80, 399], [0, 319], [0, 80]])
+    shape = cv2.fillPoly(np.zeros((400, 400), np.uint8), [octagon], 1) > 0
+    screen[20:420, 140:540][shape] = scene[shape]
+    screen[330:430, 10:200] = (24, 165, 140)
+    for line, text in enumerate(("NAME JANE DOE", "23/11/2026", "10:34:52", "ID 4711")):
+        cv2.putText(screen, text, (20, 130 + 30 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (240, 240, 240), 1, cv2.LINE_AA)
+    box = find_field_of_view(screen)
+    assert box is not None
+    mask = field_mask(screen, box)
+    pictures = [resize(screen, 240, "pad")]
+    current = crop(screen, box)
+    pictures.append(current)
+    without_overlays = mask_overlays(current, crop(find_overlays(screen), box))
+    for step in (
+        lambda image: without_overlays,
+        denoise,
+        lambda image: match_histogram(image, reference, mask),
+        lambda image: equalise(image, mask=mask),
+        lambda image: remove_highlights(image, find_highlights(without_overlays)),
+    ):
+        current = step(current)
+        pictures.append(current)
+    margins = ((4, 4), (4, 4), (0, 0))
+    row = np.hstack([np.pad(resize(picture, 240, "pad"), margins, constant_values=255) for picture in pictures])
+    cv2.imwrite(str(path), cv2.cvtColor(row, cv2.COLOR_RGB2BGR))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
     cv2.setNumThreads(0)
+    if arguments.figure is not None:
+        draw_steps(arguments.figure)
     images = frames(arguments.data)
     clock = Clock(arguments.repeats)
     denoised, _ = measure_steps(images, clock)

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 
 SIGMA = 1.0
-"""We chose it: the study names the blur and no width. At 500 pixels it takes the noise and the lines between video fields, and
-leaves vessels and pits (3 pixels and wider)."""
+"""We chose it: the study names the blur and no width. In frames 500 pixels high it takes noise and the lines between
+video fields, and leaves vessels and pits (3 pixels and wider)."""
 
 
 def denoise(image: np.ndarray, sigma: float = SIGMA) -> np.ndarray:

@@ -25,7 +25,7 @@ class ReferenceHistogram:
         self.counts += _counts(image, mask)
 
     def merge(self, other: "ReferenceHistogram") -> None:
-        """Adds another's counts: histograms of parts of a set, made by several processes, are the histogram of the set."""
+        """Adds another's counts: the histograms of a set's parts, made by several processes, are the set's."""
         self.counts += other.counts
 
     def save(self, path: Path) -> None:
@@ -54,7 +54,10 @@ def match_histogram(image: np.ndarray, reference: ReferenceHistogram, mask: np.n
 
     A value whose share of pixels at or below it is q becomes the reference's q-quantile, interpolated linearly between
     the values that occur there and truncated to an integer. All this is scikit-image's `match_histograms`, to the last
-    bit where the reference is one picture.
+    bit where the reference is one picture, but for 255. That value is not one brightness: the sensor cut off all that
+    was brighter. By the rule for the others it has rank 1 and becomes the reference's very brightest value, its
+    highlights'; so a red wall whose red is overexposed would stay red in a picture turned green. 255 takes the middle
+    of the ranks that its pixels share.
 
     Args:
         image: uint8 RGB [height, width, 3].
@@ -75,6 +78,7 @@ def match_histogram(image: np.ndarray, reference: ReferenceHistogram, mask: np.n
     tables = np.empty((LEVELS, CHANNELS), np.uint8)
     for channel in range(CHANNELS):
         ranks = np.cumsum(counts[channel]) / counts[channel].sum()
+        ranks[-1] = (ranks[-2] + ranks[-1]) / 2
         values = np.flatnonzero(reference.counts[channel])
         quantiles = np.cumsum(reference.counts[channel][values]) / reference.counts[channel].sum()
         tables[:, channel] = np.interp(ranks, quantiles, values).astype(np.uint8)

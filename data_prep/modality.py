@@ -36,6 +36,8 @@ def guess_modality(image: np.ndarray) -> tuple[Modality, float]:
     Returns:
         "WL" or "NBI", and the confidence in [0.5, 1]. A picture too dark, too bright or without colour is "WL" at 0.5.
     """
+    # Every other row and column says as much about a median, in a quarter of the time.
+    image = np.ascontiguousarray(image[::2, ::2])
     brightest = largest_channel(image)
     tissue = image[(brightest > DARK) & (brightest < BRIGHT)]
     if not len(tissue) or np.median(tissue.max(axis=1) - tissue.min(axis=1)) < COLOURLESS:

@@ -6,8 +6,8 @@ They are shortcuts that a classifier learns (the hospital, the year, the device)
 import cv2
 import numpy as np
 
-from data_prep.box import Box, bounding_box, crop
 from data_prep.borders import field_of_view_mask
+from data_prep.box import Box, bounding_box, crop
 from data_prep.channels import largest_channel
 from data_prep.guide import find_guide
 from data_prep.inpaint import fill_in
@@ -30,9 +30,6 @@ BLACK_GROUND = 40
 
 SYMBOL_GROUND = 0.01
 """How far that square reaches beyond the symbol, of the picture's shorter side."""
-
-LARGEST_FILLED_IN = 0.2
-"""Of the picture's shorter side: what is larger both ways is blackened. Several lines of text are smaller."""
 
 
 def find_overlays(image: np.ndarray) -> np.ndarray:
@@ -58,29 +55,30 @@ def find_overlays(image: np.ndarray) -> np.ndarray:
 def mask_overlays(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Takes the overlays out.
 
-    Lines of text and symbols are filled in from around them: thin as they are, that leaves next to no
-    trace, where black bars of the same places would be as good a shortcut as the text. Nothing under the mask is used,
-    so that no letter can be read again. What is larger (the guide picture) is made black like the border: filling in
-    would invent a piece of mucosa that nobody saw.
+    Lines of text and symbols are filled in from around them: thin as they are, that leaves next to no trace, where
+    black bars at the same places would be as good a shortcut as the text. Nothing under the mask is used, so that no
+    letter can be read again. The guide picture is made black like the border: filling in would invent a piece of
+    mucosa that nobody saw.
 
     Args:
-        image: uint8 RGB [height, width, 3].
+        image: uint8 RGB [height, width, 3], with its overlays.
         mask: bool [height, width], as `find_overlays` makes it.
 
     Returns:
-        uint8 RGB of the same shape.
+        uint8 RGB of the same shape; all black where the mask leaves nothing to fill in from.
     """
-    if not mask.any():
-        return image.copy()
-    side = max(3, 2 * int(LARGEST_FILLED_IN * min(mask.shape) / 2) + 1)
-    kernel = np.ones((side, side), np.uint8)
-    wide = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    masked = image.copy()
-    masked[wide > 0] = 0
-    thin = mask & (wide == 0)
-    if thin.all():
+    if mask.all():
         return np.zeros_like(image)
-    return fill_in(masked, thin)
+    hidden = mask.copy()
+    masked = image.copy()
+    guide = find_guide(image)
+    if guide is not None:
+        black = np.zeros_like(mask)
+        _fill(black, guide)
+        black &= mask
+        masked[black] = 0
+        hidden &= ~black
+    return fill_in(masked, hidden)
 
 
 def _drawn_on_border(image: np.ndarray, field: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ FEWEST_PIXELS = 6
 THIN, WIDE = 0.014, 0.03
 """What is brighter than its surroundings at two widths, of the shorter side: strokes, and filled cells."""
 
-CONTRASTS = (14, 24, 40, 64, 110)
+CONTRASTS = (9, 14, 24, 40, 64, 110)
 """Of letters over their background: strong ones run into their neighbours at a low threshold, faint ones are missed at
 a high one. So all are tried."""
 
@@ -109,7 +109,8 @@ def _letters(image: np.ndarray) -> list[np.ndarray]:
     boxes = []
     for strength, thresholds in ((thin, CONTRASTS), (wide, CONTRASTS), (dark, DARKER)):
         for threshold in thresholds:
-            parts = cv2.connectedComponentsWithStats((strength > threshold).astype(np.uint8))[2][1:]
+            above = cv2.threshold(strength, threshold, 1, cv2.THRESH_BINARY)[1]
+            parts = cv2.connectedComponentsWithStats(above)[2][1:]
             left, top, width, height = (parts[:, column].astype(np.int64) for column in range(4))
             possible = (height >= least) & (height <= most) & (width <= 6 * height)
             # Whatever the picture's edge cuts ends in line there.
@@ -124,6 +125,8 @@ def _candidates(letters: np.ndarray) -> Iterator[Line]:
     """Rows of two letters and more of one level whose tops and bottoms agree to a pixel."""
     for top, bottom in np.unique(letters[:, :2], axis=0):
         alike = (abs(letters[:, 0] - top) <= 1) & (abs(letters[:, 1] - bottom) <= 1)
+        if np.count_nonzero(alike) < 2:
+            continue
         for word in _words(letters[alike], WORD_GAP * (bottom - top)):
             count = _side_by_side(word)
             if count >= 2:

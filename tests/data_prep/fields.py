@@ -1,4 +1,4 @@
-"""Drawn frames whose field of view is known: octagons, circles and rectangles on black, with text and a guide picture."""
+"""Drawn frames whose field of view is known: octagons, circles and rectangles on black, with text and a guide."""
 
 import cv2
 import numpy as np

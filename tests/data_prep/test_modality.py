@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from data_prep.box import Box
 from data_prep.modality import guess_modality
 from data_prep.synthetic import draw
 from tests.data_prep.fields import frame
-from data_prep.box import Box
 
 
 def test_the_drawn_modalities_are_told_apart() -> None:

@@ -25,7 +25,7 @@ def test_every_line_of_text_is_covered_over_scene_and_border(shape: str) -> None
 def test_little_else_is_covered() -> None:
     for shape in ("rectangle", "octagon"):
         for seed in range(5):
-            assert find_overlays(frame(shape, FIELD, seed=seed)).mean() <= 0.002
+            assert find_overlays(frame(shape, FIELD, seed=seed)).mean() <= 0.005
 
 
 def test_scattered_highlights_are_no_text() -> None:

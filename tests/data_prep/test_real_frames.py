@@ -24,12 +24,10 @@ FAINT = {
     ("colitis/0ecf5900-d4ae-4b7e-8389-8a44f707e866.jpg", 147, 0),
     ("colitis/0ecf5900-d4ae-4b7e-8389-8a44f707e866.jpg", 169, 0),
     ("colitis/0f498083-9ed1-47a5-bf10-8c83f6362c1e.jpg", 92, 16),
-    ("colitis/0f498083-9ed1-47a5-bf10-8c83f6362c1e.jpg", 152, 16),
-    ("colitis/1e6ecca2-4c38-43a8-a325-6f8276e6452b.jpg", 352, 16),
     ("ileum/055d0a29-54d8-44fb-b6be-d3525085677b.jpg", 152, 16),
     ("ileum/4854b304-aa34-42e8-a254-bbd37b373be3.jpg", 352, 16),
 }
-"""Lines (frame, top, left) that are missed: light grey on overexposed tissue. They shall not become more."""
+"""Lines (frame, top, left) that are missed: light grey on light tissue. They shall not become more."""
 
 
 def rows(name: str) -> list[dict[str, str]]:
@@ -78,7 +76,7 @@ def test_the_field_of_view_is_the_labelled_one(frames: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_the_field_is_found_in_a_whole_screen(frames: Path, name: str) -> None:
-    """The frames come cut close to their fields. On a screen twice as wide, with text beside, the box is a real find."""
+    """The frames come cut close to their fields. On a screen twice as wide, with text beside, it takes finding."""
     image = read(frames / name)
     height, width = image.shape[:2]
     screen = np.full((height + 90, 2 * width, 3), 3, np.uint8)

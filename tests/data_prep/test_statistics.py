@@ -1,4 +1,4 @@
-"""Channel statistics equal NumPy's over all pixels, in any order and grouping, and exactly on sets too large for floats."""
+"""Channel statistics equal NumPy's over all pixels, in any grouping, also on sets too large for floats."""
 
 import numpy as np
 import pytest
