@@ -108,7 +108,8 @@ def draw_steps(path: Path) -> None:
     reference = ReferenceHistogram()
     for index, row in enumerate(table):
         if row.modality == "narrow-band":
-            reference.add(draw(index, count=60, seed=0, size=128).image)
+            image = draw(index, count=60, seed=0, size=128).image
+            reference.add(image, field_mask(image, Box(0, 0, 128, 128)))
     white = [index for index, row in enumerate(table) if row.modality == "white-light"]
     scene = draw(white[0], count=60, seed=0, size=400).image
     screen = np.zeros((440, 560, 3), np.uint8)

@@ -58,10 +58,11 @@ def field_mask_of_void(void: np.ndarray, box: Box) -> np.ndarray:
 
 
 def field_mask(image: np.ndarray, box: Box) -> np.ndarray:
-    """The pixels of the field of view within its box; the corners that an octagon or circle leaves dark are False.
+    """The pixels of the scene within its box: False in the corners that an octagon or circle leaves dark, and under a
+    guide picture. They are those that histograms and CLAHE should count.
 
     Args:
-        image: the whole frame, uint8 RGB [height, width, 3], not the crop.
+        image: the whole frame as it comes, uint8 RGB [height, width, 3], not the crop.
         box: the part of it that is kept.
 
     Returns:
@@ -70,6 +71,9 @@ def field_mask(image: np.ndarray, box: Box) -> np.ndarray:
     field = field_of_view_mask(image)
     if field is None:
         return np.ones((box.height, box.width), bool)
+    guide = find_guide(image)
+    if guide is not None:
+        field[guide.top : guide.bottom, guide.left : guide.right] = False
     return field[box.top : box.bottom, box.left : box.right].copy()
 
 

@@ -33,8 +33,8 @@ def find_highlights(image: np.ndarray) -> np.ndarray:
     """The highlights with their rims.
 
     The thresholds were chosen by looking at 29 real frames, as they come: CLAHE raises the texture of light tissue to
-    the contrast of small highlights. So find them before it, whenever they are removed. The smallest channel is used because mucosa absorbs
-    blue and green: there highlights stand out more than in brightness.
+    the contrast of small highlights. So find them before it, whenever they are removed. The smallest channel is used
+    because mucosa absorbs blue and green: there highlights stand out more than in brightness.
 
     Args:
         image: uint8 RGB [height, width, 3].

@@ -33,6 +33,9 @@ DARKER = (6, 10, 16, 30)
 ENOUGH = 4
 """Letters that make a line by themselves."""
 
+REFERENCE_SIDE = 640
+"""Shorter side of the largest picture that is searched as it is. Tolerances were chosen at 450-560 pixels."""
+
 WORD_GAP, COLUMN_GAP, ROW_GAP = 1.5, 5.0, 6.5
 """In heights of letters: between the letters of a word, between the words of a line, between the lines of a block."""
 
@@ -71,7 +74,17 @@ def find_text(image: np.ndarray, field: np.ndarray | None = None) -> np.ndarray:
     Returns:
         bool [height, width].
     """
-    found = np.zeros(image.shape[:2], bool)
+    height, width = image.shape[:2]
+    scale = REFERENCE_SIDE / min(height, width)
+    if scale < 1:
+        small = (max(1, round(width * scale)), max(1, round(height * scale)))
+        # A pixel of the small field is outside only if all that it stands for is.
+        small_field = None if field is None else cv2.resize(field.astype(np.uint8), small, interpolation=cv2.INTER_AREA)
+        found = find_text(
+            cv2.resize(image, small, interpolation=cv2.INTER_AREA), None if small_field is None else small_field > 0
+        )
+        return cv2.resize(found.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    found = np.zeros((height, width), bool)
     levels = _letters(image)
     candidates = [line for letters in levels for line in _candidates(letters)]
     for line in _block_lines(candidates, np.unique(np.concatenate(levels), axis=0), field):

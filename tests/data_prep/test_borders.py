@@ -76,6 +76,13 @@ def test_the_mask_is_the_field_without_its_dark_corners(shape: str) -> None:
     assert mask[5, 5] == (shape == "rectangle")
 
 
+def test_the_mask_leaves_the_guide_picture_out() -> None:
+    box = Box(0, 0, 480, 640)
+    mask = field_mask(frame("rectangle", box, guide=True), box)
+    assert not mask[350:470, 4:164].any()
+    assert mask[:340].mean() > 0.99
+
+
 def test_a_void_mask_is_zero_in_the_field() -> None:
     void = np.full((6, 8), 255, np.uint8)
     void[1:4, 2:7] = 0

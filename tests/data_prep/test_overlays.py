@@ -22,6 +22,15 @@ def test_every_line_of_text_is_covered_over_scene_and_border(shape: str) -> None
             assert crop(found, box).mean() >= 0.95, box
 
 
+def test_text_on_a_large_frame_is_covered_as_on_a_small_one() -> None:
+    small = frame("octagon", FIELD, text=True)
+    large = cv2.resize(small, None, fx=2.25, fy=2.25, interpolation=cv2.INTER_CUBIC)
+    found = find_overlays(large)
+    assert found.shape == (1080, 1440)
+    for box in TEXT_BOXES:
+        assert crop(found, Box(*(round(2.25 * side) for side in box))).mean() >= 0.95
+
+
 def test_little_else_is_covered() -> None:
     for shape in ("rectangle", "octagon"):
         for seed in range(5):

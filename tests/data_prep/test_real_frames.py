@@ -120,7 +120,13 @@ def test_all_are_white_light(frames: Path, name: str) -> None:
     assert confidence > 0.9
 
 
-def test_corners_are_no_field(frames: Path) -> None:
+def test_corners_and_guides_are_no_field(frames: Path) -> None:
     for name, box in FIELDS.items():
-        share = field_mask(read(frames / name), box).mean()
-        assert 0.75 < share < 0.97, (name, share)
+        mask = field_mask(read(frames / name), box)
+        guides = [guide for kind, guide in OVERLAYS[name] if kind == "guide"]
+        assert (0.70 if guides else 0.80) < mask.mean() < 0.97, (name, mask.mean())
+        for guide in guides:
+            inside = Box(
+                guide.top - box.top, max(guide.left - box.left, 0), guide.bottom - box.top, guide.right - box.left
+            )
+            assert crop(mask, inside).mean() <= 0.01
