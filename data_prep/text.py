@@ -78,11 +78,10 @@ def find_text(image: np.ndarray, field: np.ndarray | None = None) -> np.ndarray:
     scale = REFERENCE_SIDE / min(height, width)
     if scale < 1:
         small = (max(1, round(width * scale)), max(1, round(height * scale)))
-        # A pixel of the small field is outside only if all that it stands for is.
-        small_field = None if field is None else cv2.resize(field.astype(np.uint8), small, interpolation=cv2.INTER_AREA)
-        found = find_text(
-            cv2.resize(image, small, interpolation=cv2.INTER_AREA), None if small_field is None else small_field > 0
-        )
+        # A pixel of the small field lies outside only if all that it stands for does.
+        shares = None if field is None else cv2.resize(field.astype(np.float32), small, interpolation=cv2.INTER_AREA)
+        reduced = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+        found = find_text(reduced, None if shares is None else shares > 0)
         return cv2.resize(found.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
     found = np.zeros((height, width), bool)
     levels = _letters(image)
