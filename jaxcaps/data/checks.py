@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from data_prep.splits import TRAIN
 from jaxcaps.data.items import SPLITS, Item
-from jaxcaps.data.splits import TRAIN
 from jaxcaps.errors import UserError
 
 LISTED = 10

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_prep.duplicates import HASH_BITS, LARGEST_DISTANCE, clusters
+from data_prep.splits import TEST, TRAIN, VALIDATION, make_splits, split_training
 from jaxcaps.data.checks import check_bad_images, check_classes, check_labelled
 from jaxcaps.data.decoding import BadImage, to_square
-from jaxcaps.data.duplicates import HASH_BITS, LARGEST_DISTANCE, clusters
 from jaxcaps.data.items import SPLITS, Item, Source
 from jaxcaps.data.reading import Pictures, Reader
 from jaxcaps.data.sources import open_source
-from jaxcaps.data.splits import TEST, TRAIN, VALIDATION, check_groups, given_splits, make_splits, split_training
+from jaxcaps.data.splits import check_groups, given_splits
 from jaxcaps.errors import UserError
 
 

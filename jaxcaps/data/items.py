@@ -5,18 +5,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-SPLITS = ("train", "validation", "test")
+from data_prep.splits import SPLIT_NAMES, SPLITS
 
-# What data sets call the three splits.
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
+__all__ = ["SPLITS", "SPLIT_NAMES", "Item", "Source"]
 
 
 class Item(NamedTuple):

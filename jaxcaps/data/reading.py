@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_prep.duplicates import HASH_BITS, difference_hash
 from jaxcaps.data.decoding import BadImage, prepare_opencv, to_square
-from jaxcaps.data.duplicates import HASH_BITS, difference_hash
 from jaxcaps.data.items import Source
 
 

@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_prep.splits import TEST, TRAIN, VALIDATION, make_splits, split_training
 from jaxcaps.data.items import Item
-from jaxcaps.data.splits import TEST, TRAIN, VALIDATION, check_groups, given_splits, make_splits, split_training
+from jaxcaps.data.splits import check_groups, given_splits
 from jaxcaps.errors import UserError
 
 

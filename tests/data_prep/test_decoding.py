@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcaps.data.decoding import BadImage, decode, exif_orientation, prepare_opencv, to_square
+from data_prep.decoding import BadImage, decode, exif_orientation, prepare_opencv
 
 RED, GREEN, BLUE = [255, 0, 0], [0, 255, 0], [0, 0, 255]
 # Two rows of three pixels, all different.
@@ -164,27 +164,3 @@ NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), n
 def test_what_is_no_8_or_16_bit_image_is_refused_with_a_reason(file, reason):
     with pytest.raises(BadImage, match=reason):
         decode(file)
-
-
-def test_shrinking_averages_areas():
-    picture = np.zeros((4, 4, 3), np.uint8)
-    picture[:2, :2] = [[[0], [40]], [[80], [120]]]
-    np.testing.assert_array_equal(to_square(picture, 2)[..., 0], [[60, 0], [0, 0]])
-
-
-def test_a_side_that_shrinks_is_averaged_also_where_the_other_grows():
-    columns = np.tile(np.array([0, 200], np.uint8), 8)[None, :, None]
-    picture = np.ascontiguousarray(np.broadcast_to(columns, (2, 16, 3)))
-    np.testing.assert_array_equal(to_square(picture, 4), np.full((4, 4, 3), 100))
-
-
-def test_the_square_keeps_every_pixel_in_view():
-    wide = np.zeros((2, 8, 3), np.uint8)
-    wide[:, :4] = 255
-    square = to_square(wide, 2)
-    np.testing.assert_array_equal(square[..., 0], [[255, 0], [255, 0]])
-
-
-def test_a_picture_of_the_right_size_is_untouched():
-    square = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-    np.testing.assert_array_equal(to_square(square, 4), square)

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxcaps.data.duplicates import clusters, difference_hash
+from data_prep.duplicates import clusters, difference_hash
 
 
 def brute_force(hashes, distance):
@@ -38,7 +38,7 @@ def test_clusters_equal_a_brute_force_search(seed, count, distance):
 
 
 def test_clusters_reach_across_the_chunks_of_a_large_set(monkeypatch):
-    monkeypatch.setattr("jaxcaps.data.duplicates.CHUNK", 4)
+    monkeypatch.setattr("data_prep.duplicates.CHUNK", 4)
     rng = np.random.default_rng(0)
     hashes = rng.random((5, 30)) < 0.5
     hashes = hashes[rng.integers(0, 5, 23)] ^ (rng.random((23, 30)) < 0.08)
