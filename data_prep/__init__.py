@@ -1,1 +1,1 @@
-"""Preparation of raw images: NumPy and OpenCV only."""
+"""Preparation of raw images. The steps that touch pixels need NumPy and OpenCV only; nothing here needs jax."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.raw import RawFrame
 from jaxcaps.data.decoding import BadImage, decode
 from jaxcaps.data.items import Item
 
@@ -14,6 +15,14 @@ class ImageFiles:
 
     def __init__(self, items: Sequence[Item], paths: Sequence[Path]):
         self.items, self._paths = tuple(items), tuple(paths)
+
+    @classmethod
+    def of(cls, frames: Sequence[RawFrame]) -> "ImageFiles":
+        """What `data_prep` listed."""
+        return cls(
+            [Item(frame.name, frame.label, frame.group, frame.split) for frame in frames],
+            [frame.path for frame in frames],
+        )
 
     def read(self, index: int) -> np.ndarray:
         """uint8 RGB [height, width, 3]. Raises BadImage."""
