@@ -15,6 +15,7 @@ class RawFrame(NamedTuple):
         split: "train", "validation" or "test" where the data says so, else None.
         modality: "WL" (white light) or "NBI" (narrow band) where the data says so, else None.
         void: a file whose non-zero pixels are border, or None.
+        short: a shorter name that is unique too, for what is written; None where `name` is good enough.
     """
 
     name: str
@@ -24,6 +25,7 @@ class RawFrame(NamedTuple):
     split: str | None = None
     modality: str | None = None
     void: Path | None = None
+    short: str | None = None
 
 
 class Skipped(NamedTuple):
