@@ -19,12 +19,12 @@ from data_prep.config import Preparation, check
 from data_prep.errors import UserError
 from data_prep.histogram import ReferenceHistogram
 from data_prep.inspecting import Inspection, ToInspect, inspect, unpack_counts
-from data_prep.outputs import Outcome, remove_final, write_outputs
+from data_prep.outcome import MODALITIES, Outcome
+from data_prep.outputs import remove_final, write_outputs
 from data_prep.places import check_place, open_place, targets
 from data_prep.processes import each
 from data_prep.raw import RawFrame
 from data_prep.record import Record
-from data_prep.report import write_report
 from data_prep.sequence import VERSION
 from data_prep.sources import Listing, open_source
 from data_prep.writing import PARTIAL, ToWrite, Written, write
@@ -94,7 +94,7 @@ def _prepare(
     modalities = {frame.name: frame.modality or inspections[frame.name].modality for frame in choice.frames}
     reference, fitted_on = _reference(config, choice, modalities, record)
     if config.steps.match and reference is None:
-        say(f"No training frame is {config.steps.match_to}: histograms are not matched (--no-match says so beforehand)")
+        say(f"No training frame is {config.steps.match_to}, so histograms are not matched.")
     written, new = _write_all(config, choice, inspections, modalities, reference, out, record, workers)
     outcome = Outcome(
         config=config,
@@ -107,8 +107,7 @@ def _prepare(
         reference=reference,
         fitted_on=fitted_on,
     )
-    write_report(out, outcome, record)
-    write_outputs(out, outcome)
+    write_outputs(out, outcome, record)
     return Done(inspected, new, len(outcome.frames), len(outcome.skipped))
 
 
@@ -193,7 +192,7 @@ def _write_all(
     keys: dict[str, str] = {}
     missing: list[RawFrame] = []
     matched = {
-        frame.name: reference is not None and modalities[frame.name] in {"WL", "NBI"} - {steps.match_to}
+        frame.name: reference is not None and modalities[frame.name] in MODALITIES - {steps.match_to}
         for frame in choice.frames
     }
     for frame in choice.frames:

@@ -4,15 +4,13 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
-from data_prep.outputs import REPORT, Outcome, describe
+from data_prep.outcome import Outcome, describe
 from data_prep.raw import RawFrame
 from data_prep.record import Record
 from data_prep.report_pictures import Shown, histograms, stages, thumbnail
 from data_prep.splits import SPLITS
-from data_prep.writing import write_file
 
 SHOWN_STEP_BY_STEP = 6
 SHOWN_TO_LOOK_AT = 12
@@ -37,8 +35,8 @@ figcaption { font-size: .75rem; color: #555; overflow-wrap: anywhere; }
 """
 
 
-def write_report(out: Path, outcome: Outcome, record: Record) -> None:
-    """Writes the page."""
+def report_page(outcome: Outcome, record: Record) -> bytes:
+    """The page."""
     facts = describe(outcome)
     counts = facts["counts"]
     title = f"{counts['images']} prepared images"
@@ -66,7 +64,7 @@ def write_report(out: Path, outcome: Outcome, record: Record) -> None:
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f"<style>{STYLE}</style></head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n"
     )
-    write_file(out, out / REPORT, page.encode("utf-8", "backslashreplace"))
+    return page.encode("utf-8", "backslashreplace")
 
 
 def _cross_table(outcome: Outcome, what: str, values: Sequence[str]) -> str:
@@ -145,8 +143,7 @@ def _examples(outcome: Outcome) -> list[RawFrame]:
 def _matching(outcome: Outcome, record: Record) -> list[str]:
     if outcome.reference is None:
         return []
-    other = {"WL", "NBI"} - {outcome.config.steps.match_to}
-    frames = [frame for frame in outcome.frames if outcome.modalities[frame.name] in other]
+    frames = outcome.matched
     # Spread over the set.
     sample = frames[:: max(1, len(frames) // MATCHED_SAMPLE)][:MATCHED_SAMPLE]
     shown = [_shown(outcome, record, frame) for frame in sample]
@@ -233,8 +230,7 @@ def _notes(outcome: Outcome) -> list[str]:
 
 
 def _shown(outcome: Outcome, record: Record, frame: RawFrame) -> Shown:
-    matched = outcome.modalities[frame.name] in {"WL", "NBI"} - {outcome.config.steps.match_to}
-    reference = outcome.reference if matched else None
+    reference = outcome.reference if frame in outcome.matched else None
     return Shown(frame.path, outcome.inspections[frame.name], record.masks(frame.name), reference)
 
 

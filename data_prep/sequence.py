@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep.borders import field_mask, field_mask_of_void, field_of_view_of_void, find_field_of_view
-from data_prep.box import Box, crop
+from data_prep.borders import field_of_view_mask
+from data_prep.box import Box, bounding_box, crop
 from data_prep.clahe import equalise
 from data_prep.config import Steps
 from data_prep.denoise import denoise
@@ -32,7 +32,8 @@ class Field(NamedTuple):
     Attributes:
         box: the field of view, or the whole picture.
         border: how it was found: "void" (mask), "picture", "nothing found" or "not looked for".
-        view: bool [height, width] of the box: the scene, without dark corners and overlays; None for all of the box.
+        view: bool [height, width] of the box: the scene, without dark corners and blackened overlays; None for all of
+            the box.
         overlay: bool [height, width] of the box: text and guide boxes; None where not looked for.
         overlay_share: the part of the whole picture that overlays cover.
     """
@@ -57,17 +58,20 @@ def find_field(image: np.ndarray, void: np.ndarray | None, steps: Steps) -> Fiel
     border, view = "not looked for", None
     if steps.borders:
         border = "picture" if void is None else "void"
-        box = find_field_of_view(image) if void is None else field_of_view_of_void(void)
+        view = field_of_view_mask(image) if void is None else void == 0
+        box = None if view is None else bounding_box(view)
+        view = None if view is None or box is None else crop(view, box)
     if box is None:
         box, border = whole, "nothing found"
-    elif steps.borders:
-        view = field_mask(image, box) if void is None else field_mask_of_void(void, box)
     if not steps.overlays:
         return Field(box, border, view, None, 0.0)
     # Overlays are looked for in the whole picture: a crop may cut what tells them from the scene.
     found = find_overlays(image)
     overlay = crop(found, box)
-    view = ~overlay if view is None else view & ~overlay
+    if overlay.any():
+        # What was filled in from around it is scene again; what was made black is not.
+        black = overlay & (mask_overlays(crop(image, box), overlay).max(axis=2) == 0)
+        view = ~black if view is None else view & ~black
     return Field(box, border, view, overlay, float(found.mean()))
 
 

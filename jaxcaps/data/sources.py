@@ -8,6 +8,7 @@ from jaxcaps.data.decoding import BadImage
 from jaxcaps.data.folder import open_folder
 from jaxcaps.data.items import Item, Source
 from jaxcaps.data.medmnist import MedMNIST
+from jaxcaps.data.piccolo import open_piccolo
 from jaxcaps.data.synthetic import Synthetic
 from jaxcaps.data.table import open_csv
 from jaxcaps.errors import UserError
@@ -15,16 +16,17 @@ from jaxcaps.errors import UserError
 __all__ = ["BadImage", "Item", "Source", "open_source"]
 
 OPENERS: dict[str, Callable[[Path], Source]] = {"folder": open_folder, "csv": open_csv, "npz": MedMNIST}
+KINDS = (*OPENERS, "piccolo")
 
 
 def open_source(spec: str, *, synthetic_count: int, synthetic_seed: int, image_size: int) -> Source:
-    """Opens what `--data` names, without decoding an image.
+    """Opens what `--data` names, without decoding an image (but PICCOLO is prepared first, if it is not yet).
 
     Args:
-        spec: "synthetic", "folder:DIR", "csv:FILE" or "npz:FILE".
+        spec: "synthetic", "folder:DIR", "csv:FILE", "npz:FILE" or "piccolo:DIR".
         synthetic_count: number of frames of the built-in set.
         synthetic_seed: its seed.
-        image_size: the side in pixels at which its frames are drawn.
+        image_size: the side in pixels at which its frames are drawn; PICCOLO's are prepared at no less.
 
     Raises:
         UserError: an unknown kind, a path that is missing or holds something else.
@@ -32,10 +34,13 @@ def open_source(spec: str, *, synthetic_count: int, synthetic_seed: int, image_s
     if spec == "synthetic":
         return Synthetic(count=synthetic_count, seed=synthetic_seed, size=image_size)
     kind, _, path = spec.partition(":")
+    if kind == "piccolo" and path:
+        return open_piccolo(Path(path).expanduser(), image_size)
     if kind in OPENERS and path:
         return OPENERS[kind](Path(path).expanduser())
     raise UserError(
-        f"--data={spec}: expected synthetic, folder:DIR, csv:FILE or npz:FILE{_suggestion(spec, kind, path)}"
+        f"--data={spec}: expected synthetic, folder:DIR, csv:FILE, npz:FILE or piccolo:DIR"
+        f"{_suggestion(spec, kind, path)}"
     )
 
 
@@ -46,9 +51,9 @@ def _suggestion(spec: str, kind: str, path: str) -> str:
         return f"; did you mean --data=folder:{spec}?"
     if file.suffix.lower() in (".csv", ".npz"):
         return f"; did you mean --data={file.suffix.lower()[1:]}:{spec}?"
-    if kind in OPENERS:
+    if kind in KINDS:
         return f"; a path must follow {kind}:"
-    close = difflib.get_close_matches(kind.lower(), [*OPENERS, "synthetic"], n=1)
+    close = difflib.get_close_matches(kind.lower(), [*KINDS, "synthetic"], n=1)
     if not close:
         return ""
     return f"; did you mean --data={close[0]}{':' + path if path and close[0] != 'synthetic' else ''}?"

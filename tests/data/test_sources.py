@@ -26,14 +26,15 @@ def refused(spec, *words):
 
 
 def test_an_unknown_kind_is_refused_with_a_suggestion(tmp_path):
-    refused("cvs:labels", "expected synthetic, folder:DIR, csv:FILE or npz:FILE", "did you mean --data=csv:labels?")
+    known = "expected synthetic, folder:DIR, csv:FILE, npz:FILE or piccolo:DIR"
+    refused("cvs:labels", known, "did you mean --data=csv:labels?")
     refused("syntetic", "did you mean --data=synthetic?")
     refused("csv:", "a path must follow csv:")
     refused("labels.csv", "did you mean --data=csv:labels.csv?")
     refused(str(tmp_path), f"did you mean --data=folder:{tmp_path}?")
 
 
-@pytest.mark.parametrize("kind", ["folder", "csv", "npz"])
+@pytest.mark.parametrize("kind", ["folder", "csv", "npz", "piccolo"])
 def test_a_missing_path_is_named(kind, tmp_path):
     refused(f"{kind}:{tmp_path}/nowhere", "no such f")
 
