@@ -1,0 +1,70 @@
+"""`--data=piccolo:`: prepared into the cache folder when first used, then trained on."""
+
+import numpy as np
+import pytest
+
+from jaxcaps.data.piccolo import cache_folder
+from jaxcaps.data.sources import open_source
+from jaxcaps.errors import UserError
+from tests.command import run
+from tests.data_prep.piccolo_release import write_release
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    return write_release(tmp_path_factory.mktemp("piccolo"))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def in_cache(monkeypatch, cache):
+    monkeypatch.setenv("JAXCAPS_CACHE", str(cache))
+
+
+def open_release(folder, size=16):
+    return open_source(f"piccolo:{folder}", synthetic_count=9, synthetic_seed=0, image_size=size)
+
+
+def test_the_items_are_the_prepared_frames(release, cache):
+    source = open_release(release)
+    assert len(source.items) == 17
+    assert source.items[0][1:] == ("adenoma", "lesion001", "train")
+    assert source.read(0).shape == (224, 224, 3)
+    (folder,) = cache.iterdir()
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")}
+    np.testing.assert_array_equal(open_release(release).read(0), source.read(0))
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")} == before
+
+
+def test_larger_pictures_are_prepared_apart(release, cache):
+    assert open_release(release, 300).read(0).shape == (300, 300, 3)
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_what_is_no_release_is_refused_by_the_flag(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"--data=piccolo:.*/empty: preparing it into .*: .*no frame found"):
+        open_release(tmp_path / "empty")
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
+    assert cache_folder().name != "jaxcaps"
+    monkeypatch.delenv("JAXCAPS_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "jaxcaps"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "jaxcaps"
+
+
+def test_a_release_is_trained_on(capsys, release, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--preset=tiny", f"--data=piccolo:{release}", "--epochs=1", "--batch-size=8", "--effective-batch=8"]
+    outcome = run(capsys, "--stage=finetune", *flags, "--out=run")
+    assert outcome.status == 0, outcome
+    assert "Group lesion004 lies in more than one split" in outcome.output
+    assert (tmp_path / "run" / "metrics.json").is_file()
