@@ -12,8 +12,9 @@ HASH_SIDE = 16
 HASH_BITS = HASH_SIDE**2
 # Chosen with the breast ultrasound set, whose published copies hold many frames twice: 12 of 256 bits.
 LARGEST_DISTANCE = 12
-# Rows compared at once: 2048 x 10,000 distances are 80 MB.
+# Rows compared at once, and how many distances at most: 64 MB, however many pictures there are.
 CHUNK = 2048
+DISTANCES = 2**24
 
 
 def difference_hash(picture: np.ndarray) -> np.ndarray:
@@ -44,12 +45,20 @@ def clusters(hashes: np.ndarray, distance: int = LARGEST_DISTANCE) -> np.ndarray
     # The product of two hashes as +-1 is bits - 2 distance. It is exact in float32, and a matrix product is the
     # fastest way to count bits.
     signs = np.where(hashes, np.float32(1), np.float32(-1))
-    first, second = [], []
-    for start in range(0, count, CHUNK):
-        products = signs[start : start + CHUNK] @ signs[start:].T
+    found = np.arange(count, dtype=np.int32)
+    step = min(CHUNK, max(1, DISTANCES // max(count, 1)))
+    for start in range(0, count, step):
+        products = signs[start : start + step] @ signs[start:].T
         rows, columns = np.nonzero(products >= bits - 2 * distance)
-        first.append(rows + start)
-        second.append(columns + start)
-    pairs = (np.concatenate(first), np.concatenate(second)) if count else (np.zeros(0, int), np.zeros(0, int))
+        if len(rows) > len(products):  # each is near itself
+            found = _joined(found, rows + start, columns + start)
+    return np.unique(found, return_inverse=True)[1].astype(np.int32)
+
+
+def _joined(found: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The clusters after joining pairs: each cluster so far is kept together by its first member."""
+    count = len(found)
+    leaders = np.unique(found, return_index=True)[1]
+    pairs = (np.concatenate([np.arange(count), first]), np.concatenate([leaders[found], second]))
     graph = coo_array((np.ones(len(pairs[0]), bool), pairs), shape=(count, count))
     return connected_components(graph, directed=False)[1].astype(np.int32)

@@ -148,11 +148,11 @@ def _missing(files: _Files, lesions: dict[str, Lesion], videos: dict[str, tuple[
     counts = Counter(split for split, _ in files.polyps)
     notes = [f"PICCOLO: {len(files.polyps)} frames ({', '.join(f'{split} {counts[split]}' for split in SPLITS)})."]
     frames, voids, masks = set(files.polyps), set(files.void), set(files.masks)
-    notes += _listed("frames without a void mask: their border is looked for in the picture", frames - voids)
-    notes += _listed("frames without a polyp mask (not needed here)", frames - masks)
+    notes += _listed("frames without a void mask, whose border is looked for in the picture", frames - voids)
+    notes += _listed("frames without a polyp mask, which is not needed here", frames - masks)
     notes += _listed("void or polyp masks without their frame", (voids | masks) - frames)
     shown = {lesion for lesion, _ in videos.values()}
-    notes += _listed("lesions of frames that the metadata does not have: they have no label", shown - set(lesions))
+    notes += _listed("lesions of frames that the metadata does not have, and no label for them", shown - set(lesions))
     notes += _listed("lesions of the metadata without a frame", set(lesions) - shown)
     other = {
         name
@@ -165,7 +165,7 @@ def _missing(files: _Files, lesions: dict[str, Lesion], videos: dict[str, tuple[
         for split, name in files.polyps
         if videos[name][0] in lesions and lesions[videos[name][0]].split not in (None, split)
     }
-    notes += _listed("frames in the folder of another split than the metadata says: the folder counts", elsewhere)
+    notes += _listed("frames in the folder of another split than the metadata says; the folder counts", elsewhere)
     twice = Counter(name for _, name in files.polyps)
     notes += _listed("names of frames in more than one split", {name for name, count in twice.items() if count > 1})
     return notes
@@ -177,7 +177,7 @@ def _listed(what: str, which: Iterable[object]) -> list[str]:
     if not names:
         return []
     more = ", ..." if len(names) > LISTED else ""
-    return [f"PICCOLO: {len(names)} {what} ({', '.join(names[:LISTED])}{more})."]
+    return [f"PICCOLO: {what}: {len(names)} ({', '.join(names[:LISTED])}{more})."]
 
 
 def _name(path: Path, root: Path) -> str:

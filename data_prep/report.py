@@ -210,7 +210,7 @@ def _leaks(outcome: Outcome) -> str:
         else "They were kept as the source has them; in labels.csv their groups are told apart by split. A score on "
         "the held-out splits counts some of what was learnt by heart: --leaks=drop leaves those frames out."
     )
-    return f'<p class="look">{len(leaks)} groups lie in more than one split. {how}</p>' + _table(
+    return f'<p class="look">Groups in more than one split: {len(leaks)}. {how}</p>' + _table(
         ["group", *SPLITS], rows[:LISTED]
     )
 

@@ -45,6 +45,13 @@ def test_clusters_reach_across_the_chunks_of_a_large_set(monkeypatch):
     same_partition(clusters(hashes, 4), brute_force(hashes.tolist(), 4))
 
 
+def test_many_near_duplicates_need_no_table_of_all_pairs(monkeypatch):
+    monkeypatch.setattr("data_prep.duplicates.DISTANCES", 1000)
+    assert clusters(np.zeros((300, 256), bool)).max() == 0
+    apart = np.repeat(np.eye(3, 256, dtype=bool) ^ np.tri(256, 256, dtype=bool)[[40, 120, 200]], 100, axis=0)
+    np.testing.assert_array_equal(clusters(apart), np.repeat([0, 1, 2], 100))
+
+
 def test_exactly_the_largest_distance_still_joins():
     hashes = np.zeros((3, 256), bool)
     hashes[1, :12] = True

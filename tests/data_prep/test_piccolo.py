@@ -106,11 +106,11 @@ def test_all_that_is_missing_or_contradicts_is_noted(release):
     note(found, "not clean UTF-8", TABLE, "Windows-1252")
     note(found, "lesion 006 has no diagnosis")
     note(found, "label conflict: lesion 007 is adenoma and hyperplasia")
-    note(found, "1 frames without a void mask", "train/002_VP2_frame0003")
-    note(found, "1 frames without a polyp mask", "train/003_VP2_frame0005")
-    note(found, "1 void or polyp masks without their frame", "test/008_VP9_frame0017")
-    note(found, "1 lesions of frames that the metadata does not have", "011")
-    note(found, "1 lesions of the metadata without a frame", "009")
+    note(found, "frames without a void mask", ": 1 (train/002_VP2_frame0003)")
+    note(found, "frames without a polyp mask", ": 1 (train/003_VP2_frame0005")
+    note(found, "void or polyp masks without their frame: 1 (test/008_VP9_frame0017")
+    note(found, "lesions of frames that the metadata does not have", "011")
+    note(found, "lesions of the metadata without a frame: 1 (009)")
     note(found, "in the folder of another split", "014_VP14_frame0021 in test, metadata train")
 
 
