@@ -2,7 +2,7 @@
 
 Prints one line of JSON. The folder's pictures are prepared by one command with N workers, and by N commands at once
 with one worker each, every one the N-th part of them. `share` is images a second of the first over those of the others
-together: what the pipeline keeps of what the cores can do. Both are timed from the start of the processes, medians.
+together: what the pipeline keeps of what the cores can do. Seconds of the cores say the same where others use them too. Both are timed from the start of the processes, medians.
 `--repeat` lists each picture several times, under other names, for folders too small to time.
 """
 
@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
@@ -41,13 +42,19 @@ def write_table(folder: Path, pictures: list[Path], repeat: int) -> Path:
     return table
 
 
-def seconds(commands: list[list[str]]) -> float:
-    """Until all of them, started together, have ended."""
-    began = time.perf_counter()
+def seconds(commands: list[list[str]]) -> tuple[float, float]:
+    """Until all of them, started together, have ended; and what they took of the cores."""
+    began, used = time.perf_counter(), cpu_seconds()
     running = [subprocess.Popen(one, stdout=subprocess.DEVNULL) for one in commands]
-    if any(process.wait() for process in running):
+    if any([process.wait() for process in running]):
         raise SystemExit("a preparation failed")
-    return time.perf_counter() - began
+    return time.perf_counter() - began, cpu_seconds() - used
+
+
+def cpu_seconds() -> float:
+    """Of all processes that ended below this one."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def main() -> None:
@@ -76,7 +83,8 @@ def main() -> None:
             for out in outs:
                 shutil.rmtree(out)
     count = len(pictures) * arguments.repeat
-    rates = [count / statistics.median(times) for times in (together, apart)]
+    rates = [count / statistics.median(wall for wall, _ in times) for times in (together, apart)]
+    cores = [statistics.median(used for _, used in times) for times in (together, apart)]
     print(
         json.dumps(
             {
@@ -86,6 +94,8 @@ def main() -> None:
                 "images_per_second": round(rates[0], 2),
                 "independent_images_per_second": round(rates[1], 2),
                 "share": round(rates[0] / rates[1], 3),
+                "cpu_seconds": round(cores[0], 1),
+                "independent_cpu_seconds": round(cores[1], 1),
                 "machine": f"{platform.machine()}, {os.cpu_count()} cores",
                 "date": time.strftime("%Y-%m-%d"),
             }
