@@ -2,7 +2,8 @@
 
 Prints one line of JSON. The folder's pictures are prepared by one command with N workers, and by N commands at once
 with one worker each, every one the N-th part of them. `share` is images a second of the first over those of the others
-together: what the pipeline keeps of what the cores can do. Seconds of the cores say the same where others use them too. Both are timed from the start of the processes, medians.
+together: what the pipeline keeps of what the cores can do. Both are timed from the start of the processes, medians;
+the cores' own seconds tell of overhead where others use them too.
 `--repeat` lists each picture several times, under other names, for folders too small to time.
 """
 
