@@ -47,7 +47,7 @@ def each(function: Callable[[Task], Result], tasks: Iterable[Task], workers: int
     try:
         under_way: set[Future[list[Result]]] = set()
         for chunk in _chunks(tasks):
-            under_way.add(pool.submit(_run, function, chunk))
+            under_way.add(_submit(pool, function, chunk))
             if len(under_way) >= AHEAD * workers:
                 ready, under_way = wait(under_way, return_when=FIRST_COMPLETED)
                 for future in ready:
@@ -71,14 +71,24 @@ def _chunks(tasks: Iterable[Task]) -> Iterator[tuple[Task, ...]]:
         yield chunk
 
 
+def _submit(
+    pool: ProcessPoolExecutor, function: Callable[[Task], Result], chunk: tuple[Task, ...]
+) -> Future[list[Result]]:
+    # It may start a worker, which inherits what is blocked: an interruption at the terminal is the parent's to handle.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(_run, function, chunk)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _run(function: Callable[[Task], Result], chunk: tuple[Task, ...]) -> list[Result]:
     return [function(task) for task in chunk]
 
 
 def _begin() -> None:
-    """In a worker: one thread for OpenCV, interruption left to the parent, and no life after it."""
+    """In a worker: one thread for OpenCV, and no life after the parent's."""
     prepare_opencv()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

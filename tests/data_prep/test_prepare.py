@@ -271,7 +271,7 @@ def test_two_workers_write_what_one_does(tmp_path):
 
 
 def test_a_kill_leaves_whole_files_and_the_next_run_finishes(tmp_path):
-    source = pictures(tmp_path / "source", 300, side=200)
+    source = pictures(tmp_path / "source", 200, side=64)
     out = tmp_path / "out"
     arguments = ["--preset=plain", f"--source=folder:{source}", f"--out={out}", "--workers=2"]
     run = subprocess.Popen(
@@ -290,13 +290,31 @@ def test_a_kill_leaves_whole_files_and_the_next_run_finishes(tmp_path):
         if contents(out) == found:
             break
     left = sorted((out / "images").rglob("*.png"))
-    assert 20 <= len(left) < 300
+    assert 20 <= len(left) < 200
     assert all(whole_picture(path).shape == (224, 224, 3) for path in left)
     done = plain(f"folder:{source}", out)
-    assert done.images == 300
+    assert done.images == 200
     assert not (out / ".partial").exists()
     plain(f"folder:{source}", tmp_path / "undisturbed")
     assert contents(out) == contents(tmp_path / "undisturbed")
+
+
+def test_an_interruption_is_told_and_the_next_run_goes_on(tmp_path):
+    source = pictures(tmp_path / "source", 200, side=64)
+    out = tmp_path / "out"
+    arguments = ["--preset=plain", "--workers=2", f"--source=folder:{source}", f"--out={out}"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "data_prep", *arguments],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    while run.poll() is None and len(list((out / "images").rglob("*.png"))) < 20:
+        time.sleep(0.005)
+    # As a terminal does: to the workers too.
+    os.killpg(run.pid, signal.SIGINT)
+    assert run.communicate()[1] == "interrupted; the same command goes on from what is finished\n"
+    assert run.returncode == 130
+    assert plain(f"folder:{source}", out)[:1] == (0,)
 
 
 def test_a_full_disk_is_told_and_finished_work_is_kept(tmp_path, monkeypatch):
