@@ -11,7 +11,8 @@ from data_prep.box import Box, bounding_box, crop
 from data_prep.channels import largest_channel
 from data_prep.guide import find_guide
 from data_prep.inpaint import fill_in
-from data_prep.text import WIDE, find_text, small_bright_parts
+from data_prep.letters import WIDE, small_bright_parts
+from data_prep.text import find_text
 
 DRAWN = 60
 """Contrast of what is drawn on the border."""
