@@ -84,8 +84,10 @@ def parse_config(arguments: Sequence[str]) -> Config:
 
 def absolute(data: str) -> str:
     """`kind:PATH` with the path made absolute, so that a run folder can be used from anywhere."""
-    kind, colon, path = data.partition(":")
-    return f"{kind}:{Path(path).expanduser().resolve()}" if colon and path else data
+    kind, _, path = data.partition(":")
+    # A set of TFDS has a name, and a path only after an @.
+    name, at, folder = path.partition("@") if kind == "tfds" else ("", "", path)
+    return f"{kind}:{name}{at}{Path(folder).expanduser().resolve()}" if folder else data
 
 
 def _early_flags(arguments: Sequence[str]) -> argparse.Namespace:

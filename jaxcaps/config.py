@@ -74,7 +74,7 @@ class DecoderStage:
 @dataclass(frozen=True)
 class DataConfig:
     data: str = "synthetic"
-    """synthetic | folder:DIR | csv:FILE | npz:FILE | piccolo:DIR"""
+    """synthetic | folder:DIR | csv:FILE | npz:FILE | piccolo:DIR | tfds:NAME (prepared; docs/tfds.md)"""
     image_size: int = 48
     """images are resized to this square"""
     split_seed: int = 0

@@ -10,7 +10,7 @@ from data_prep.duplicates import HASH_BITS, LARGEST_DISTANCE, clusters
 from data_prep.splits import TEST, TRAIN, VALIDATION, make_splits, split_training
 from jaxcaps.data.checks import check_bad_images, check_classes, check_labelled
 from jaxcaps.data.decoding import BadImage, to_square
-from jaxcaps.data.items import SPLITS, Item, Source
+from jaxcaps.data.items import SPLITS, Item, Source, class_names
 from jaxcaps.data.reading import Pictures, Reader
 from jaxcaps.data.sources import open_source
 from jaxcaps.data.splits import check_groups, given_splits
@@ -106,7 +106,7 @@ def load_dataset(
     """
     source = open_source(data, synthetic_count=synthetic_count, synthetic_seed=synthetic_seed, image_size=image_size)
     items = source.items
-    classes = _classes(items)
+    classes = class_names(items)
     if labels_required:
         check_labelled(items, classes, data)
     check_groups(items, data)
@@ -168,13 +168,6 @@ def _split(
         rows=part.rows,
         image_size=image_size,
     )
-
-
-def _classes(items: Sequence[Item]) -> tuple[str, ...]:
-    names = {item.label for item in items if item.label is not None}
-    if all(name.isdecimal() for name in names):
-        return tuple(sorted(names, key=lambda name: (int(name), name)))
-    return tuple(sorted(names))
 
 
 def _labels(items: Sequence[Item], classes: tuple[str, ...]) -> np.ndarray:

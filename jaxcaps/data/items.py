@@ -26,6 +26,14 @@ class Item(NamedTuple):
     split: str | None
 
 
+def class_names(items: Sequence[Item]) -> tuple[str, ...]:
+    """The labels, sorted, by number where all are numbers; empty without labels."""
+    names = {item.label for item in items if item.label is not None}
+    if all(name.isdecimal() for name in names):
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
+    return tuple(sorted(names))
+
+
 class Source(Protocol):
     """Random access to images. `read` is called from several threads at once."""
 

@@ -1,0 +1,126 @@
+"""`--data=tfds:NAME`: a set that TensorFlow Datasets has prepared as array_record. TensorFlow is not needed.
+
+- The picture is the builder's supervised input, else the feature `image`, else the only Image. Its encoded file is
+  decoded as all others are (`jaxcaps.data.decoding`), not by TFDS.
+- The class is the supervised target, else the feature `label`, else the only ClassLabel; -1 is unknown. A feature
+  `group` names groups. A feature `path` names the pictures where no two share one, else they are SPLIT/NUMBER.
+- The splits train, validation (or val, valid) and test are the three; others are left out, and the log says so. A set
+  of one split is undivided: TFDS calls the only split train.
+"""
+
+import logging
+from typing import Any
+
+import numpy as np
+
+from jaxcaps.data.decoding import BadImage, decode
+from jaxcaps.data.items import SPLIT_NAMES, Item
+from jaxcaps.data.tfds.features import roles
+from jaxcaps.data.tfds.finding import PreparedSet, find, how_to_prepare
+from jaxcaps.errors import UserError
+
+log = logging.getLogger("jaxcaps")
+
+# How many records are held at once while the labels are read.
+RECORDS = 256
+
+
+class PreparedRecords:
+    """The images of a prepared set. Opening it reads every record once, for the labels."""
+
+    def __init__(self, spec: str):
+        """
+        Args:
+            spec: what follows `tfds:`, see `find`.
+
+        Raises:
+            UserError: no such set, or one that is damaged, of another file format, or no set of single pictures.
+        """
+        import tensorflow_datasets as tfds
+
+        where = f"--data=tfds:{spec}"
+        prepared = find(spec)
+        builder = _described(prepared, where)
+        info = builder.info
+        chosen = roles(info.features, info.supervised_keys, where)
+        self._image = chosen.image
+        self._pictures = tfds.features.FeaturesDict({chosen.image: info.features[chosen.image]})
+        self._decoders = {chosen.image: tfds.decode.SkipDecoding()}
+        texts = tfds.features.FeaturesDict({name: info.features[name] for name, _ in chosen.meanings.values()})
+
+        items: list[Item] = []
+        self._places: list[tuple[Any, int]] = []
+        for name, split in _splits([name for name, part in info.splits.items() if part.num_examples], where).items():
+            try:
+                records = builder.as_data_source(
+                    name, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES, file_format="array_record"
+                )
+                rows = _texts(records, texts) if chosen.meanings else [{}] * len(records)
+            # array_record tells all of its errors as RuntimeError; protobuf and TFDS have several types.
+            except Exception as error:
+                raise UserError(
+                    f"{where}: the records of split {name!r} in {prepared.folder} cannot be read ({error}); delete "
+                    "that folder and prepare the set again"
+                ) from error
+            for number, row in enumerate(rows):
+                told = {role: meaning(row[key]) for role, (key, meaning) in chosen.meanings.items()}
+                items.append(Item(told.get("path") or f"{name}/{number}", told.get("label"), told.get("group"), split))
+                self._places.append((records, number))
+        if len({item.name for item in items}) < len(items):
+            numbers = [f"{records.split}/{number}" for records, number in self._places]
+            items = [item._replace(name=name) for item, name in zip(items, numbers, strict=True)]
+        self.items = tuple(items)
+
+    def read(self, index: int) -> np.ndarray:
+        """uint8 RGB [height, width, 3]. Raises BadImage."""
+        records, number = self._places[index]
+        try:
+            record = records[number]
+        except RuntimeError as error:
+            raise BadImage(f"its record cannot be read ({error})") from error
+        example = self._pictures.deserialize_example_np(record, decoders=self._decoders)
+        return decode(example[self._image])
+
+
+def _described(prepared: PreparedSet, where: str) -> Any:
+    """TFDS's builder of a prepared set, which reads it."""
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder_from_directory(prepared.folder)
+        formats = {kind.value for kind in builder.info.available_file_formats()}
+    # json_format.ParseError, ValueError, KeyError, OSError: whatever TFDS's parsers make of a damaged file.
+    except Exception as error:
+        raise UserError(
+            f"{where}: its description in {prepared.folder} is damaged ({error}); delete that folder and prepare the "
+            "set again"
+        ) from error
+    if "array_record" not in formats:
+        raise UserError(
+            f"{where}: in {prepared.folder} it is prepared as {' and '.join(sorted(formats))}, which cannot be read at "
+            "random without TensorFlow; expected array_record. Move that folder away and prepare the set again: "
+            f"{how_to_prepare(prepared.full_name, prepared.data_folder)}"
+        )
+    return builder
+
+
+def _splits(names: list[str], where: str) -> dict[str, str | None]:
+    """The splits to read, and which of ours each is; None for a set that is not divided."""
+    if len(names) == 1:
+        return {names[0]: None}
+    known: dict[str, str | None] = {name: SPLIT_NAMES[name] for name in names if name in SPLIT_NAMES}
+    if "train" not in known.values():
+        raise UserError(f"{where}: its splits are {', '.join(names) or 'none'}; expected train, validation and test")
+    others = [name for name in names if name not in known]
+    if others:
+        log.info("%s: the splits %s are left out.", where, " and ".join(others))
+    return known
+
+
+def _texts(records: Any, features: Any) -> list[dict[str, Any]]:
+    """The named features of all records."""
+    rows = []
+    for start in range(0, len(records), RECORDS):
+        for record in records.__getitems__(range(start, min(start + RECORDS, len(records)))):
+            rows.append(features.deserialize_example_np(record))
+    return rows
