@@ -73,6 +73,8 @@ def test_the_path_of_the_data_is_made_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert parse_config(["--data=csv:set/labels.csv"]).data.data == f"csv:{tmp_path}/set/labels.csv"
     assert parse_config(["--data=synthetic"]).data.data == "synthetic"
+    assert parse_config(["--data=tfds:mnist:3.0.1"]).data.data == "tfds:mnist:3.0.1"
+    assert parse_config(["--data=tfds:mnist@sets"]).data.data == f"tfds:mnist@{tmp_path}/sets"
 
 
 def test_where_a_run_computes_is_no_part_of_what_it_is():

@@ -26,7 +26,7 @@ def refused(spec, *words):
 
 
 def test_an_unknown_kind_is_refused_with_a_suggestion(tmp_path):
-    known = "expected synthetic, folder:DIR, csv:FILE, npz:FILE or piccolo:DIR"
+    known = "expected synthetic, folder:DIR, csv:FILE, npz:FILE, piccolo:DIR or tfds:NAME"
     refused("cvs:labels", known, "did you mean --data=csv:labels?")
     refused("syntetic", "did you mean --data=synthetic?")
     refused("csv:", "a path must follow csv:")

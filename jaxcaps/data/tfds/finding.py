@@ -119,12 +119,12 @@ def _not_prepared(name: str, config: str | None, prepared: list[PreparedSet], da
     else:
         there = f"it is not prepared: {data_folder} has {', '.join(names) or 'no set'}"
     there += " (sets in another folder: TFDS_DATA_DIR=DIR, or tfds:NAME@DIR)"
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        return f"{there}; did you mean tfds:{close[0]}?"
     registered = _registered()
     if name in registered:
         return f"{there}. To prepare it: {how_to_prepare(name if config is None else f'{name}/{config}', data_folder)}"
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"{there}; did you mean tfds:{close[0]}?"
     close = difflib.get_close_matches(name, registered, n=1, cutoff=0.7)
     meant = f" (did you mean {close[0]}?)" if close else ""
     return f"{there}. TFDS knows no set of that name{meant}; docs/tfds.md says how to prepare images of your own"

@@ -89,6 +89,11 @@ def _described(prepared: PreparedSet, where: str) -> Any:
     try:
         builder = tfds.builder_from_directory(prepared.folder)
         formats = {kind.value for kind in builder.info.available_file_formats()}
+    except ImportError as error:
+        raise UserError(
+            f"{where}: its features cannot be described here ({error}); some of TFDS's, as Video, take TensorFlow for "
+            "that. Only sets of single pictures are read"
+        ) from error
     # json_format.ParseError, ValueError, KeyError, OSError: whatever TFDS's parsers make of a damaged file.
     except Exception as error:
         raise UserError(

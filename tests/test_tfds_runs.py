@@ -1,0 +1,69 @@
+"""Training and evaluation on a set of TensorFlow Datasets, end to end at the smallest size."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from jaxcaps.data.tfds.builders import PreparedFolder
+from tests.command import run
+
+
+@pytest.fixture
+def sets(tmp_path, monkeypatch):
+    """TFDS's folder, with a set of 48 pictures named `frames`, in three classes and three splits."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    lines = ["path,label,group,split"]
+    for number in range(48):
+        picture = np.random.default_rng(number).integers(0, 256, (16, 16, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{number}.png"), picture)
+        split = ("train", "train", "validation", "test")[number // 3 % 4]
+        lines.append(f"{number}.png,{'abc'[number % 3]},g{number},{split}")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    PreparedFolder(folder, name="frames", data_dir=tmp_path / "sets").download_and_prepare()
+    shutil.rmtree(folder)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "sets"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "sets"
+
+
+def test_training_on_a_prepared_set(sets, capsys):
+    finetune = ("--stage=finetune", "--data=tfds:frames", "--preset=tiny", "--epochs=1", "--out=finetune")
+    outcome = run(capsys, *finetune, "--batch-size=8", "--effective-batch=8")
+    assert outcome.status == 0, outcome.errors
+    assert "Train: 24 images (a 8, b 8, c 8)." in outcome.output
+    # The name is kept, not where it was found: the set may lie elsewhere tomorrow.
+    config = yaml.safe_load((sets.parent / "finetune" / "config.yaml").read_text())
+    assert config["data"]["data"] == "tfds:frames"
+    learnt = (sets.parent / "finetune" / "learnt_from.txt").read_text().split()
+    assert set(learnt) == {f"{n}.png" for n in range(48) if n // 3 % 4 < 2}
+
+    again = run(capsys, *finetune, "--batch-size=8", "--effective-batch=8")
+    assert again.status == 0, again.errors
+    assert "finished" in again.output
+    outcome = run(capsys, "--restore=finetune", "--split=test", command="evaluate")
+    assert outcome.status == 0, outcome.errors
+    scores = json.loads((sets.parent / "finetune" / "metrics-test.json").read_text())
+    predictions = (sets.parent / "finetune" / "predictions-test.csv").read_text().splitlines()
+    assert len(predictions) == 1 + 12
+    # The pictures keep the names that they had in the table.
+    assert {line.split(",")[0] for line in predictions[1:]} == {f"{n}.png" for n in range(48) if n // 3 % 4 == 3}
+
+    # By its folder it is the same set, and scores the same.
+    (sets.parent / "finetune" / "metrics-test.json").unlink()
+    outcome = run(capsys, "--restore=finetune", "--split=test", "--data=tfds:frames:1.0.0@sets", command="evaluate")
+    assert outcome.status == 0, outcome.errors
+    assert json.loads((sets.parent / "finetune" / "metrics-test.json").read_text()) == scores
+
+
+def test_a_set_that_is_not_prepared_is_told_before_anything_is_written(sets, capsys):
+    outcome = run(capsys, "--data=tfds:frame", "--preset=tiny")
+    assert outcome.status == 2
+    assert "Traceback" not in outcome.errors
+    assert "--data=tfds:frame: it is not prepared" in outcome.errors
+    assert "did you mean tfds:frames?" in outcome.errors
+    assert not (sets.parent / "runs").exists()
