@@ -191,6 +191,15 @@ def test_piccolo_is_built_from_the_manual_directory(tmp_path, data_dir):
     ]  # fmt: skip
 
 
+def test_real_ultrasound_images_read_through_tfds_as_by_their_table(shared_data, tmp_path):
+    PreparedFolder(shared_data / "busi", name="busi", data_dir=tmp_path).download_and_prepare()
+    table, records = open_spec(f"csv:{shared_data}/busi/labels.csv"), open_spec(f"tfds:busi@{tmp_path}")
+    assert sorted(records.items) == sorted(table.items)
+    places = {item.name: place for place, item in enumerate(records.items)}
+    for place in range(0, 780, 20):
+        np.testing.assert_array_equal(records.read(places[table.items[place].name]), table.read(place))
+
+
 # --- sets that others built
 
 
