@@ -57,6 +57,13 @@ def open_spec(spec):
     return open_source(spec, synthetic_count=1, synthetic_seed=0, image_size=8)
 
 
+def load(spec):
+    return load_dataset(
+        data=spec, image_size=8, labels_required=True, split_seed=0, synthetic_count=1, synthetic_seed=0,
+        max_bad_images=0, cache_bytes=2**20,
+    )  # fmt: skip
+
+
 def refused(spec, *words):
     with pytest.raises(UserError) as error:
         open_spec(spec)
@@ -248,10 +255,7 @@ def test_a_validation_split_is_carved_out_where_there_is_none(data_dir):
         return [{"image": encoded(n, shape=(32, 32, 3)), "label": n % 3, "group": n // 6} for n in numbers]
 
     build(data_dir, features, {"train": examples(range(60)), "test": examples(range(60, 72))})
-    dataset = load_dataset(
-        data="tfds:other", image_size=8, labels_required=True, split_seed=0, synthetic_count=1, synthetic_seed=0,
-        max_bad_images=0, cache_bytes=2**20,
-    )  # fmt: skip
+    dataset = load("tfds:other")
     assert dataset.classes == ("0", "1", "2")
     assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 48, "validation": 12, "test": 12}
     train, validation = (dataset.splits[name] for name in ("train", "validation"))
@@ -290,6 +294,8 @@ def test_pictures_without_labels_are_read_too(data_dir):
     records = open_spec("tfds:other")
     assert records.items == (Item("train/0", None, None, None), Item("train/1", None, None, None))
     np.testing.assert_array_equal(records.read(1), picture(1)[..., ::-1])
+    with pytest.raises(UserError, match="--data=tfds:other: the images have no labels, and fine-tuning learns from"):
+        load("tfds:other")
 
 
 def test_a_damaged_picture_is_a_bad_image(data_dir):

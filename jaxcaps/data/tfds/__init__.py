@@ -1,0 +1,1 @@
+"""Sets of TensorFlow Datasets (TFDS), read and built without TensorFlow."""
