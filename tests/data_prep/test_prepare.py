@@ -300,7 +300,7 @@ def test_a_kill_leaves_whole_files_and_the_next_run_finishes(tmp_path):
 
 
 def test_an_interruption_is_told_and_the_next_run_goes_on(tmp_path):
-    source = pictures(tmp_path / "source", 200, side=64)
+    source = pictures(tmp_path / "source", 800, side=64)
     out = tmp_path / "out"
     arguments = ["--preset=plain", "--workers=2", f"--source=folder:{source}", f"--out={out}"]
     run = subprocess.Popen(
@@ -308,7 +308,7 @@ def test_an_interruption_is_told_and_the_next_run_goes_on(tmp_path):
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip
-    while run.poll() is None and len(list((out / "images").rglob("*.png"))) < 20:
+    while run.poll() is None and len(list((out / "images").rglob("*.png"))) < 5:
         time.sleep(0.005)
     # As a terminal does: to the workers too.
     os.killpg(run.pid, signal.SIGINT)
