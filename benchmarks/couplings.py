@@ -3,9 +3,10 @@
 Twenty-four in capsules vote for three out capsules, in 4 dimensions. Capsules 0 to 9 agree on the pose of the first out
 capsule and 10 to 19 on that of the second, by votes with a deviation of 0.3; all other votes, and all of capsules 20 to
 23, are drawn at random with a deviation of 1. Learned parameters are as a layer starts them, but for self-routing,
-whose gates are given what training would have to find. Writes `docs/figures/couplings-NAME.png` and prints, after each
-number of iterations, the entropy of the couplings and the mean coupling of the capsules that agree with the out
-capsule that they agree on.
+whose gates are given what training would have to find. In activations, where a routing needs them, are 1.
+
+Writes `docs/figures/couplings-NAME.png` and prints the table of `docs/routing.md`: after each number of iterations, the
+entropy of the couplings, and the mean coupling of the agreeing capsules with the out capsule that they agree on.
 """
 
 from pathlib import Path
@@ -13,7 +14,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from jaxcaps.functional import ROUTINGS, Routed, RoutingShape, coupling_entropy, routing_parameters
 
@@ -56,51 +59,77 @@ def route(name: str, votes: jax.Array, iterations: int | None) -> Routed:
     return routed
 
 
+def with_remainder(name: str, couplings: np.ndarray) -> np.ndarray:
+    """Leaky routing's couplings with one more column, what went nowhere, so that rows sum to 1; others as they are."""
+    if name != "leaky-dynamic":
+        return couplings
+    return np.concatenate([couplings, 1 - couplings.sum(axis=1, keepdims=True)], axis=1)
+
+
 def found(couplings: np.ndarray) -> float:
     """The mean coupling of the agreeing capsules with what they agree on; 1 / 3 where nothing is decided."""
     return float(np.mean([couplings[members, out].mean() for members, out in AGREEING]))
 
 
-def draw(name: str, maps: list[np.ndarray], entropies: list[float]) -> Figure:
-    """Heat maps of the couplings, [in, out], and their entropy."""
+def measure(name: str) -> tuple[list[np.ndarray], list[float], list[float]]:
+    """After each number of iterations (or the one pass): couplings, their entropy, and what is `found`."""
+    votes = jnp.asarray(example_votes(), jnp.float32)
+    numbers = ITERATIONS if hasattr(ROUTINGS[name], "iterations") else (None,)
+    maps = [with_remainder(name, np.asarray(route(name, votes, number).couplings)) for number in numbers]
+    entropies = [float(coupling_entropy(jnp.asarray(each))) for each in maps]
+    return maps, entropies, [found(each) for each in maps]
+
+
+def row(name: str, entropies: list[float], shares: list[float]) -> str:
+    """Of the table."""
+    return f"| `{name}` | {', '.join(f'{each:.2f}' for each in entropies)} | {', '.join(f'{x:.2f}' for x in shares)} |"
+
+
+def _draw_map(axis: Axes, couplings: np.ndarray, title: str) -> AxesImage:
+    """One heat map, [in, out]."""
+    image = axis.imshow(couplings, vmin=0, vmax=1, aspect="auto", cmap="viridis")
+    axis.set_title(title, fontsize=9)
+    axis.set_xticks(range(couplings.shape[1]), ["0", "1", "2", "none"][: couplings.shape[1]])
+    axis.set_xlabel("out capsule", fontsize=9)
+    axis.set_yticks([])
+    axis.tick_params(labelsize=9)
+    for edge in (9.5, 19.5):
+        axis.axhline(edge, color="white", linewidth=1.2)
+    return image
+
+
+def draw(name: str, maps: list[np.ndarray], entropies: list[float], shares: list[float]) -> Figure:
+    """Heat maps of the couplings; where there are several, their entropy and what is found as curves."""
     one_pass = len(maps) == 1
-    figure = Figure(figsize=(2.6 if one_pass else 8.4, 3.1), layout="constrained")
-    axes = figure.subplots(1, 1 if one_pass else len(maps) + 1, squeeze=False)[0]
+    figure = Figure(figsize=(3.4 if one_pass else 9.2, 3.2), layout="constrained")
+    axes = figure.subplots(
+        1, len(maps) if one_pass else len(maps) + 1, squeeze=False, width_ratios=[1] if one_pass else [1] * 5 + [1.3]
+    )[0]
     for number, (axis, couplings) in enumerate(zip(axes, maps, strict=False), start=1):
-        image = axis.imshow(couplings, vmin=0, vmax=1, aspect="auto", cmap="viridis")
-        axis.set_title("one pass" if one_pass else f"iteration {number}", fontsize=9)
-        axis.set_xticks(range(OUT))
-        axis.set_xlabel("out capsule", fontsize=8)
-        axis.tick_params(labelsize=8)
-        if number == 1:
-            axis.set_ylabel("in capsule", fontsize=8)
-        else:
-            axis.set_yticklabels([])
-        for edge in (9.5, 19.5):
-            axis.axhline(edge, color="white", linewidth=0.8)
-    figure.colorbar(image, ax=axes[len(maps) - 1], fraction=0.12 if one_pass else 0.3).ax.tick_params(labelsize=8)
+        title = f"one pass\nentropy {entropies[0]:.2f}, found {shares[0]:.2f}" if one_pass else f"iteration {number}"
+        image = _draw_map(axis, couplings, title)
+    axes[0].set_yticks([4.5, 14.5, 21.5], ["0-9\nagree\non 0", "10-19\nagree\non 1", "20-23\nagree on\nnothing"])
+    axes[0].set_ylabel("in capsule", fontsize=9)
+    figure.colorbar(image, ax=axes[len(maps) - 1], fraction=0.1 if one_pass else 0.25, label="coupling")
     if not one_pass:
-        axes[-1].plot(ITERATIONS, entropies, marker="o")
+        axes[-1].plot(ITERATIONS, entropies, marker="o", label="entropy")
+        axes[-1].plot(ITERATIONS, shares, marker="s", label="found")
         axes[-1].set_ylim(0, 1.05)
         axes[-1].set_xticks(ITERATIONS)
-        axes[-1].set_title("entropy", fontsize=9)
-        axes[-1].set_xlabel("iteration", fontsize=8)
-        axes[-1].tick_params(labelsize=8)
-    figure.suptitle(name, fontsize=10)
+        axes[-1].set_xlabel("iteration", fontsize=9)
+        axes[-1].tick_params(labelsize=9)
+        figure.legend(*axes[-1].get_legend_handles_labels(), loc="upper right", fontsize=9, ncols=2)
+    figure.suptitle(name, fontsize=11)
     return figure
 
 
 def main() -> None:
-    votes = jnp.asarray(example_votes(), jnp.float32)
     FOLDER.mkdir(exist_ok=True)
-    print("| routing | entropy | coupling with what is agreed on |\n|---|---|---|")
-    for name, description in ROUTINGS.items():
-        numbers = ITERATIONS if hasattr(description, "iterations") else (None,)
-        maps = [np.asarray(route(name, votes, number).couplings) for number in numbers]
-        entropies = [float(coupling_entropy(jnp.asarray(each))) for each in maps]
-        draw(name, maps, entropies).savefig(FOLDER / f"couplings-{name}.png", dpi=90)
-        shares = ", ".join(f"{found(each):.2f}" for each in maps)
-        print(f"| {name} | {', '.join(f'{each:.2f}' for each in entropies)} | {shares} |", flush=True)
+    print("| routing | entropy | found |\n|---|---|---|")
+    for name in ROUTINGS:
+        maps, entropies, shares = measure(name)
+        draw(name, maps, entropies, shares).savefig(FOLDER / f"couplings-{name}.png", dpi=90)
+        print(row(name, entropies, shares), flush=True)
 
 
 if __name__ == "__main__":
