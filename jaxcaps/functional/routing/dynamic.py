@@ -144,8 +144,8 @@ def leaky_dynamic_routing(
 def uniform_routing(votes: Float[Array, "in out dim"], in_activations: Float[Array, "in"] | None = None) -> Routed:
     """No routing: each in capsule is shared evenly among the out capsules, and the sums are squashed.
 
-    The honest baseline of Paik et al. 2019 (arXiv 1911.07968), which found that routing may add nothing to it. It is
-    the first iteration of `dynamic_routing`.
+    The honest baseline: Paik et al. 2019 (arXiv 1907.13327) and Gu and Tresp 2020 (arXiv 1911.07968) found that routing
+    may add nothing to it. It is the first iteration of `dynamic_routing`.
 
     Args, returns and errors: as `dynamic_routing`; the couplings are 1 / out.
     """
