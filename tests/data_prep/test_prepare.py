@@ -300,7 +300,7 @@ def test_a_kill_leaves_whole_files_and_the_next_run_finishes(tmp_path):
 
 
 def test_an_interruption_is_told_and_the_next_run_goes_on(tmp_path):
-    source = pictures(tmp_path / "source", 800, side=64)
+    source = pictures(tmp_path / "source", 120, side=512)
     out = tmp_path / "out"
     arguments = ["--preset=plain", "--workers=2", f"--source=folder:{source}", f"--out={out}"]
     run = subprocess.Popen(
