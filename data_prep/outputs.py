@@ -15,10 +15,11 @@ from data_prep.outcome import Outcome, describe
 from data_prep.raw import RawFrame
 from data_prep.record import Record
 from data_prep.report import report_page
+from data_prep.table import DATASET
 from data_prep.writing import PARTIAL, write_file
 
 LABELS, FRAMES, SKIPPED, NEAR = "labels.csv", "frames.csv", "skipped.csv", "near_duplicates.csv"
-DATASET, REPORT, CHECKSUMS, REFERENCE = "dataset.yaml", "report.html", "checksums.sha256", "reference_histogram.json"
+REPORT, CHECKSUMS, REFERENCE = "report.html", "checksums.sha256", "reference_histogram.json"
 # In the order of their removal, when a folder is no longer finished.
 FINAL = (LABELS, DATASET, REPORT, CHECKSUMS, FRAMES, SKIPPED, NEAR, REFERENCE)
 

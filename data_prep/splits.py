@@ -55,6 +55,34 @@ def split_training(splits: np.ndarray, labels: np.ndarray, groups: np.ndarray, s
     return splits
 
 
+def make_folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """Deals groups to folds of about equal size and, as far as groups allow, equal shares of the classes.
+
+    Args:
+        labels, groups, seed: as for `make_splits`.
+        folds: how many, at least 2.
+
+    Returns:
+        int8 [n], the fold of each image, from 0.
+
+    Raises:
+        UserError: fewer groups than folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    count = len(np.unique(groups))
+    if not 2 <= folds <= min(count, 100):
+        raise UserError(f"{folds} folds of {count} groups: give 2 to {min(count, 100)} folds")
+    numbers = np.zeros(len(labels), np.int8)
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed % 2**32)
+    with warnings.catch_warnings():
+        # That a class has fewer members than there are folds is the caller's to judge.
+        warnings.simplefilter("ignore", UserWarning)
+        for number, (_, held) in enumerate(splitter.split(labels, labels, groups)):
+            numbers[held] = number
+    return numbers
+
+
 def _held_out(rows: np.ndarray, labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
     """One fold of the rows: the first that leaves a member of as many classes as possible on both sides."""
     from sklearn.model_selection import StratifiedGroupKFold

@@ -13,6 +13,9 @@ from data_prep.errors import UserError
 from data_prep.raw import RawFrame
 from data_prep.splits import SPLIT_NAMES
 
+# What lies beside the table that `data_prep` writes, and says how the pictures were made.
+DATASET = "dataset.yaml"
+
 
 def list_table(file: Path, where: str) -> list[RawFrame]:
     """The images that a table lists, in its order. Whether the files are there is not looked at.

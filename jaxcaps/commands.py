@@ -142,6 +142,8 @@ def _checked(config: Config) -> Config:
         ("--image-size", data.image_size, 8, 4096),
         ("--seed", config.seed, -(2**31), 2**31 - 1),
         ("--split-seed", data.split_seed, 0, 2**31 - 1),
+        ("--subset-seed", data.subset_seed, 0, 2**31 - 1),
+        ("--label-fraction", data.label_fraction, 1e-6, 1),
         ("--synthetic-seed", data.synthetic_seed, 0, 2**31 - 1),
         ("--batch-size", training.batch_size, 1, 2**20),
         ("--effective-batch", training.effective_batch, 1, 2**20),
@@ -180,6 +182,10 @@ def _checked(config: Config) -> Config:
     ):
         if not low <= value <= high:
             raise UserError(f"{name}={value}: should lie between {low} and {high}")
+    if data.folds and not (2 <= data.folds <= 100 and 0 <= data.fold < data.folds):
+        raise UserError(f"--folds={data.folds} --fold={data.fold}: give 2 to 100 folds, and a fold from 0 to one less")
+    if data.fold and not data.folds:
+        raise UserError(f"--fold={data.fold}: give --folds too, the number of folds")
     model = config.model
     if model.routing in ONE_PASS_ROUTINGS and model.routing_iterations != ModelConfig.routing_iterations:
         raise UserError(

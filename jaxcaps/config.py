@@ -79,6 +79,16 @@ class DataConfig:
     """images are resized to this square"""
     split_seed: int = 0
     """seed of the train/validation/test split, where the data brings none"""
+    folds: int = 0
+    """cross-validation: deal the groups to so many folds, whatever splits the data names; 0 for the data's own split"""
+    fold: int = 0
+    """which fold is the test split, from 0"""
+    label_fraction: float = 1.0
+    """share of each class's groups whose labels training and validation may use; nested for one --subset-seed"""
+    minority: str = ""
+    """CLASS:SHARE, as in normal:0.1: training keeps so few groups of a class that it makes up that share"""
+    subset_seed: int = 0
+    """seed of the groups that --label-fraction and --minority choose"""
     synthetic_count: int = 600
     """frames in the built-in set"""
     synthetic_seed: int = 0

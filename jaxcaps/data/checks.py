@@ -80,3 +80,17 @@ def check_classes(
                     f"{len(np.unique(groups[members]))} group(s), too few for {wanted}; "
                     "add images of it, take it out, or name the splits in the data"
                 )
+
+
+def check_folds(labels: np.ndarray, groups: np.ndarray, classes: tuple[str, ...], folds: int, data: str) -> None:
+    """
+    Raises:
+        UserError: a class has fewer groups than there are folds, so that some fold would miss it.
+    """
+    for number, name in enumerate(classes):
+        count = len(np.unique(groups[labels == number]))
+        if count < folds:
+            raise UserError(
+                f"--data={data} --folds={folds}: class {name!r} has {count} group(s), fewer than folds; give fewer "
+                "folds or take the class out"
+            )

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.duplicates import HASH_BITS, LARGEST_DISTANCE, clusters
-from data_prep.splits import TEST, TRAIN, VALIDATION, make_splits, split_training
-from jaxcaps.data.checks import check_bad_images, check_classes, check_labelled
+from data_prep.splits import TEST, TRAIN, VALIDATION
+from jaxcaps.data.checks import check_bad_images, check_classes, check_folds, check_labelled
 from jaxcaps.data.decoding import BadImage, to_square
 from jaxcaps.data.items import SPLITS, Item, Source, class_names
 from jaxcaps.data.reading import Pictures, Reader
 from jaxcaps.data.sources import open_source
-from jaxcaps.data.splits import check_groups, given_splits
+from jaxcaps.data.splits import assign, check_groups, given_splits
+from jaxcaps.data.subsets import WHOLE, Subset, check_fitted, hidden, left_out
 from jaxcaps.errors import UserError
 
 
@@ -82,6 +83,7 @@ def load_dataset(
     max_bad_images: float,
     cache_bytes: int,
     splits: tuple[str, ...] = SPLITS,
+    subset: Subset = WHOLE,
 ) -> Dataset:
     """Loads the named splits.
 
@@ -100,6 +102,9 @@ def load_dataset(
         max_bad_images: the largest share of unreadable images that is skipped.
         cache_bytes: how much memory kept pictures may take.
         splits: which of "train", "validation" and "test" to load.
+        subset: folds instead of the data's splits, fewer labels, a rare class. Images whose label is hidden are left
+            out of training where labels are required, else they have the label -1; in validation they have it
+            always. The labels of the test split are never hidden.
 
     Raises:
         UserError: for all that is wrong with the data.
@@ -109,8 +114,12 @@ def load_dataset(
     classes = class_names(items)
     if labels_required:
         check_labelled(items, classes, data)
-    check_groups(items, data)
-    given = given_splits(items, data)
+    if subset.folds:
+        check_fitted(source.fitted, data, subset.folds)
+        given = None
+    else:
+        check_groups(items, data)
+        given = given_splits(items, data)
     labels = _labels(items, classes)
     groups, has_groups = _groups(items)
     reader = Reader(source, image_size, cache_bytes)
@@ -127,8 +136,18 @@ def load_dataset(
         groups, has_groups, note = _clustered(groups, clustered)
         notes.append(note)
 
-    assigned, made, note = _assigned(given, labels, groups, readable, split_seed, data)
+    if subset.folds:
+        check_folds(labels[readable], groups[readable], classes, subset.folds, data)
+    assigned, made, note = assign(
+        given, labels, groups, readable, split_seed, data, folds=subset.folds, fold=subset.fold
+    )
     notes.append(note)
+    readable[left_out(labels, groups, readable, assigned, classes, data, subset)] = False
+    labels = hidden(labels, groups, assigned, subset)
+    if labels_required:
+        readable[(labels < 0) & (assigned == TRAIN)] = False
+    if subset.described():
+        notes.append(f"Subset: {subset.described()}.")
     parts: dict[str, Pictures] = {}
     for name in splits:
         rows = np.flatnonzero(readable & (assigned == SPLITS.index(name)))
@@ -151,7 +170,7 @@ def load_dataset(
         splits={name: _split(source, part, labels, groups, has_groups, image_size) for name, part in parts.items()},
         bad_images=reader.bad,
         notes=tuple(notes),
-        fingerprint=_fingerprint(items, groups, assigned, readable, image_size),
+        fingerprint=_fingerprint(items, groups, assigned, readable, image_size, subset),
     )
 
 
@@ -200,27 +219,6 @@ def _clustered(groups: np.ndarray, pictures: Pictures) -> tuple[np.ndarray, bool
     return groups, len(sizes) < len(found), note
 
 
-def _assigned(
-    given: np.ndarray | None, labels: np.ndarray, groups: np.ndarray, readable: np.ndarray, seed: int, data: str
-) -> tuple[np.ndarray, tuple[int, ...], str]:
-    """The split of each image (-1 if unreadable), which splits were made here, and a note."""
-    if given is not None and VALIDATION in given:
-        return given, (), "Split: the data's own."
-    assigned = np.full(len(labels), -1, np.int8)
-    kept = np.flatnonzero(readable)
-    try:
-        if given is None:
-            assigned[kept] = make_splits(labels[kept], groups[kept], seed)
-        else:
-            assigned[kept] = split_training(given[kept], labels[kept], groups[kept], seed)
-    except UserError as error:
-        raise UserError(f"--data={data}: {error}") from error
-    how = f"stratified by class, groups kept together, seed {seed}"
-    if given is None:
-        return assigned, (TRAIN, VALIDATION, TEST), f"Split: made here, 60/20/20, {how}."
-    return assigned, (TRAIN, VALIDATION), f"Split: the data's own; validation is a fifth of training, {how}."
-
-
 def _counts(labels: np.ndarray, splits: np.ndarray, classes: tuple[str, ...]) -> list[str]:
     """A sentence for each split."""
     sentences = []
@@ -237,9 +235,14 @@ def _counts(labels: np.ndarray, splits: np.ndarray, classes: tuple[str, ...]) ->
 
 
 def _fingerprint(
-    items: Sequence[Item], groups: np.ndarray, splits: np.ndarray, readable: np.ndarray, image_size: int
+    items: Sequence[Item],
+    groups: np.ndarray,
+    splits: np.ndarray,
+    readable: np.ndarray,
+    image_size: int,
+    subset: Subset,
 ) -> str:
-    digest = hashlib.sha256(f"{image_size}\n".encode())
+    digest = hashlib.sha256(f"{image_size}\n{subset.described()}".encode())
     for item, group, split, good in zip(items, groups.tolist(), splits.tolist(), readable.tolist(), strict=True):
         if good:
             digest.update(repr((item.name, item.label, group, split)).encode())

@@ -13,15 +13,16 @@ from jaxcaps.data.items import Item
 class ImageFiles:
     """Items and the files they lie in."""
 
-    def __init__(self, items: Sequence[Item], paths: Sequence[Path]):
-        self.items, self._paths = tuple(items), tuple(paths)
+    def __init__(self, items: Sequence[Item], paths: Sequence[Path], fitted: tuple[str, ...] = ()):
+        self.items, self._paths, self.fitted = tuple(items), tuple(paths), fitted
 
     @classmethod
-    def of(cls, frames: Sequence[RawFrame]) -> "ImageFiles":
+    def of(cls, frames: Sequence[RawFrame], fitted: tuple[str, ...] = ()) -> "ImageFiles":
         """What `data_prep` listed."""
         return cls(
             [Item(frame.name, frame.label, frame.group, frame.split) for frame in frames],
             [frame.path for frame in frames],
+            fitted,
         )
 
     def read(self, index: int) -> np.ndarray:

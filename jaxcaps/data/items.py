@@ -35,7 +35,14 @@ def class_names(items: Sequence[Item]) -> tuple[str, ...]:
 
 
 class Source(Protocol):
-    """Random access to images. `read` is called from several threads at once."""
+    """Random access to images. `read` is called from several threads at once.
+
+    Attributes:
+        fitted: steps of the preparation that learnt something from the training split that the data names; with
+            another split their pictures would carry what they learnt from test pictures.
+    """
+
+    fitted: tuple[str, ...]
 
     @property
     def items(self) -> Sequence[Item]: ...

@@ -20,6 +20,8 @@ KEYS = ("train", "val", "test")
 class MedMNIST:
     """The images of an .npz file; a split is decompressed when one of its images is first read."""
 
+    fitted: tuple[str, ...] = ()
+
     def __init__(self, file: Path):
         """
         Raises:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep.splits import SPLITS, TRAIN
+from data_prep.splits import SPLITS, TEST, TRAIN, VALIDATION, make_folds, make_splits, split_training
 from jaxcaps.data.items import Item
 from jaxcaps.errors import UserError
 
@@ -47,3 +47,56 @@ def given_splits(items: Sequence[Item], data: str) -> np.ndarray | None:
     if not np.any(splits == TRAIN):
         raise UserError(f"--data={data}: no image is in the training split; expected some with split train")
     return splits
+
+
+def assign(
+    given: np.ndarray | None,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    readable: np.ndarray,
+    seed: int,
+    data: str,
+    *,
+    folds: int = 0,
+    fold: int = 0,
+) -> tuple[np.ndarray, tuple[int, ...], str]:
+    """Puts every image into a split.
+
+    Args:
+        given: the splits that the data names, see `given_splits`.
+        labels, groups: int [n].
+        readable: bool [n].
+        seed: of the splits made here.
+        data: what `--data` says, for errors.
+        folds: where not 0, what is given is put aside: the groups are dealt to so many folds.
+        fold: which of them is the test split; validation is a fifth of the others.
+
+    Returns:
+        int8 [n] indices into `SPLITS` (-1 if unreadable, unless all is given), which splits were made here, and a
+        note for the log.
+
+    Raises:
+        UserError: too few groups.
+    """
+    if not folds and given is not None and VALIDATION in given:
+        return given, (), "Split: the data's own."
+    assigned = np.full(len(labels), -1, np.int8)
+    kept = np.flatnonzero(readable)
+    try:
+        if folds:
+            dealt = make_folds(labels[kept], groups[kept], folds, seed)
+            test = np.where(dealt == fold, TEST, TRAIN).astype(np.int8)
+            assigned[kept] = split_training(test, labels[kept], groups[kept], seed)
+        elif given is None:
+            assigned[kept] = make_splits(labels[kept], groups[kept], seed)
+        else:
+            assigned[kept] = split_training(given[kept], labels[kept], groups[kept], seed)
+    except UserError as error:
+        raise UserError(f"--data={data}: {error}") from error
+    how = f"stratified by class, groups kept together, seed {seed}"
+    if folds:
+        note = f"Split: test is fold {fold} of {folds}, validation a fifth of the rest, {how}."
+        return assigned, (TRAIN, VALIDATION, TEST), note
+    if given is None:
+        return assigned, (TRAIN, VALIDATION, TEST), f"Split: made here, 60/20/20, {how}."
+    return assigned, (TRAIN, VALIDATION), f"Split: the data's own; validation is a fifth of training, {how}."

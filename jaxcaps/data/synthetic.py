@@ -10,6 +10,8 @@ from jaxcaps.errors import UserError
 class Synthetic:
     """Endoscopy-like frames, drawn when they are read. The frames of one lesion are a group."""
 
+    fitted: tuple[str, ...] = ()
+
     def __init__(self, *, count: int, seed: int, size: int):
         if count < 1:
             raise UserError(f"--synthetic-count={count}: expected at least one frame")

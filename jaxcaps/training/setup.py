@@ -10,6 +10,7 @@ from flax import nnx
 from jaxcaps.config import Config
 from jaxcaps.data.dataset import Dataset, load_dataset
 from jaxcaps.data.sampling import Plan, balanced, shuffled
+from jaxcaps.data.subsets import Subset
 from jaxcaps.errors import UserError
 from jaxcaps.models import Encoder
 from jaxcaps.tasks import Classify, Inpaint, Task
@@ -33,6 +34,7 @@ def load_data(config: Config, splits: tuple[str, ...]) -> Dataset:
         max_bad_images=data.max_bad_images,
         cache_bytes=data.cache_mb * 2**20,
         splits=splits,
+        subset=Subset(data.folds, data.fold, data.label_fraction, data.minority, data.subset_seed),
     )
     for note in dataset.notes:
         log.info(note)

@@ -28,6 +28,8 @@ RECORDS = 256
 class PreparedRecords:
     """The images of a prepared set. Opening it reads every record once, for the labels."""
 
+    fitted: tuple[str, ...] = ()
+
     def __init__(self, spec: str):
         """
         Args:

@@ -1,0 +1,155 @@
+"""Parts of a data set for controlled comparisons: folds, shares of the labels, a rare class.
+
+All are seeded, keep groups together and do not depend on what else is asked of the data. Shares are nested: the groups
+of a smaller one are among those of a larger one with the same seed.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_prep.splits import TRAIN, VALIDATION
+from jaxcaps.config import nearest
+from jaxcaps.errors import UserError
+
+
+@dataclass(frozen=True)
+class Subset:
+    """What to take of a data set; by default all of it, in the splits it has.
+
+    Attributes:
+        folds: where not 0, the data's splits are put aside: its groups are dealt to so many folds, and fold number
+            `fold` is the test split.
+        fold: from 0.
+        label_fraction: the share of each class's groups whose labels training and validation may use.
+        minority: "CLASS:SHARE": training keeps so few groups of the class that it makes up this share of it; or "".
+        seed: of the choice of groups.
+    """
+
+    folds: int = 0
+    fold: int = 0
+    label_fraction: float = 1.0
+    minority: str = ""
+    seed: int = 0
+
+    def described(self) -> str:
+        """What differs from the whole, for the log and for fingerprints; empty where nothing does."""
+        parts = []
+        if self.folds:
+            parts.append(f"fold {self.fold} of {self.folds} is the test split")
+        if self.minority:
+            parts.append(f"training keeps {self.minority.partition(':')[0]} down to {self.minority.partition(':')[2]}")
+        if self.label_fraction < 1:
+            parts.append(f"labels of {self.label_fraction:g} of the groups")
+        return f"{'; '.join(parts)} (seed {self.seed})" if parts else ""
+
+
+WHOLE = Subset()
+
+
+def group_order(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
+    """The place of each image's group in a random order of the groups of its class, as a share of their images.
+
+    Args:
+        labels: int [n], -1 where unknown.
+        groups: int [n].
+        seed: of the orders, one for each class.
+
+    Returns:
+        float [n] in (0, 1]: the share of the class's images that lie in this group or in an earlier one. A group of
+        several classes has the place that its first image gives it.
+    """
+    places = np.empty(len(labels))
+    # A group that spans classes is counted with one of them, so that it is taken or left as a whole.
+    _, first, member = np.unique(groups, return_index=True, return_inverse=True)
+    labels = labels[first][member]
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        names, within, sizes = np.unique(groups[rows], return_inverse=True, return_counts=True)
+        order = np.random.default_rng([seed, int(label) + 1]).permutation(len(names))
+        ends = np.empty(len(names))
+        ends[order] = np.cumsum(sizes[order]) / len(rows)
+        places[rows] = ends[within]
+    return places
+
+
+def with_known_labels(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Which images keep their label: bool [n]. Each class keeps at least one group."""
+    places = group_order(labels, groups, seed)
+    kept = places <= fraction + 1e-9
+    for label in np.unique(labels):
+        members = labels == label
+        if not kept[members].any():
+            kept |= groups == groups[members][np.argmin(places[members])]
+    return kept
+
+
+def without_most_of(
+    labels: np.ndarray, groups: np.ndarray, classes: tuple[str, ...], minority: str, seed: int, data: str
+) -> np.ndarray:
+    """Which training images are left when one class is made rare: bool [n].
+
+    Args:
+        labels, groups: int [n], of the training split.
+        classes: the names of the classes.
+        minority: "CLASS:SHARE", the class and its share of what is left.
+        seed: of the order in which groups are kept.
+        data: what `--data` says, for errors.
+
+    Raises:
+        UserError: not of that form, no such class, or a class that is rarer already.
+    """
+    name, _, text = minority.rpartition(":")
+    try:
+        share = float(text)
+    except ValueError:
+        share = float("nan")
+    if not 0 < share < 1:
+        raise UserError(f"--minority={minority}: expected CLASS:SHARE with a share between 0 and 1, as in normal:0.1")
+    if name not in classes:
+        raise UserError(f"--minority={minority}: no class {name!r} in {data}{nearest(name, classes)}")
+    members = labels == classes.index(name)
+    wanted = share / (1 - share) * np.sum(~members)
+    if wanted > members.sum():
+        raise UserError(
+            f"--minority={minority}: {name!r} makes up {members.mean():.3g} of training, less than that already"
+        )
+    known = with_known_labels(np.where(members, 0, 1), groups, wanted / max(1, members.sum()), seed)
+    return ~members | known
+
+
+def check_fitted(fitted: tuple[str, ...], data: str, folds: int) -> None:
+    if fitted:
+        raise UserError(
+            f"--data={data} --folds={folds}: its preparation fitted {' and '.join(fitted)} on its own training split, "
+            "pictures of which would be test pictures here; prepare it without that step, or leave --folds away"
+        )
+
+
+def left_out(
+    labels: np.ndarray,
+    groups: np.ndarray,
+    readable: np.ndarray,
+    assigned: np.ndarray,
+    classes: tuple[str, ...],
+    data: str,
+    subset: Subset,
+) -> np.ndarray:
+    """The rows that make one class of training rare by their absence."""
+    training = np.flatnonzero(readable & (assigned == TRAIN))
+    if not subset.minority:
+        return training[:0]
+    kept = without_most_of(labels[training], groups[training], classes, subset.minority, subset.seed, data)
+    return training[~kept]
+
+
+def hidden(labels: np.ndarray, groups: np.ndarray, assigned: np.ndarray, subset: Subset) -> np.ndarray:
+    """The labels, -1 where training and validation may not use them."""
+    if subset.label_fraction == 1:
+        return labels
+    labels = labels.copy()
+    for split in (TRAIN, VALIDATION):
+        rows = np.flatnonzero((assigned == split) & (labels >= 0))
+        known = with_known_labels(labels[rows], groups[rows], subset.label_fraction, subset.seed)
+        labels[rows[~known]] = -1
+    return labels

@@ -1,0 +1,148 @@
+"""Folds, shares of the labels and a class made rare."""
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_prep.splits import TEST, TRAIN, VALIDATION, make_folds
+from jaxcaps.config import DataConfig
+from jaxcaps.data.dataset import load_dataset
+from jaxcaps.data.splits import assign
+from jaxcaps.data.subsets import Subset, group_order, with_known_labels, without_most_of
+from jaxcaps.errors import UserError
+
+
+def some_groups(seed, images=240, groups=60, classes=3):
+    rng = np.random.default_rng(seed)
+    members = rng.integers(0, groups, images)
+    return ((members * 7) % classes).astype(np.int32), members.astype(np.int32)
+
+
+@settings(max_examples=5)
+@given(st.integers(0, 2**31 - 1), st.integers(0, 100), st.integers(2, 6))
+def test_folds_hold_every_image_once_and_no_group_twice(seed, data_seed, folds):
+    labels, groups = some_groups(data_seed)
+    numbers = make_folds(labels, groups, folds, seed)
+    assert set(numbers.tolist()) == set(range(folds))
+    for group in np.unique(groups):
+        assert len(set(numbers[groups == group].tolist())) == 1
+    tests = np.zeros(len(labels), int)
+    for fold in range(folds):
+        splits, made, _ = assign(None, labels, groups, np.ones(240, bool), seed, "x", folds=folds, fold=fold)
+        assert made == (TRAIN, VALIDATION, TEST)
+        tests += splits == TEST
+        for group in np.unique(groups):
+            assert len(set(splits[groups == group].tolist())) == 1
+    assert np.all(tests == 1)
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(0, 100))
+def test_shares_of_labels_are_nested_whole_groups(seed, data_seed):
+    labels, groups = some_groups(data_seed)
+    before = np.zeros(len(labels), bool)
+    for fraction in (0.05, 0.1, 0.25, 0.6, 1.0):
+        known = with_known_labels(labels, groups, fraction, seed)
+        assert np.all(known | ~before)
+        for group in np.unique(groups):
+            assert len(set(known[groups == group].tolist())) == 1
+        assert set(labels[known].tolist()) == {0, 1, 2}
+        if fraction >= 0.25:
+            for label in range(3):
+                largest = np.bincount(groups[labels == label]).max()
+                share = np.sum(known & (labels == label))
+                assert fraction * np.sum(labels == label) - largest < share <= fraction * np.sum(labels == label)
+        before = known
+    assert before.all()
+
+
+def test_single_images_are_taken_to_the_exact_count():
+    labels = np.repeat([0, 1], [400, 100])
+    known = with_known_labels(labels, np.arange(500), 0.25, seed=3)
+    assert np.bincount(labels[known]).tolist() == [100, 25]
+    assert not np.array_equal(known, with_known_labels(labels, np.arange(500), 0.25, seed=4))
+
+
+def test_a_group_of_two_classes_is_taken_as_a_whole():
+    labels, groups = np.array([0, 1, 0, 0, 1, 1]), np.array([0, 0, 1, 2, 3, 4])
+    for seed in range(20):
+        known = with_known_labels(labels, groups, 0.5, seed)
+        assert known[0] == known[1]
+        places = group_order(labels, groups, seed)
+        assert places[0] == places[1]
+
+
+def test_a_class_is_made_rare_in_nested_groups():
+    labels = np.repeat([0, 1], [300, 900]).astype(np.int32)
+    kept = without_most_of(labels, np.arange(1200), ("normal", "ill"), "normal:0.1", 0, "x")
+    assert np.bincount(labels[kept]).tolist() == [100, 900]
+    fewer = without_most_of(labels, np.arange(1200), ("normal", "ill"), "normal:0.01", 0, "x")
+    assert np.bincount(labels[fewer]).tolist() == [9, 900]
+    assert np.all(kept | ~fewer)
+
+
+@pytest.mark.parametrize(
+    ("minority", "message"),
+    [
+        ("normal", r"expected CLASS:SHARE"),
+        ("normal:1.5", r"expected CLASS:SHARE"),
+        ("normul:0.1", r"no class 'normul' in npz:x; did you mean 'normal'"),
+        ("normal:0.9", r"'normal' makes up 0.25 of training, less than that already"),
+    ],
+)
+def test_a_rare_class_that_cannot_be_is_refused(minority, message):
+    labels = np.repeat([0, 1], [25, 75])
+    with pytest.raises(UserError, match=message):
+        without_most_of(labels, np.arange(100), ("normal", "ill"), minority, 0, "npz:x")
+
+
+def load(subset, *, labels_required=True, data="synthetic"):
+    defaults = DataConfig()
+    return load_dataset(
+        data=data,
+        image_size=16,
+        labels_required=labels_required,
+        split_seed=0,
+        synthetic_count=120,
+        synthetic_seed=0,
+        max_bad_images=defaults.max_bad_images,
+        cache_bytes=2**28,
+        subset=subset,
+    )
+
+
+def test_a_data_set_in_folds_hides_labels_in_training_and_validation_alone():
+    whole = load(Subset(folds=3, fold=1))
+    assert sum(map(len, whole.splits.values())) == 120
+    few = load(Subset(folds=3, fold=1, label_fraction=0.5))
+    assert set(few.splits["train"].names) < set(whole.splits["train"].names)
+    assert few.splits["train"].labels.min() == 0
+    assert np.any(few.splits["validation"].labels == -1)
+    assert few.splits["test"].names == whole.splits["test"].names
+    assert few.splits["test"].labels.min() == 0
+    # Pre-training sees all pictures, and of the labels no more than fine-tuning does.
+    unlabelled = load(Subset(folds=3, fold=1, label_fraction=0.5), labels_required=False)
+    assert unlabelled.splits["train"].names == whole.splits["train"].names
+    train = unlabelled.splits["train"]
+    known = {name for name, label in zip(train.names, train.labels, strict=True) if label >= 0}
+    assert known == set(few.splits["train"].names)
+    assert len({whole.fingerprint, few.fingerprint, load(Subset(folds=3, fold=2)).fingerprint}) == 3
+    other = load(Subset(folds=3, fold=2))
+    assert set(other.splits["test"].names).isdisjoint(whole.splits["test"].names)
+
+
+def test_more_folds_than_a_class_has_groups_are_refused():
+    with pytest.raises(UserError, match=r"--folds=90: class .* has \d+ group\(s\), fewer than folds"):
+        load(Subset(folds=90))
+
+
+def test_a_set_whose_preparation_was_fitted_on_its_own_split_is_not_dealt_to_folds(tmp_path):
+    (tmp_path / "labels.csv").write_text("path,label,split\na.png,x,train\nb.png,y,test\n", encoding="utf-8")
+    record = {"fitted": {"reference_histogram": {"on": "3 training frames"}, "statistics": "after all"}}
+    (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(record), encoding="utf-8")
+    with pytest.raises(UserError, match="fitted histogram matching on its own training split"):
+        load(Subset(folds=2), data=f"csv:{tmp_path}/labels.csv")
+    (tmp_path / "dataset.yaml").write_text("nothing: here\n", encoding="utf-8")
+    with pytest.raises(UserError, match="is not what data_prep writes"):
+        load(Subset(folds=2), data=f"csv:{tmp_path}/labels.csv")
