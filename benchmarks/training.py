@@ -55,8 +55,8 @@ class Bare:
         optimizer = make_optimizer(config, length)
         plan = sampling_plan(config, dataset)
         self.batch = next(iter(Loader(dataset.splits["train"], plan, mesh, start=0, stop=1)))
-        self.step = make_train_step(task, modules, optimizer, mesh, seed=0, micro_steps=length.micro_steps)
-        self.state, _ = self.step(initial_state(draw(), optimizer, mesh), self.batch)
+        self.step = make_train_step(task, modules, optimizer, mesh, micro_steps=length.micro_steps)
+        self.state, _ = self.step(initial_state(draw(), optimizer, mesh, seed=0), self.batch)
 
     def seconds(self, steps: int) -> float:
         """Of one step, the steps queued one behind the other as fast as the devices take them."""

@@ -73,7 +73,7 @@ class Checkpoints:
             items["best"] = ocp.args.StandardRestore(abstract.parameters)
         restored = self.manager.restore(step, args=ocp.args.Composite(**items))
         state_step, optimizer = restored["rest"]
-        state = TrainState(state_step, restored["parameters"], optimizer)
+        state = TrainState(like.seed, state_step, restored["parameters"], optimizer)
         return Restored(state, restored["best"] if meta["has_best"] else None, meta)
 
 

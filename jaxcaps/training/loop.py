@@ -111,7 +111,7 @@ class Run:
         with jax.numpy_dtype_promotion("standard"):
             self.optimizer = make_optimizer(config, length)
         self.step: Callable[..., tuple[TrainState, Metrics]] = make_train_step(
-            task, modules, self.optimizer, mesh, seed=config.seed, micro_steps=length.micro_steps
+            task, modules, self.optimizer, mesh, micro_steps=length.micro_steps
         )
         self.evaluators = self._evaluators()
         self.selection = Selection(self._selecting_metric())
@@ -145,7 +145,7 @@ class Run:
         """Resume this run folder, else start from `parameters`; train; finish. Says which it did."""
         began = time.monotonic()
         parameters = jax.device_put(parameters, replicated(self.mesh))
-        state = initial_state(parameters, self.optimizer, self.mesh)
+        state = initial_state(parameters, self.optimizer, self.mesh, seed=self.config.seed)
         with Checkpoints(self.folder) as self.checkpoints:
             restored = self.checkpoints.restore(state)
             if restored is not None:

@@ -53,13 +53,14 @@ def make_task(config: Config, classes: tuple[str, ...]) -> Task:
 def make_modules(config: Config, task: Task) -> tuple[nnx.Module, Callable[[], Parameters]]:
     """The network's structure, without arrays, and a function that draws its parameters from the seed."""
 
-    def build() -> nnx.Module:
-        rngs = nnx.Rngs(config.seed)
+    def build(key: jax.Array) -> nnx.Module:
+        rngs = nnx.Rngs(key)
         return task.init(rngs, Encoder(config.model, config.data.image_size, rngs))
 
+    key = jax.random.key(config.seed)
     # It runs once: compiling it without optimisation takes a fifth of the time.
-    draw = jax.jit(lambda: parameters_of(build()), compiler_options={"xla_backend_optimization_level": 0})
-    return nnx.eval_shape(build), draw
+    draw = jax.jit(lambda key: parameters_of(build(key)), compiler_options={"xla_backend_optimization_level": 0})
+    return nnx.eval_shape(build, key), lambda: draw(key)
 
 
 def starting_parameters(config: Config, parameters: Parameters) -> Parameters:

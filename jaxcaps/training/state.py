@@ -13,11 +13,13 @@ Parameters = dict[str, Array]
 
 class TrainState(NamedTuple):
     """Attributes:
+    seed: of the run's views, int32; no constant, so that runs that differ in it alone share one compiled step.
     step: micro-steps done, int32.
     parameters: by path.
     optimizer: optax's state.
     """
 
+    seed: Array
     step: Array
     parameters: Parameters
     optimizer: optax.OptState

@@ -17,17 +17,19 @@ from jaxcaps.training.optimizer import group_of
 from jaxcaps.training.state import Parameters, TrainState, with_parameters
 
 Metrics = dict[str, jax.Array]
-LossAndGradients = Callable[[Parameters, Batch, jax.Array, jax.Array], tuple[Metrics, Parameters]]
+LossAndGradients = Callable[[Parameters, Batch, jax.Array, jax.Array, jax.Array], tuple[Metrics, Parameters]]
 
 
-def loss_and_gradients(task: Task, modules: Any, mesh: Mesh, seed: int) -> LossAndGradients:
-    """A function (parameters, batch, micro-step, progress) -> (metrics, gradients) over the global batch.
+def loss_and_gradients(task: Task, modules: Any, mesh: Mesh) -> LossAndGradients:
+    """A function (parameters, batch, seed, micro-step, progress) -> (metrics, gradients) over the global batch.
 
     Every device computes its examples' share; one reduction adds the shares up. The randomness of an example depends
     on the seed, the micro-step and its position in the global batch alone.
     """
 
-    def local(parameters: Parameters, batch: Batch, step: jax.Array, progress: jax.Array) -> tuple[Metrics, Parameters]:
+    def local(
+        parameters: Parameters, batch: Batch, seed: jax.Array, step: jax.Array, progress: jax.Array
+    ) -> tuple[Metrics, Parameters]:
         count = batch.label.shape[0]
         positions = lax.axis_index(AXIS) * count + jnp.arange(count, dtype=jnp.int32)
         step_key = jax.random.fold_in(jax.random.key(seed), step)
@@ -41,26 +43,26 @@ def loss_and_gradients(task: Task, modules: Any, mesh: Mesh, seed: int) -> LossA
         (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(parameters)
         return lax.psum((metrics, gradients), AXIS)
 
-    return over_devices(local, mesh, in_specs=(P(), P(AXIS), P(), P()), out_specs=P())
+    return over_devices(local, mesh, in_specs=(P(), P(AXIS), P(), P(), P()), out_specs=P())
 
 
 def make_train_step(
-    task: Task, modules: Any, optimizer: optax.MultiSteps, mesh: Mesh, *, seed: int, micro_steps: int
+    task: Task, modules: Any, optimizer: optax.MultiSteps, mesh: Mesh, *, micro_steps: int
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """The jitted step: state (donated) and batch in, new state and metrics out, all replicated but the batch."""
-    gradients_of = loss_and_gradients(task, modules, mesh, seed)
+    gradients_of = loss_and_gradients(task, modules, mesh)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         dtype = jnp.result_type(*state.parameters.values())
         progress = state.step.astype(dtype) / jnp.asarray(max(1, micro_steps - 1), dtype)
-        metrics, gradients = gradients_of(state.parameters, batch, state.step, progress)
+        metrics, gradients = gradients_of(state.parameters, batch, state.seed, state.step, progress)
         # optax mixes dtypes that strict promotion refuses.
         with jax.numpy_dtype_promotion("standard"):
             updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.parameters)
             parameters = optax.apply_updates(state.parameters, updates)
             metrics |= _norms(gradients)
             metrics["skipped"] = optimizer_state.skip_state["should_skip"].astype(jnp.float32)
-        return TrainState(state.step + 1, parameters, optimizer_state), metrics
+        return TrainState(state.seed, state.step + 1, parameters, optimizer_state), metrics
 
     everywhere = replicated(mesh)
     return jax.jit(step, donate_argnums=0, out_shardings=(everywhere, everywhere))
@@ -78,8 +80,13 @@ def _norms(gradients: Parameters) -> Metrics:
     return {"gradient_norm": optax.tree.norm(gradients), **norms}
 
 
-def initial_state(modules_parameters: Parameters, optimizer: optax.MultiSteps, mesh: Mesh) -> TrainState:
+def initial_state(modules_parameters: Parameters, optimizer: optax.MultiSteps, mesh: Mesh, *, seed: int) -> TrainState:
     """The state before the first step, a copy on every device."""
     with jax.numpy_dtype_promotion("standard"):
-        state = TrainState(jnp.zeros((), jnp.int32), modules_parameters, optimizer.init(modules_parameters))
+        state = TrainState(
+            jnp.asarray(seed, jnp.int32),
+            jnp.zeros((), jnp.int32),
+            modules_parameters,
+            optimizer.init(modules_parameters),
+        )
     return jax.device_put(state, replicated(mesh))

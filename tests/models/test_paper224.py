@@ -35,8 +35,8 @@ def test_one_optimiser_step_of_micro_batch_two(stage):
         valid=np.ones(2, bool),
     )
     batch = jax.device_put(batch, NamedSharding(mesh, P("data")))
-    step = make_train_step(task, modules, optimizer, mesh, seed=0, micro_steps=2)
-    state, metrics = step(initial_state(parameters, optimizer, mesh), batch)
+    step = make_train_step(task, modules, optimizer, mesh, micro_steps=2)
+    state, metrics = step(initial_state(parameters, optimizer, mesh, seed=0), batch)
     assert np.isfinite(float(metrics["loss"]))
     assert float(metrics["skipped"]) == 0
     changed = {path for path, value in state.parameters.items() if not np.array_equal(value, parameters[path])}

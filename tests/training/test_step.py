@@ -83,10 +83,10 @@ CASES = {
 def gradients_on(config, devices, padding=0):
     mesh = mesh_of(devices)
     modules, parameters = network_of(config)
-    function = jax.jit(loss_and_gradients(task_of(config), modules, mesh, seed=0))
+    function = jax.jit(loss_and_gradients(task_of(config), modules, mesh))
     dtype = next(iter(parameters.values())).dtype
-    step, progress = jnp.asarray(5, jnp.int32), jnp.asarray(0.3, dtype)
-    return jax.device_get(function(parameters, batch_on(mesh, padding=padding), step, progress))
+    seed, step, progress = jnp.asarray(0, jnp.int32), jnp.asarray(5, jnp.int32), jnp.asarray(0.3, dtype)
+    return jax.device_get(function(parameters, batch_on(mesh, padding=padding), seed, step, progress))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -112,8 +112,8 @@ def test_parameters_after_ten_adamw_steps_are_the_same_in_float64(stage):
             with jax.numpy_dtype_promotion("standard"):
                 optimizer = make_optimizer(config, length)
             assert {value.dtype for value in parameters.values()} == {np.dtype("float64")}
-            state = initial_state(parameters, optimizer, mesh)
-            step = make_train_step(task_of(config), modules, optimizer, mesh, seed=0, micro_steps=10)
+            state = initial_state(parameters, optimizer, mesh, seed=0)
+            step = make_train_step(task_of(config), modules, optimizer, mesh, micro_steps=10)
             for _ in range(10):
                 state, _ = step(state, batch_on(mesh))
             results.append(jax.device_get(state.parameters))
@@ -127,8 +127,8 @@ def compiled_step(config, devices):
     mesh, (modules, parameters) = mesh_of(devices), network_of(config)
     with jax.numpy_dtype_promotion("standard"):
         optimizer = make_optimizer(config, run_length(config, examples=64))
-    state = initial_state(parameters, optimizer, mesh)
-    step = make_train_step(task_of(config), modules, optimizer, mesh, seed=0, micro_steps=10)
+    state = initial_state(parameters, optimizer, mesh, seed=0)
+    step = make_train_step(task_of(config), modules, optimizer, mesh, micro_steps=10)
     return step.lower(state, batch_on(mesh)).compile()
 
 
@@ -178,8 +178,8 @@ def test_a_step_that_is_not_finite_leaves_the_parameters_as_they_were():
     with jax.numpy_dtype_promotion("standard"):
         optimizer = make_optimizer(config, run_length(config, examples=64))
     broken = parameters | {"class_capsules/weights": np.full_like(parameters["class_capsules/weights"], np.nan)}
-    step = make_train_step(task_of(config), modules, optimizer, mesh, seed=0, micro_steps=10)
-    state, metrics = step(initial_state(broken, optimizer, mesh), batch_on(mesh))
+    step = make_train_step(task_of(config), modules, optimizer, mesh, micro_steps=10)
+    state, metrics = step(initial_state(broken, optimizer, mesh, seed=0), batch_on(mesh))
     assert float(metrics["skipped"]) == 1
     kept = jax.device_get(state.parameters)
     np.testing.assert_array_equal(
