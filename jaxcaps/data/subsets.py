@@ -74,14 +74,8 @@ def group_order(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray
 
 
 def with_known_labels(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Which images keep their label: bool [n]. Each class keeps at least one group."""
-    places = group_order(labels, groups, seed)
-    kept = places <= fraction + 1e-9
-    for label in np.unique(labels):
-        members = labels == label
-        if not kept[members].any():
-            kept |= groups == groups[members][np.argmin(places[members])]
-    return kept
+    """Which images keep their label, bool [n]: of each class whole groups, at most `fraction` of its images."""
+    return group_order(labels, groups, seed) <= fraction + 1e-9
 
 
 def without_most_of(
@@ -97,7 +91,7 @@ def without_most_of(
         data: what `--data` says, for errors.
 
     Raises:
-        UserError: not of that form, no such class, or a class that is rarer already.
+        UserError: not of that form, no such class, a class that is rarer already, or one that would be gone.
     """
     name, _, text = minority.rpartition(":")
     try:
@@ -114,7 +108,12 @@ def without_most_of(
         raise UserError(
             f"--minority={minority}: {name!r} makes up {members.mean():.3g} of training, less than that already"
         )
-    known = with_known_labels(np.where(members, 0, 1), groups, wanted / max(1, members.sum()), seed)
+    known = members & with_known_labels(np.where(members, 0, 1), groups, wanted / members.sum(), seed)
+    if not known.any():
+        raise UserError(
+            f"--minority={minority}: {wanted:.1f} images would be left of {name!r}, fewer than its groups have; give a "
+            "larger share"
+        )
     return ~members | known
 
 
@@ -143,13 +142,27 @@ def left_out(
     return training[~kept]
 
 
-def hidden(labels: np.ndarray, groups: np.ndarray, assigned: np.ndarray, subset: Subset) -> np.ndarray:
-    """The labels, -1 where training and validation may not use them."""
+def hidden(
+    labels: np.ndarray, groups: np.ndarray, assigned: np.ndarray, classes: tuple[str, ...], subset: Subset
+) -> np.ndarray:
+    """The labels, -1 where training and validation may not use them.
+
+    Raises:
+        UserError: a class would have no label left in training.
+    """
     if subset.label_fraction == 1:
         return labels
     labels = labels.copy()
     for split in (TRAIN, VALIDATION):
         rows = np.flatnonzero((assigned == split) & (labels >= 0))
         known = with_known_labels(labels[rows], groups[rows], subset.label_fraction, subset.seed)
+        for number, name in enumerate(classes):
+            members = labels[rows] == number
+            if split == TRAIN and members.any() and not known[members].any():
+                count = len(np.unique(groups[rows[members]]))
+                raise UserError(
+                    f"--label-fraction={subset.label_fraction:g} leaves no label of class {name!r}, which has "
+                    f"{members.sum()} training images in {count} group(s); give a larger share"
+                )
         labels[rows[~known]] = -1
     return labels

@@ -50,7 +50,7 @@ def bootstrap_intervals(
     units = np.arange(len(labels)) if groups is None else np.unique(np.asarray(groups)[known], return_inverse=True)[1]
     if units.max() == 0:
         return {name: (float("nan"), float("nan")) for name in SCALAR_METRICS}
-    chunks = [_scores(labels, probabilities, weights) for weights in resample_weights(units, resamples, seed)]
+    chunks = [scores(labels, probabilities, weights) for weights in resample_weights(units, resamples, seed)]
     values = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in SCALAR_METRICS}
     return {name: _percentiles(values[name], level) for name in SCALAR_METRICS}
 
@@ -95,8 +95,14 @@ def weighted_roc_auc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarr
     return ratio(ordered, of_positives.sum(axis=0) * cumulative[-1])
 
 
-def _scores(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Every scalar metric for each column of weights."""
+def scores(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Every scalar metric of `classification_metrics`, float [weightings], under several weightings of the examples.
+
+    Args:
+        labels: int [n], none unknown.
+        probabilities: [n, classes].
+        weights: float [n, weightings].
+    """
     classes = probabilities.shape[1]
     areas = np.array([weighted_roc_auc(labels == index, probabilities[:, index], weights) for index in range(classes)])
     defined = ~np.isnan(areas)

@@ -55,7 +55,7 @@ def plot_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
     panels = _panels(rows)
     columns = min(3, max(1, len(panels)))
     lines = max(1, math.ceil(len(panels) / columns))
-    figure = _figure(4.6 * columns, 3.1 * lines)
+    figure = new_figure(4.6 * columns, 3.1 * lines)
     if not panels:
         figure.text(0.5, 0.5, "no metrics yet", ha="center", va="center")
     for number, panel in enumerate(panels):
@@ -80,7 +80,7 @@ def plot_confusion(confusion: np.ndarray, class_names: Sequence[str], path: Path
     support = confusion.sum(axis=1)
     shares = ratio(confusion, support[:, None])
     size = min(14.0, max(3.0, (0.85 if annotated else 0.25) * classes))
-    figure = _figure(size + 2.8, size + 1.6)
+    figure = new_figure(size + 2.8, size + 1.6)
     axes = figure.add_subplot()
     # A class without examples has no percentages: grey.
     axes.set_facecolor("0.88")
@@ -111,7 +111,7 @@ def plot_reconstructions(rows: Sequence[Sequence[np.ndarray]], column_titles: Se
         column_titles: one per column.
         path: PNG file to write.
     """
-    figure = _figure(1.7 * len(column_titles), 1.7 * len(rows) + 0.4)
+    figure = new_figure(1.7 * len(column_titles), 1.7 * len(rows) + 0.4)
     for index, row in enumerate(rows):
         for column, (title, image) in enumerate(zip(column_titles, row, strict=True)):
             axes = figure.add_subplot(len(rows), len(column_titles), index * len(column_titles) + column + 1)
@@ -122,7 +122,8 @@ def plot_reconstructions(rows: Sequence[Sequence[np.ndarray]], column_titles: Se
     figure.savefig(path, dpi=DPI)
 
 
-def _figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure of so many inches, which needs no window."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -134,8 +134,12 @@ class Run:
         if self.config.stage == "finetune":
             # A calibration error is better when lower.
             known = tuple(name for name in SCALAR_METRICS if name != "ece")
+            if training.best_metric == "none":
+                return None
             if training.best_metric not in known:
-                raise UserError(f"--best-metric={training.best_metric}: unknown{nearest(training.best_metric, known)}")
+                raise UserError(
+                    f"--best-metric={training.best_metric}: unknown{nearest(training.best_metric, (*known, 'none'))}"
+                )
             return training.best_metric
         if training.select_by_probe and not any(isinstance(each, Probe) for each in self.evaluators):
             raise UserError("--select-by-probe needs labels of at least two classes in training and validation")

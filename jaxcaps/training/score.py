@@ -1,13 +1,15 @@
-"""The scores of a fine-tuned run on any split of any data with its classes."""
+"""The predictions and scores of a fine-tuned run on any split of any data with its classes."""
 
 import dataclasses
 import logging
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jaxcaps.config import Config, from_dict
+from jaxcaps.data.dataset import Split
 from jaxcaps.errors import UserError
 from jaxcaps.training.checkpoint import read_parameters
 from jaxcaps.training.evaluators import Classification
@@ -19,21 +21,49 @@ from jaxcaps.training.setup import load_data, make_modules, make_task
 log = logging.getLogger("jaxcaps")
 
 
-def evaluate(restore: str, split: str, *, data: str | None, batch_size: int | None) -> None:
-    """Prints the table and writes metrics, predictions and the confusion figure, named by split, to the run folder.
+class Predicted(NamedTuple):
+    """What a classifier says of a split.
+
+    Attributes:
+        split: the examples.
+        probabilities: float32 [n, classes].
+        classes: their names.
+        config: of the run, with the data that was predicted.
+        meta: what the run's checkpoint says of it: `fingerprint`, `train_counts` and more.
+    """
+
+    split: Split
+    probabilities: np.ndarray
+    classes: tuple[str, ...]
+    config: Config
+    meta: dict[str, Any]
+
+
+def predict(
+    folder: Path, split: str, *, data: str | None = None, batch_size: int | None = None, hidden_labels: bool = True
+) -> Predicted:
+    """Predicts a split with the parameters that the run in `folder` stands for.
+
+    Args:
+        folder: of a fine-tuned run.
+        split: "train", "validation" or "test".
+        data: other data with the same classes; the run's own where not given.
+        batch_size: images at a time; as in training where not given.
+        hidden_labels: keep the labels hidden that `--label-fraction` hid from the run.
 
     Raises:
-        UserError: no fine-tuned run there, or data without that split or with other classes.
+        UserError: no fine-tuned run there, data without that split or with other classes, or pictures that the run
+            has learnt from in a split other than training.
     """
-    folder = Path(restore)
     parameters, meta = read_parameters(folder)
     config = from_dict(Config, meta["config"], f"the checkpoint in {folder}")
     if config.stage != "finetune":
         raise UserError(f"--restore={folder}: an {config.stage} run has no classes to score; give a fine-tuned one")
     if config.model.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
-    if data is not None:
-        config = dataclasses.replace(config, data=dataclasses.replace(config.data, data=data))
+    changes: dict[str, Any] = {} if data is None else {"data": data}
+    changes |= {} if hidden_labels else {"label_fraction": 1.0}
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
     batch_size = batch_size or config.training.batch_size
     mesh = device_mesh(batch_size)
     parameters = jax.device_put(parameters, replicated(mesh))
@@ -48,7 +78,18 @@ def evaluate(restore: str, split: str, *, data: str | None, batch_size: int | No
     if split != "train":
         check_not_learnt(learnt_names(folder, config.data.data), scored.names, split, folder)
     probabilities = Classification(modules, scored, classes, mesh, batch_size).predict(parameters, scored)
-    train_labels = np.repeat(np.arange(len(classes)), meta["train_counts"])
-    table = score_classifier(folder, train_labels, scored, probabilities, classes, suffix=f"-{split}")
-    log.info("\n%s split of %s, parameters of %s:\n%s", split, config.data.data, folder, table)
+    return Predicted(scored, probabilities, classes, config, meta)
+
+
+def evaluate(restore: str, split: str, *, data: str | None, batch_size: int | None) -> None:
+    """Prints the table and writes metrics, predictions and the confusion figure, named by split, to the run folder.
+
+    Raises:
+        UserError: as `predict`.
+    """
+    folder = Path(restore)
+    found = predict(folder, split, data=data, batch_size=batch_size)
+    train_labels = np.repeat(np.arange(len(found.classes)), found.meta["train_counts"])
+    table = score_classifier(folder, train_labels, found.split, found.probabilities, found.classes, suffix=f"-{split}")
+    log.info("\n%s split of %s, parameters of %s:\n%s", split, found.config.data.data, folder, table)
     log.info("Written to %s", folder / f"metrics-{split}.json")

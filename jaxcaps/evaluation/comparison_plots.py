@@ -1,0 +1,56 @@
+"""Figures of a study, as PNG files: differences with their intervals, and convergence."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from jaxcaps.evaluation.paired import Estimate
+from jaxcaps.evaluation.plots import COLOURS, DPI, new_figure
+
+
+def plot_differences(estimates: Mapping[str, Estimate], title: str, path: Path) -> None:
+    """Draws each difference with its 95% interval on a line of its own, the first on top.
+
+    Args:
+        estimates: by the name of the line.
+        title: of the axis.
+        path: PNG file to write.
+    """
+    figure = new_figure(7, 1.2 + 0.3 * len(estimates))
+    axes = figure.add_subplot()
+    places = np.arange(len(estimates))[::-1]
+    for place, found in zip(places, estimates.values(), strict=True):
+        colour = COLOURS[0] if found.low <= 0 <= found.high else COLOURS[1] if found.value < 0 else COLOURS[2]
+        axes.plot([found.low, found.high], [place, place], color=colour, linewidth=2)
+        axes.plot([found.value], [place], "o", color=colour)
+    axes.axvline(0, color="0.4", linewidth=1)
+    axes.set_yticks(places, list(estimates), parse_math=False)
+    axes.set_ylim(-0.7, len(estimates) - 0.3)
+    axes.set_xlabel(title)
+    axes.grid(axis="x", color="0.9")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=DPI)
+
+
+def plot_convergence(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str, path: Path) -> None:
+    """Draws the mean over runs of a metric against the epoch, and where half of the runs lie.
+
+    Args:
+        curves: by the name of the line, epochs [evaluations] and values [runs, evaluations].
+        title: of the axis.
+        path: PNG file to write.
+    """
+    figure = new_figure(8, 4.5)
+    axes = figure.add_subplot()
+    for number, (name, (epochs, values)) in enumerate(curves.items()):
+        colour, style = COLOURS[number % len(COLOURS)], ("-", "--", ":")[number // len(COLOURS) % 3]
+        axes.plot(epochs, values.mean(axis=0), style, color=colour, marker="o", markersize=3, label=name)
+        if len(values) > 3:
+            low, high = np.percentile(values, [25, 75], axis=0)
+            axes.fill_between(epochs, low, high, color=colour, alpha=0.12, linewidth=0)
+    axes.set(xlabel="epoch of fine-tuning", ylabel=title)
+    axes.grid(color="0.9")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(path, dpi=DPI)

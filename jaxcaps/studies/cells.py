@@ -1,0 +1,186 @@
+"""One cell of a study: pre-train once, fine-tune with each share of the labels and each recipe, score, keep the scores.
+
+A cell's folder holds the run folders `ssl` and `finetune/<share>/<recipe>`, and `outcome.json` once it is finished.
+"""
+
+import dataclasses
+import json
+import logging
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxcaps.commands import parse_config
+from jaxcaps.config import Config, architecture_hash
+from jaxcaps.data.dataset import Split
+from jaxcaps.errors import UserError
+from jaxcaps.studies.pixels import PIXELS, classify_pixels
+from jaxcaps.studies.plan import Cell, Plan, Recipe
+from jaxcaps.training.loop import train
+from jaxcaps.training.optimizer import run_length
+from jaxcaps.training.score import predict
+from jaxcaps.training.setup import load_data
+from jaxcaps.training.writers import replace_text
+
+log = logging.getLogger("jaxcaps")
+
+OUTCOME, FAILED, PREDICTIONS = "outcome.json", "failed.json", "predictions.npz"
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """What one fine-tuning came to.
+
+    Attributes:
+        label_fraction, recipe: which it was.
+        folder: its run folder, in the cell's.
+        architecture: the hash of its architecture; "" for a classifier of pixels.
+        fingerprint: of the data.
+        updates: updates of the optimiser.
+        pretraining_seconds, seconds: of both stages.
+    """
+
+    label_fraction: float
+    recipe: str
+    folder: str
+    architecture: str
+    fingerprint: str
+    updates: int
+    pretraining_seconds: float
+    seconds: float
+
+
+def run_cell(plan: Plan, cell: Cell, folder: Path, *, keep_checkpoints: bool) -> None:
+    """Runs what the cell in `folder` still lacks.
+
+    Raises:
+        UserError: as `jaxcaps.train`; `UnsuitableTask` among them.
+    """
+    if (folder / OUTCOME).is_file():
+        return
+    (folder / FAILED).unlink(missing_ok=True)
+    done = _pixels(plan, cell, folder) if plan.arm(cell.arm).pixels else _networks(plan, cell, folder)
+    replace_text(folder / OUTCOME, json.dumps([dataclasses.asdict(one) for one in done], indent=2) + "\n")
+    if not keep_checkpoints:
+        # They are most of a study's size; the encoder stays, as safetensors.
+        for checkpoints in folder.glob("**/checkpoints"):
+            shutil.rmtree(checkpoints)
+
+
+def read_outcome(folder: Path) -> list[FineTuning] | None:
+    """What a finished cell came to; None for one that is not finished."""
+    path = folder / OUTCOME
+    if not path.is_file():
+        return None
+    return [FineTuning(**values) for values in json.loads(path.read_text(encoding="utf-8"))]
+
+
+class Predictions(NamedTuple):
+    """What a fine-tuned classifier says of the scored split: names, labels int [n], groups int [n], probabilities
+    float [n, classes], and the names of the classes."""
+
+    names: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+    probabilities: np.ndarray
+    classes: np.ndarray
+
+    @classmethod
+    def of(cls, split: Split, probabilities: np.ndarray, classes: tuple[str, ...]) -> "Predictions":
+        return cls(np.array(split.names), split.labels, split.groups, probabilities, np.array(classes))
+
+    def save(self, folder: Path) -> None:
+        np.savez(folder / PREDICTIONS, **self._asdict())
+
+    @classmethod
+    def load(cls, folder: Path) -> "Predictions":
+        with np.load(folder / PREDICTIONS) as values:
+            return cls(**{name: values[name] for name in cls._fields})
+
+
+def _networks(plan: Plan, cell: Cell, folder: Path) -> list[FineTuning]:
+    before = 0.0
+    if plan.arm(cell.arm).pretrain is not None:
+        before = _timed(parse_config(plan.pretraining(cell, str(folder / "ssl"))))
+    done = []
+    for fraction in plan.label_fractions:
+        for recipe in plan.recipes_of(cell, fraction):
+            out = folder / "finetune" / f"{fraction:g}" / recipe.name
+            flags = plan.finetuning(cell, fraction, recipe, str(folder / "ssl") if before else None, str(out))
+            config = _lengthened(plan, cell, parse_config(flags), folder)
+            seconds = _timed(config)
+            # Labels that were hidden from learning are not hidden from scoring.
+            found = predict(out, plan.split, hidden_labels=False)
+            Predictions.of(found.split, found.probabilities, found.classes).save(out)
+            done.append(
+                FineTuning(
+                    label_fraction=fraction,
+                    recipe=recipe.name,
+                    folder=str(out.relative_to(folder)),
+                    architecture=architecture_hash(config, len(found.classes)),
+                    fingerprint=found.meta["fingerprint"],
+                    updates=run_length(config, sum(found.meta["train_counts"])).updates,
+                    pretraining_seconds=before,
+                    seconds=seconds,
+                )
+            )
+    return done
+
+
+def _lengthened(plan: Plan, cell: Cell, config: Config, folder: Path) -> Config:
+    """With the epochs of the budget of the arm that pre-trains, for a baseline that is given it."""
+    longer, pretrained = plan.arm(cell.arm).longer, plan.pretrained()
+    if not longer or pretrained is None:
+        return config
+    other = dataclasses.replace(cell, arm=pretrained.name)
+    if longer == "epochs":
+        epochs = config.training.epochs + parse_config(plan.pretraining(other, "unused")).training.epochs
+    else:
+        # Both folders lie at the same depth of the study's.
+        root = folder.parents[len(Path(cell.name).parts) - 1]
+        done = read_outcome(root / other.name)
+        if done is None:
+            raise UserError(f"{cell.name} is given the seconds of {other.name}, which has not finished: run that first")
+        epochs = round(config.training.epochs * (1 + done[0].pretraining_seconds / done[0].seconds))
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=float(epochs)))
+
+
+def _pixels(plan: Plan, cell: Cell, folder: Path) -> list[FineTuning]:
+    done = []
+    for fraction in plan.label_fractions:
+        out = folder / "finetune" / f"{fraction:g}"
+        out.mkdir(parents=True, exist_ok=True)
+        flags = plan.finetuning(cell, fraction, Recipe(), None, str(out))
+        config = parse_config([*flags, f"--image-size={PIXELS}"])
+        began = time.monotonic()
+        training = load_data(config, ("train",))
+        seen = dataclasses.replace(config, data=dataclasses.replace(config.data, label_fraction=1.0))
+        scored = load_data(seen, (plan.split,)).splits[plan.split]
+        method = plan.arm(cell.arm).pixels
+        probabilities = classify_pixels(method, training.splits["train"], scored, len(training.classes), cell.seed)
+        Predictions.of(scored, probabilities, training.classes).save(out)
+        seconds = time.monotonic() - began
+        where = str(out.relative_to(folder))
+        done.append(FineTuning(fraction, Recipe().name, where, "", training.fingerprint, 0, 0.0, seconds))
+    return done
+
+
+def _timed(config: Config) -> float:
+    """Runs, resumes or finds finished a run; the seconds it took the first time, all attempts together."""
+    assert config.out is not None
+    clock = Path(config.out).with_suffix(".seconds")
+    began = time.monotonic()
+    earlier = float(clock.read_text(encoding="utf-8")) if clock.is_file() else 0.0
+    finished = (Path(config.out) / "metrics.json").is_file()
+    try:
+        train(config)
+    finally:
+        if not finished:
+            clock.parent.mkdir(parents=True, exist_ok=True)
+            earlier += time.monotonic() - began
+            replace_text(clock, f"{earlier:.1f}\n")
+    return earlier

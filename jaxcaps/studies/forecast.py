@@ -1,0 +1,118 @@
+"""How long a study will take, from steps measured on this machine."""
+
+import dataclasses
+import logging
+import time
+from typing import NamedTuple
+
+import jax
+
+from jaxcaps.commands import parse_config
+from jaxcaps.config import Config, identity
+from jaxcaps.data.loader import Loader
+from jaxcaps.errors import UnsuitableTask
+from jaxcaps.studies.plan import Plan
+from jaxcaps.training.mesh import device_mesh
+from jaxcaps.training.optimizer import make_optimizer, run_length
+from jaxcaps.training.setup import load_data, make_modules, make_task, sampling_plan
+from jaxcaps.training.step import initial_state, make_train_step
+
+log = logging.getLogger("jaxcaps")
+
+# Steps that are timed, after one that compiles.
+TIMED = 5
+
+
+class Measured(NamedTuple):
+    """A run's first step, start included, and its other steps, in seconds; how many steps it has."""
+
+    start: float
+    step: float
+    steps: int
+
+    @property
+    def seconds(self) -> float:
+        return self.start + self.step * self.steps
+
+
+def forecast(plan: Plan, jobs: int) -> str:
+    """Every cell and its minutes, and all of them together with `jobs` at a time.
+
+    Measured is a step of each kind of run, with all the machine; evaluations are not counted. Runs that differ in
+    seed, fold or learning rate are one kind.
+    """
+    known: dict[str, Measured | str] = {}
+
+    def measured(config: Config) -> Measured | str:
+        kind = _kind(config)
+        if kind not in known:
+            log.info("Measuring a step of %s, %s", config.stage, config.preset)
+            try:
+                known[kind] = measure(config)
+            except UnsuitableTask as error:
+                known[kind] = str(error)
+        return known[kind]
+
+    lines, total = [], 0.0
+    for cell in plan.cells():
+        arm = plan.arm(cell.arm)
+        runs: list[Measured | str] = []
+        if arm.pretrain is not None:
+            runs.append(measured(parse_config(plan.pretraining(cell, "unused"))))
+        if not arm.pixels:
+            for fraction in plan.label_fractions:
+                for recipe in plan.recipes_of(cell, fraction):
+                    runs.append(measured(parse_config(plan.finetuning(cell, fraction, recipe, None, "unused"))))
+        unsuitable = [run for run in runs if isinstance(run, str)]
+        if unsuitable:
+            lines.append(f"{cell.name}: not applicable: {unsuitable[0]}")
+            continue
+        seconds = sum(run.seconds for run in runs if isinstance(run, Measured))
+        pretrained = plan.pretrained()
+        if arm.longer and pretrained is not None:
+            # As long as the other arm's pre-training again, roughly: its epochs and its seconds are of one kind here.
+            other = measured(parse_config(plan.pretraining(dataclasses.replace(cell, arm=pretrained.name), "unused")))
+            seconds += other.seconds if isinstance(other, Measured) else 0.0
+        total += seconds
+        lines.append(f"{cell.name}: {seconds / 60:.1f} min")
+    lines.append(
+        f"{len(plan.cells())} cells, {total / 60:.0f} minutes of computing, evaluations not counted; "
+        f"with {jobs} at a time on other cores or devices less."
+    )
+    return "\n".join(lines)
+
+
+def measure(config: Config) -> Measured:
+    """Builds the run, makes a few of its steps and throws them away.
+
+    Raises:
+        UserError: as `jaxcaps.train`.
+    """
+    began = time.monotonic()
+    mesh = device_mesh(config.training.batch_size)
+    dataset = load_data(config, ("train", "validation"))
+    task = make_task(config, dataset.classes)
+    length = run_length(config, len(dataset.splits["train"]))
+    modules, draw = make_modules(config, task)
+    with jax.numpy_dtype_promotion("standard"):
+        optimizer = make_optimizer(config, length)
+    step = make_train_step(task, modules, optimizer, mesh, micro_steps=length.micro_steps)
+    state = initial_state(draw(), optimizer, mesh, seed=config.seed)
+    start = 0.0
+    for number, batch in enumerate(
+        Loader(dataset.splits["train"], sampling_plan(config, dataset), mesh, start=0, stop=1 + TIMED)
+    ):
+        state, metrics = step(state, batch)
+        jax.block_until_ready(metrics)
+        if number == 0:
+            start, began = time.monotonic() - began, time.monotonic()
+    return Measured(start, (time.monotonic() - began) / TIMED, length.micro_steps)
+
+
+def _kind(config: Config) -> str:
+    """What a step's time depends on."""
+    values = identity(config)
+    values.pop("seed")
+    values.pop("optimizer")
+    values["data"].pop("fold")
+    return repr(values)

@@ -1,0 +1,56 @@
+"""The ledger: every reading of a test split is a line, written before the split is opened, never changed after.
+
+A test split that was read while a recipe was still being sought is a test split no longer. The ledger shows, for each
+set, what was decided before its test split was first read and what after.
+"""
+
+import csv
+import datetime
+import io
+import subprocess
+from pathlib import Path
+
+from jaxcaps import __version__
+
+COLUMNS = ("date", "version", "commit", "data", "what", "arms", "seeds", "folder")
+
+
+def record_reading(ledger: Path, *, data: str, what: str, arms: str, seeds: str, folder: Path) -> None:
+    """Appends a line, unless the last one of this folder says the same (a study that was resumed reads once)."""
+    row = [_now(), __version__, _commit(), data, what, arms, seeds, str(folder)]
+    if ledger.is_file():
+        with ledger.open(encoding="utf-8", newline="") as file:
+            known = list(csv.reader(file))
+        if any(line[3:] == row[3:] for line in known):
+            return
+    ledger.parent.mkdir(parents=True, exist_ok=True)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    if not ledger.is_file():
+        table.writerow(COLUMNS)
+    table.writerow(row)
+    with ledger.open("a", encoding="utf-8") as file:
+        file.write(text.getvalue())
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _commit() -> str:
+    """The commit of the code, with a + where files differ from it; "unknown" outside a repository."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("+" if changed else "")

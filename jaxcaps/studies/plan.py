@@ -1,0 +1,268 @@
+"""What a study does, worked out before anything runs: its arms, seeds, folds, shares of the labels, recipes, cells.
+
+A cell is one arm with one seed on one fold: it pre-trains once, and fine-tunes once for each share of the labels and
+each recipe.
+"""
+
+import dataclasses
+import itertools
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from jaxcaps.commands import parse_config
+from jaxcaps.config import Config, architecture_hash, from_dict
+from jaxcaps.errors import UserError
+from jaxcaps.studies.arms import Arm, arm
+from jaxcaps.training.setup import load_data
+
+# The flags that a study gives itself.
+OWN_FLAGS = ("stage", "task", "restore", "out", "seed", "data", "preset", "folds", "fold", "label-fraction", "minority")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A point of the grid of fine-tuning: its flags, such as ("--lr=0.001", "--freeze-epochs=5")."""
+
+    flags: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return "+".join(flag.removeprefix("--") for flag in self.flags) or "as-given"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One arm with one seed on one fold (None where the data's own split is used)."""
+
+    arm: str
+    seed: int
+    fold: int | None
+
+    @property
+    def name(self) -> str:
+        """Its folder in the study's."""
+        fold = "" if self.fold is None else f"/fold-{self.fold}"
+        return f"{self.arm}/seed-{self.seed}{fold}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The recipe that an arm is given for one share of the labels on one fold (None: the data's own split)."""
+
+    arm: str
+    label_fraction: float
+    fold: int | None
+    recipe: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All of a study.
+
+    Attributes:
+        data, preset, minority: as for `jaxcaps.train`.
+        arms: in the order of the table.
+        seeds: one run of each arm for each.
+        folds: 0 for the data's own split.
+        label_fractions: shares of the labels.
+        recipes: the grid of fine-tuning, the same for all arms.
+        pretrain, finetune: flags of all pre-trainings and all fine-tunings.
+        split: what is scored; "test" in a final study alone.
+        chosen: the recipes of a final study; else empty.
+        selection: the study that chose them; else empty.
+    """
+
+    data: str
+    preset: str
+    arms: tuple[Arm, ...]
+    seeds: tuple[int, ...]
+    folds: int = 0
+    label_fractions: tuple[float, ...] = (1.0,)
+    minority: str = ""
+    recipes: tuple[Recipe, ...] = (Recipe(),)
+    pretrain: tuple[str, ...] = ()
+    finetune: tuple[str, ...] = ()
+    split: str = "validation"
+    chosen: tuple[Choice, ...] = ()
+    selection: str = ""
+
+    def cells(self) -> list[Cell]:
+        """In the order in which they run: seed by seed, so that a study that is stopped has whole comparisons.
+
+        The baselines that are given the seconds of another arm come after it.
+        """
+        folds = range(self.folds) if self.folds else (None,)
+        arms = sorted(self.arms, key=lambda each: each.longer == "seconds")
+        return [Cell(each.name, seed, fold) for seed in self.seeds for fold in folds for each in arms]
+
+    def pretrained(self) -> Arm | None:
+        """The arm whose budget the longer baselines are given: the first that pre-trains."""
+        return next((each for each in self.arms if each.pretrain is not None), None)
+
+    def arm(self, name: str) -> Arm:
+        return next(arm for arm in self.arms if arm.name == name)
+
+    def recipes_of(self, cell: Cell, fraction: float) -> list[Recipe]:
+        """What a cell fine-tunes with: the whole grid, or in a final study what was chosen for it."""
+        if self.arm(cell.arm).pixels:
+            return [Recipe()]
+        if not self.chosen:
+            return list(self.recipes)
+        wanted = (cell.arm, fraction, cell.fold)
+        names = [one.recipe for one in self.chosen if (one.arm, one.label_fraction, one.fold) == wanted]
+        return [recipe for recipe in self.recipes if recipe.name in names]
+
+    def common_flags(self, cell: Cell) -> list[str]:
+        found = self.arm(cell.arm)
+        flags = [f"--data={self.data}", f"--preset={self.preset}", f"--seed={cell.seed}", *found.network]
+        if cell.fold is not None:
+            flags += [f"--folds={self.folds}", f"--fold={cell.fold}"]
+        return flags + ([f"--minority={self.minority}"] if self.minority else [])
+
+    def pretraining(self, cell: Cell, out: str) -> list[str]:
+        """The flags of `jaxcaps.train` for a cell's pre-training.
+
+        Its probes steer nothing; they see the labels of the smallest share all the same.
+        """
+        own = self.arm(cell.arm).pretrain
+        assert own is not None
+        fraction = f"--label-fraction={min(self.label_fractions):g}"
+        return ["--stage=ssl", *self.common_flags(cell), fraction, *self.pretrain, *own, f"--out={out}"]
+
+    def finetuning(self, cell: Cell, fraction: float, recipe: Recipe, restore: str | None, out: str) -> list[str]:
+        """The flags of `jaxcaps.train` for one of a cell's fine-tunings. It keeps the last parameters."""
+        flags = ["--stage=finetune", *self.common_flags(cell), f"--label-fraction={fraction:g}", "--best-metric=none"]
+        flags += [*self.finetune, *self.arm(cell.arm).finetune, *recipe.flags]
+        return [*flags, *([f"--restore={restore}"] if restore else []), f"--out={out}"]
+
+
+def parse_arms(text: str) -> tuple[Arm, ...]:
+    """Arms separated by commas; the arm that each is compared with is added in front where it is missing.
+
+    Raises:
+        UserError: none, an unknown one, or one twice.
+    """
+    arms = [arm(part.strip()) for part in text.split(",") if part.strip()]
+    if not arms:
+        raise UserError("--inits= names no initialisation; try --inits=random,inpaint")
+    names = [each.name for each in arms]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise UserError(f"--inits={text}: {', '.join(sorted(twice))} is there twice")
+    missing = [arm(each.reference) for each in arms if each.reference not in names]
+    return (*dict.fromkeys(missing), *arms)
+
+
+def parse_numbers(flag: str, text: str, kind: type) -> tuple[Any, ...]:
+    """`0,1,2` as numbers.
+
+    Raises:
+        UserError: none, something that is no such number, or one twice.
+    """
+    try:
+        values = tuple(kind(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise UserError(f"{flag}={text}: expected numbers separated by commas") from None
+    if not values or len(set(values)) < len(values):
+        raise UserError(f"{flag}={text}: expected numbers separated by commas, each once")
+    return values
+
+
+def parse_grid(text: str) -> tuple[Recipe, ...]:
+    """`lr=0.001,0.003 freeze-epochs=0,5` as the product of its axes.
+
+    Raises:
+        UserError: not of that form.
+    """
+    axes = []
+    for part in text.split():
+        name, separator, values = part.partition("=")
+        if not separator or not all(values.split(",")):
+            raise UserError(f"--grid={text!r}: expected flag=value,value for each axis, as in 'lr=0.001,0.003'")
+        axes.append([f"--{name.removeprefix('--')}={value}" for value in values.split(",")])
+    return tuple(Recipe(tuple(flags)) for flags in itertools.product(*axes))
+
+
+def parse_flags(flag: str, text: str) -> tuple[str, ...]:
+    """Flags of `jaxcaps.train` in one string.
+
+    Raises:
+        UserError: something that is no flag, or a flag that the study gives itself.
+    """
+    flags = tuple(shlex.split(text))
+    for each in flags:
+        name = each.removeprefix("--").partition("=")[0]
+        if not each.startswith("--") or ("=" not in each and not each.removeprefix("--")):
+            raise UserError(f"{flag}={text!r}: expected flags as --name=value, found {each!r}")
+        if name in OWN_FLAGS:
+            raise UserError(f"{flag}={text!r}: --{name} is the study's to give; see --help for its own flag")
+    return flags
+
+
+def check(plan: Plan) -> dict[str, Config]:
+    """Makes every configuration of the plan once, so that a mistake is found before anything runs.
+
+    Returns:
+        The configuration of each arm's fine-tuning with the first recipe.
+
+    Raises:
+        UserError: a bad flag in any of them, or arms that differ in architecture, data or number of steps without
+            being declared baselines.
+    """
+    if plan.pretrained() is None and any(each.longer for each in plan.arms):
+        raise UserError("--inits: random-epochs and random-seconds need an arm that pre-trains, whose budget they get")
+    configs: dict[str, Config] = {}
+    first = plan.cells()[0]
+    for each in plan.arms:
+        if each.pixels:
+            continue
+        cell = Cell(each.name, first.seed, first.fold)
+        for recipe in plan.recipes:
+            config = parse_config(plan.finetuning(cell, plan.label_fractions[0], recipe, None, "unused"))
+            configs.setdefault(each.name, config)
+        if each.pretrain is not None:
+            parse_config(plan.pretraining(cell, "unused"))
+    for fold in range(plan.folds) if plan.folds else (None,):
+        # The smallest share of the labels is the one that may leave a class without any.
+        load_data(
+            parse_config(
+                plan.finetuning(
+                    dataclasses.replace(first, fold=fold), plan.label_fractions[0], Recipe(), None, "unused"
+                )
+            ),
+            ("train", "validation"),
+        )
+    for each in plan.arms:
+        if each.baseline:
+            continue
+        differing = _differences(configs[each.reference], configs[each.name])
+        if differing:
+            raise UserError(
+                f"{each.name} and {each.reference} cannot be compared: {differing}. Arms must share architecture, "
+                "data and steps of fine-tuning; only declared baselines may differ"
+            )
+    return configs
+
+
+def _differences(first: Config, second: Config) -> str:
+    """In words, what makes two fine-tunings incomparable; empty where nothing does."""
+    pairs = {
+        # The number of classes is the data's, and the same for both.
+        "architecture": (architecture_hash(first, 0), architecture_hash(second, 0)),
+        "data": (first.data, second.data),
+        "epochs": (first.training.epochs, second.training.epochs),
+        "batch size": (first.training.effective_batch, second.training.effective_batch),
+        "sampling": (first.training.sampling, second.training.sampling),
+    }
+    return ", ".join(f"their {name} differs ({one} and {two})" for name, (one, two) in pairs.items() if one != two)
+
+
+def to_plain(plan: Plan) -> dict[str, Any]:
+    """As YAML holds it."""
+    return dataclasses.asdict(plan)
+
+
+def from_plain(values: dict[str, Any], origin: str) -> Plan:
+    """Raises UserError where `values` are no plan."""
+    return from_dict(Plan, values, origin)

@@ -1,0 +1,180 @@
+"""What a study writes: `study.csv`, `table.md`, `choices.csv`, and the figures of differences and of convergence."""
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxcaps.evaluation.comparison_plots import plot_convergence, plot_differences
+from jaxcaps.evaluation.paired import Estimate
+from jaxcaps.evaluation.table import replacing
+from jaxcaps.studies.execution import folder_of, read_failure
+from jaxcaps.studies.plan import Choice, Plan
+from jaxcaps.studies.results import METRICS, Line, Result, corrected
+from jaxcaps.training.writers import read_rows, replace_text
+
+TITLES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "mcc": "MCC",
+    "macro_f1": "macro F1",
+    "macro_roc_auc": "AUC",
+}
+# The metrics whose differences are in the table; those of all are in `differences.csv`.
+MAIN = ("balanced_accuracy", "accuracy")
+
+
+def write_report(
+    plan: Plan, results: Sequence[Result], lines: Sequence[Line], choices: Sequence[Choice], out: Path
+) -> str:
+    """Writes all files of a study.
+
+    Returns:
+        The table as text.
+    """
+    _write_rows(plan, results, out)
+    _write_differences(lines, out / "differences.csv")
+    _write_choices(choices, out / "choices.csv")
+    text = table(plan, lines, out)
+    replace_text(out / "table.md", text + "\n")
+    figures = out / "figures"
+    figures.mkdir(exist_ok=True)
+    shown = {_title(line): line.differences for line in lines if line.differences}
+    for metric in MAIN:
+        if shown:
+            estimates = {name: found[metric] for name, found in shown.items()}
+            plot_differences(estimates, f"{TITLES[metric]}, difference from the reference", figures / f"{metric}.png")
+    curves = _curves(plan, results, out)
+    if curves:
+        plot_convergence(curves, "balanced accuracy on validation", figures / "convergence.png")
+    return text
+
+
+def table(plan: Plan, lines: Sequence[Line], out: Path) -> str:
+    """The study as Markdown: mean ± standard deviation over seeds, and paired differences with 95% intervals."""
+    parts = [_heading(plan, lines)]
+    grid = len({line.recipe for line in lines}) > 1
+    shares = len(plan.label_fractions) > 1
+    head = ["initialisation", *(["labels"] if shares else []), *(["recipe"] if grid else [])]
+    head += [TITLES[metric] for metric in METRICS]
+    head += [f"{TITLES[metric]}: difference [95%]" for metric in MAIN] + ["relative, accuracy", "p, Holm"]
+    rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    p_values = corrected(lines, MAIN[0])
+    for line in lines:
+        cells = [line.arm, *([f"{line.label_fraction:g}"] if shares else []), *([line.recipe] if grid else [])]
+        cells += [_mean(line.scores[metric]) for metric in METRICS]
+        if line.differences and line.relative is not None:
+            cells += [_estimate(line.differences[metric]) for metric in MAIN]
+            cells += [_percent(line.relative), f"{p_values[line.arm, line.label_fraction, line.recipe]:.3f}"]
+        else:
+            cells += ["", "", "", ""]
+        rows.append("| " + " | ".join(cells) + " |")
+    parts.append("\n".join(rows))
+    parts.append("\n".join(f"- {arm.name}: {arm.about}" for arm in plan.arms))
+    missing = _missing(plan, out)
+    if missing:
+        parts.append("\n".join(missing))
+    return "\n\n".join(parts)
+
+
+def _heading(plan: Plan, lines: Sequence[Line]) -> str:
+    images = sorted({line.images for line in lines})
+    split = f"{plan.split} split" if not plan.folds else f"{plan.split} parts of {plan.folds} folds, pooled"
+    text = f"{plan.data}, {split} ({', '.join(map(str, images))} images scored for each seed), seeds "
+    text += f"{', '.join(map(str, plan.seeds))}. Mean ± standard deviation over seeds; differences are paired by seed "
+    text += "and image, their intervals a bootstrap over seeds and groups of images; p is two-sided, of the difference "
+    text += f"in {TITLES[MAIN[0]]}, corrected for the number of lines (Holm)."
+    if plan.split == "validation" and len(plan.recipes) > 1:
+        text += " Recipes are chosen on these very scores: trust the differences between arms, not the levels."
+    return text
+
+
+def _missing(plan: Plan, out: Path) -> list[str]:
+    lines = []
+    for cell in plan.cells():
+        failure = read_failure(folder_of(out, cell))
+        if failure is not None:
+            what = "failed" if failure[0] else "not applicable"
+            lines.append(f"- {cell.name}: {what}: {' '.join(failure[1].split())}")
+        elif not (folder_of(out, cell) / "outcome.json").is_file():
+            lines.append(f"- {cell.name}: not run")
+    return lines
+
+
+def _write_rows(plan: Plan, results: Sequence[Result], out: Path) -> None:
+    """A row for each fine-tuning."""
+    columns = ["initialisation", "seed", "fold", "label_fraction", "recipe", "split", "images", *METRICS]
+    facts = ["architecture", "fingerprint", "updates", "pretraining_seconds", "seconds", "folder"]
+    with replacing(out / "study.csv") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns + facts)
+        for one in results:
+            cell, run = one.cell, one.run
+            fold = "" if cell.fold is None else cell.fold
+            scores = [f"{one.score(metric):.6f}" for metric in METRICS]
+            where = folder_of(out, cell).relative_to(out) / run.folder
+            row = [cell.arm, cell.seed, fold, run.label_fraction, run.recipe, plan.split, len(one.predictions.labels)]
+            writer.writerow([*row, *scores, *(f"{getattr(run, name)}" for name in facts[:-1]), where])
+
+
+def _write_differences(lines: Sequence[Line], path: Path) -> None:
+    columns = ("initialisation", "label_fraction", "recipe", "metric", "difference", "low", "high", "p", "p_holm")
+    with replacing(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        for metric in METRICS:
+            p_values = corrected(lines, metric)
+            for line in lines:
+                if line.differences:
+                    key = line.arm, line.label_fraction, line.recipe
+                    numbers = [*line.differences[metric], p_values[key]]
+                    writer.writerow([*key, metric, *(f"{number:.6f}" for number in numbers)])
+
+
+def _write_choices(choices: Sequence[Choice], path: Path) -> None:
+    with replacing(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("initialisation", "label_fraction", "fold", "recipe"))
+        for one in choices:
+            writer.writerow([one.arm, one.label_fraction, "" if one.fold is None else one.fold, one.recipe])
+
+
+def _curves(plan: Plan, results: Sequence[Result], out: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """{line: (epochs, balanced accuracy [runs, evaluations])} of the runs that were evaluated equally often."""
+    curves: dict[str, list[tuple[list[float], list[float]]]] = {}
+    for one in results:
+        rows = read_rows(folder_of(out, one.cell) / one.run.folder / "metrics.jsonl")
+        found = [row for row in rows if "validation/balanced_accuracy" in row]
+        if found:
+            epochs, values = [row["epoch"] for row in found], [row["validation/balanced_accuracy"] for row in found]
+            shares = f" {one.run.label_fraction:g}" if len(plan.label_fractions) > 1 else ""
+            recipe = f" {one.run.recipe}" if len(plan.recipes) > 1 else ""
+            curves.setdefault(f"{one.cell.arm}{shares}{recipe}", []).append((epochs, values))
+    drawn = {}
+    for name, runs in curves.items():
+        length = min(len(values) for _, values in runs)
+        epochs = np.mean([epochs[:length] for epochs, _ in runs], axis=0)
+        drawn[name] = epochs, np.array([values[:length] for _, values in runs])
+    return drawn
+
+
+def _title(line: Line) -> str:
+    recipe = f" {line.recipe}" if line.recipe not in ("chosen", "as-given") else ""
+    return f"{line.arm}{recipe}" + (f", {line.label_fraction:g} of labels" if line.label_fraction < 1 else "")
+
+
+def _mean(values: np.ndarray) -> str:
+    spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{values.mean():.3f}{spread}"
+
+
+def _estimate(found: Estimate) -> str:
+    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+
+
+def _percent(found: Estimate) -> str:
+    if math.isnan(found.value):
+        return "-"
+    return f"{found.value:+.1%} [{found.low:+.1%}, {found.high:+.1%}]"

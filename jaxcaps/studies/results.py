@@ -1,0 +1,197 @@
+"""What the cells of a study came to, put together: a row for each fine-tuning, and arms compared pair by pair."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jaxcaps.errors import UserError
+from jaxcaps.evaluation.metrics import classification_metrics
+from jaxcaps.evaluation.paired import Estimate, Resampled, difference, holm, resample
+from jaxcaps.studies.cells import FineTuning, Predictions, read_outcome
+from jaxcaps.studies.execution import folder_of
+from jaxcaps.studies.plan import Cell, Choice, Plan
+
+METRICS = ("accuracy", "balanced_accuracy", "mcc", "macro_f1", "macro_roc_auc")
+# What a recipe is chosen by, on validation.
+CHOSEN_BY = "balanced_accuracy"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One fine-tuning and its predictions of the scored split."""
+
+    cell: Cell
+    run: FineTuning
+    predictions: Predictions
+
+    def score(self, metric: str) -> float:
+        found = self.predictions
+        return float(classification_metrics(found.labels, found.probabilities, list(found.classes))[metric])
+
+
+def gather(plan: Plan, out: Path) -> list[Result]:
+    """The fine-tunings of all finished cells.
+
+    Raises:
+        UserError: arms that are compared have seen other data, another architecture or other numbers of updates.
+    """
+    results = []
+    for cell in plan.cells():
+        folder = folder_of(out, cell)
+        for run in read_outcome(folder) or ():
+            results.append(Result(cell, run, Predictions.load(folder / run.folder)))
+    _check_comparable(plan, results)
+    return results
+
+
+def _check_comparable(plan: Plan, results: Sequence[Result]) -> None:
+    known = {(one.cell, one.run.label_fraction, one.run.recipe): one.run for one in results}
+    for one in results:
+        arm = plan.arm(one.cell.arm)
+        reference = dataclasses.replace(one.cell, arm=arm.reference)
+        other = known.get((reference, one.run.label_fraction, one.run.recipe))
+        if arm.baseline or other is None:
+            continue
+        for name in ("architecture", "fingerprint", "updates"):
+            found, wanted = getattr(one.run, name), getattr(other, name)
+            if found != wanted:
+                raise UserError(
+                    f"{one.cell.name} and {reference.name} cannot be compared: {name} {found} and {wanted}; the "
+                    "data or the code has changed between them: remove the study's folder and run it again"
+                )
+
+
+def choose(plan: Plan, results: Sequence[Result]) -> tuple[Choice, ...]:
+    """The recipe of each arm, share of the labels and fold: the best mean over seeds of validation's `CHOSEN_BY`.
+
+    The first of equals is taken. Every arm chooses in the same way, from the same grid.
+    """
+    choices = []
+    for arm in plan.arms:
+        if arm.pixels:
+            continue
+        for fraction in plan.label_fractions:
+            for fold in range(plan.folds) if plan.folds else (None,):
+                means = {}
+                for recipe in plan.recipes:
+                    scores = [
+                        one.score(CHOSEN_BY)
+                        for one in results
+                        if (one.cell.arm, one.cell.fold) == (arm.name, fold)
+                        and (one.run.label_fraction, one.run.recipe) == (fraction, recipe.name)
+                    ]
+                    if scores:
+                        means[recipe.name] = float(np.mean(scores))
+                if means:
+                    choices.append(Choice(arm.name, fraction, fold, max(means, key=means.__getitem__)))
+    return tuple(choices)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table: an arm with one share of the labels and one recipe.
+
+    Attributes:
+        arm, label_fraction, recipe: what it is.
+        seeds: those that all of the comparison has.
+        scores: {metric: one value for each seed, folds pooled}.
+        differences: {metric: from the reference arm}; empty for the reference itself.
+        relative: of the accuracy, as a share of the reference's; None for the reference itself.
+        images: scored for each seed.
+    """
+
+    arm: str
+    label_fraction: float
+    recipe: str
+    seeds: tuple[int, ...]
+    scores: dict[str, np.ndarray]
+    differences: dict[str, Estimate]
+    relative: Estimate | None
+    images: int
+
+
+def compare(plan: Plan, results: Sequence[Result], *, chosen_only: bool = False) -> list[Line]:
+    """Every arm with every recipe against its reference with the same.
+
+    Folds are pooled: a seed's predictions of all folds are scored together. Only seeds that both
+    arms have in full take part. With `chosen_only` a line has each arm's recipe of each fold, which may differ.
+    """
+    lines = []
+    pooled: dict[tuple[str, float, str], tuple[tuple[int, ...], Resampled, int]] = {}
+
+    def resampled(arm: str, fraction: float, recipe: str, seeds: tuple[int, ...]) -> tuple[Resampled, int]:
+        key = (arm, fraction, f"{recipe} {seeds}")
+        if key not in pooled:
+            found = [_pooled(plan, results, arm, fraction, recipe, seed) for seed in seeds]
+            first = found[0]
+            stacked = np.stack([one.probabilities for one in found])
+            value = resample(first.labels, stacked, [str(name) for name in first.classes], first.groups)
+            pooled[key] = seeds, value, len(first.labels)
+        _, value, images = pooled[key]
+        return value, images
+
+    recipes = [""] if chosen_only else [recipe.name for recipe in plan.recipes]
+    for fraction in plan.label_fractions:
+        for recipe in recipes:
+            for arm in plan.arms:
+                own = "as-given" if arm.pixels and recipe else recipe
+                seeds = _whole_seeds(plan, results, arm.name, fraction, own)
+                reference = plan.arm(arm.reference)
+                shared = seeds & _whole_seeds(plan, results, reference.name, fraction, recipe)
+                if not seeds:
+                    continue
+                compared = arm.name != reference.name and bool(shared)
+                used = tuple(sorted(shared if compared else seeds))
+                value, images = resampled(arm.name, fraction, own, used)
+                differences: dict[str, Estimate] = {}
+                relative = None
+                if compared:
+                    other, _ = resampled(reference.name, fraction, recipe, used)
+                    differences = {metric: difference(value, other, metric) for metric in METRICS}
+                    relative = difference(value, other, "accuracy", relative=True)
+                scores = {metric: value.point[metric] for metric in METRICS}
+                label = recipe or "chosen"
+                lines.append(Line(arm.name, fraction, label, used, scores, differences, relative, images))
+    return lines
+
+
+def corrected(lines: Iterable[Line], metric: str) -> dict[tuple[str, float, str], float]:
+    """P-values of a metric's differences, corrected for their number (Holm)."""
+    compared = [line for line in lines if metric in line.differences]
+    values = holm([line.differences[metric].p_value for line in compared])
+    return {(line.arm, line.label_fraction, line.recipe): value for line, value in zip(compared, values, strict=True)}
+
+
+def _of(plan: Plan, results: Sequence[Result], arm: str, fraction: float, recipe: str, seed: int) -> list[Result]:
+    """The results of a seed, in the order of the folds; of all recipes where `recipe` is empty."""
+    return [
+        one
+        for one in results
+        if (one.cell.arm, one.cell.seed, one.run.label_fraction) == (arm, seed, fraction)
+        and recipe in ("", one.run.recipe)
+    ]
+
+
+def _whole_seeds(plan: Plan, results: Sequence[Result], arm: str, fraction: float, recipe: str) -> set[int]:
+    """The seeds whose folds are all there."""
+    folds = max(plan.folds, 1)
+    return {seed for seed in plan.seeds if len(_of(plan, results, arm, fraction, recipe, seed)) == folds}
+
+
+def _pooled(plan: Plan, results: Sequence[Result], arm: str, fraction: float, recipe: str, seed: int) -> Predictions:
+    """The predictions of all folds, in each sorted by name, so that arms and seeds line up.
+
+    Test splits of folds share no image. Validation splits may: an image is then scored once for each, and its group
+    is drawn with all of them.
+    """
+    parts = []
+    for one in _of(plan, results, arm, fraction, recipe, seed):
+        found = one.predictions
+        order = np.argsort(found.names, kind="stable")
+        parts.append((found.names[order], found.labels[order], found.groups[order], found.probabilities[order]))
+    classes = results[0].predictions.classes
+    names, labels, groups, probabilities = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return Predictions(names, labels, groups, probabilities, classes)

@@ -1,0 +1,187 @@
+"""A study from its plan to its table, top to bottom."""
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+
+from jaxcaps.config import differences, read_yaml
+from jaxcaps.errors import UserError
+from jaxcaps.studies.execution import run_all, run_here
+from jaxcaps.studies.forecast import forecast
+from jaxcaps.studies.ledger import record_reading
+from jaxcaps.studies.plan import Plan, check, from_plain, to_plain
+from jaxcaps.studies.report import write_report
+from jaxcaps.studies.results import choose, compare, gather
+from jaxcaps.training.writers import replace_text
+
+log = logging.getLogger("jaxcaps")
+
+PLAN = "study.yaml"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How a study is run; no part of what it finds.
+
+    Attributes:
+        jobs: cells at a time.
+        devices: accelerators by number, dealt to the jobs.
+        keep_checkpoints: keep those of every run.
+        ledger: where readings of test splits are recorded.
+    """
+
+    jobs: int
+    devices: tuple[str, ...]
+    keep_checkpoints: bool
+    ledger: Path
+
+
+def run_study(plan: Plan, out: Path, machine: Machine) -> bool:
+    """Runs (or resumes) a study and writes its table.
+
+    Returns:
+        Whether every cell finished, those apart that do not suit the data.
+
+    Raises:
+        UserError: a mistake in the plan, or a folder that holds another study; nothing has been run then.
+    """
+    check(plan)
+    claim(plan, out)
+    if plan.split == "test":
+        record_reading(
+            machine.ledger,
+            data=plan.data + (f", minority {plan.minority}" if plan.minority else ""),
+            what=f"final study of {plan.selection}",
+            arms=",".join(arm.name for arm in plan.arms),
+            seeds=",".join(map(str, plan.seeds)),
+            folder=out,
+        )
+    _, failed = run_all(
+        plan, out, jobs=machine.jobs, devices=machine.devices, keep_checkpoints=machine.keep_checkpoints
+    )
+    log.info("\n%s\n", report(plan, out))
+    log.info("Everything is in %s", out)
+    return not failed
+
+
+def run_one(out: Path, number: int, *, keep_checkpoints: bool) -> bool:
+    """Runs one cell of a study that is there, by its number.
+
+    Raises:
+        UserError: no study in the folder, or no cell of that number.
+    """
+    plan = read_plan(out)
+    cells = plan.cells()
+    if not 0 <= number < len(cells):
+        raise UserError(f"--cell={number}: {out} has cells 0 to {len(cells) - 1}")
+    return run_here(plan, cells[number], out, keep_checkpoints=keep_checkpoints)
+
+
+def report(plan: Plan, out: Path) -> str:
+    """Writes what the finished cells came to; the table."""
+    results = gather(plan, out)
+    final = bool(plan.chosen)
+    lines = compare(plan, results, chosen_only=final)
+    choices = plan.chosen if final else choose(plan, results)
+    return write_report(plan, results, lines, choices, out)
+
+
+def final_plan(selection: Path, seeds: tuple[int, ...]) -> Plan:
+    """The plan that runs what a study has chosen, once, with fresh seeds, and opens the test split.
+
+    Raises:
+        UserError: no finished study there, or seeds it has used.
+    """
+    plan = read_plan(selection)
+    if plan.split == "test":
+        raise UserError(f"--final={selection}: that is a final study itself; give the one that chose its recipes")
+    used = sorted(set(seeds) & set(plan.seeds))
+    if used:
+        raise UserError(
+            f"--final={selection} --seeds={','.join(map(str, seeds))}: {', '.join(map(str, used))} took part in the "
+            "choice of recipes; give seeds that have not been seen"
+        )
+    results = gather(plan, selection)
+    done = {one.cell for one in results}
+    missing = [cell.name for cell in plan.cells() if cell not in done and not plan.arm(cell.arm).pixels]
+    if missing:
+        raise UserError(
+            f"--final={selection}: {len(missing)} of its cells have not finished, such as {missing[0]}; run it to its "
+            "end first, without the arms that cannot run"
+        )
+    return replace(plan, seeds=seeds, split="test", chosen=choose(plan, results), selection=str(selection))
+
+
+def claim(plan: Plan, out: Path) -> None:
+    """Makes the folder this study's.
+
+    Raises:
+        UserError: it holds another study, or something else.
+    """
+    path = out / PLAN
+    if not path.is_file():
+        if out.exists() and any(out.iterdir()):
+            raise UserError(f"--out={out} exists and holds no study; nothing was changed. Give another --out")
+        out.mkdir(parents=True, exist_ok=True)
+        replace_text(path, yaml.safe_dump(_plain(plan), sort_keys=False))
+        return
+    changes = differences(read_yaml(path), _plain(plan))
+    if changes:
+        listed = "\n".join(f"  {line}" for line in changes)
+        raise UserError(
+            f"--out={out} holds another study; nothing was changed. Give another --out.\n"
+            f"That one -> this one:\n{listed}"
+        )
+
+
+def read_plan(out: Path) -> Plan:
+    """
+    Raises:
+        UserError: no study there.
+    """
+    if not (out / PLAN).is_file():
+        raise UserError(f"{out} holds no study: it has no {PLAN}")
+    return from_plain(read_yaml(out / PLAN), str(out / PLAN))
+
+
+def write_array(plan: Plan, out: Path) -> Path:
+    """Writes a SLURM array job in which each task is a cell; the study's own command then makes the table.
+
+    Cells that are given another's seconds come last, in an array of their own.
+    """
+    claim(plan, out)
+    cells = plan.cells()
+    last = [number for number, cell in enumerate(cells) if plan.arm(cell.arm).longer == "seconds"]
+    first = [number for number in range(len(cells)) if number not in last]
+    body = f'python -m jaxcaps.study --out={out} --cell="$SLURM_ARRAY_TASK_ID"'
+    path = out / "array.sh"
+    replace_text(
+        path,
+        "#!/bin/sh\n"
+        "# sbatch this file: one task for each cell. Then run the study's own command again: it makes the table.\n"
+        f"#SBATCH --job-name=jaxcaps-study\n#SBATCH --array={','.join(map(str, first))}\n"
+        f"#SBATCH --output={out}/slurm-%a.txt\n\n{body}\n",
+    )
+    if last:
+        replace_text(
+            out / "array-last.sh",
+            "#!/bin/sh\n"
+            "# sbatch --dependency=afterany:JOB this file, JOB being the number of array.sh's.\n"
+            f"#SBATCH --job-name=jaxcaps-study-last\n#SBATCH --array={','.join(map(str, last))}\n"
+            f"#SBATCH --output={out}/slurm-%a.txt\n\n{body}\n",
+        )
+    return path
+
+
+def dry_run(plan: Plan, jobs: int) -> str:
+    """The cells, and the minutes they will take by a measured step."""
+    check(plan)
+    return forecast(plan, jobs)
+
+
+def _plain(plan: Plan) -> dict[str, object]:
+    """As YAML gives it back."""
+    values: dict[str, object] = yaml.safe_load(yaml.safe_dump(to_plain(plan)))
+    return values
