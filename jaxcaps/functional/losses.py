@@ -3,6 +3,8 @@
 All are computed and returned in at least float32.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -194,6 +196,25 @@ def masked_l2(
     return _share_hidden_and_visible(
         jnp.square(at_least_float32(prediction) - at_least_float32(target)), hidden, visible_share
     )
+
+
+def perceptual_loss(
+    features: Sequence[Float[Array, "_ _ _"]], target: Sequence[Float[Array, "_ _ _"]]
+) -> Float[Array, ""]:
+    """Feature reconstruction loss (Johnson et al. 2016, equation 2): the mean squared difference, layer by layer.
+
+    Args:
+        features: a fixed network's maps [height, width, channels] of the picture that was made, one a layer.
+        target: those of the picture as it is.
+
+    Returns:
+        The mean over the layers, each of which counts alike whatever its size.
+    """
+    errors = [
+        jnp.mean(jnp.square(at_least_float32(mine) - at_least_float32(theirs)))
+        for mine, theirs in zip(features, target, strict=True)
+    ]
+    return jnp.mean(jnp.stack(errors))
 
 
 def select_capsule(poses: Float[Array, "classes dim"], label: Label) -> Float[Array, "classes dim"]:

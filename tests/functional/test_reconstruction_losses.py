@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from jaxcaps.functional import masked_l1, masked_l2
+from jaxcaps.functional import masked_l1, masked_l2, perceptual_loss
 from tests import references
 
 BOTH = pytest.mark.parametrize(("loss", "power"), [(masked_l1, 1), (masked_l2, 2)])
@@ -67,3 +67,12 @@ def test_bfloat16_pictures_give_a_float32_loss(loss, power):
     value = loss(*narrow, hidden)
     assert value.dtype == jnp.float32
     assert value == loss(*(each.astype(jnp.float32) for each in narrow), hidden)
+
+
+def test_the_perceptual_loss_by_hand():
+    """Layers count alike: a mean square of 4 over one value, and of (9 + 0) / 2 over two."""
+    features = [jnp.full((1, 1, 1), 2.0), jnp.array([[[3.0, 1.0]]])]
+    target = [jnp.zeros((1, 1, 1)), jnp.array([[[0.0, 1.0]]])]
+    assert perceptual_loss(features, target) == pytest.approx((4 + 4.5) / 2)
+    narrow = [each.astype(jnp.bfloat16) for each in features]
+    assert perceptual_loss(narrow, target).dtype == jnp.float32
