@@ -1,0 +1,122 @@
+"""The frozen perceptual network against NumPy loops, and files of weights that are refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from jaxcaps.errors import UserError
+from jaxcaps.models.perceptual import CONVOLUTIONS, random_network, read_vgg16
+
+WIDTHS = (3, 64, 64, 128, 128, 256, 256, 256)
+INDICES = (0, 2, 5, 7, 10, 12, 14)
+
+
+def vgg_tensors(scale=1.0):
+    """Random tensors with the names and shapes that torchvision's VGG-16 has up to relu3_3, and one beyond."""
+    numbers = np.random.default_rng(0)
+    tensors = {"features.17.weight": np.zeros((512, 256, 3, 3), np.float32)}
+    for index, before, after in zip(INDICES, WIDTHS, WIDTHS[1:], strict=False):
+        kernel = numbers.normal(0, scale * np.sqrt(2 / (9 * before)), (after, before, 3, 3))
+        tensors[f"features.{index}.weight"] = kernel.astype(np.float32)
+        tensors[f"features.{index}.bias"] = numbers.normal(0, 0.1, after).astype(np.float32)
+    return tensors
+
+
+@pytest.fixture(scope="module")
+def vgg_file(tmp_path_factory):
+    file = tmp_path_factory.mktemp("vgg") / "vgg16.safetensors"
+    save_file(vgg_tensors(), file)
+    return file
+
+
+def by_loops(tensors, image):
+    """relu2_2 and relu3_3 as torchvision orders the layers: OIHW kernels, channels first, zero padding."""
+    x = ((image - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).transpose(2, 0, 1)
+    features = {}
+    for index in range(16):
+        if index in INDICES:
+            kernel, bias = tensors[f"features.{index}.weight"], tensors[f"features.{index}.bias"]
+            padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
+            y = np.zeros((len(bias), *x.shape[1:]))
+            for row in range(x.shape[1]):
+                for column in range(x.shape[2]):
+                    window = padded[:, row : row + 3, column : column + 3]
+                    y[:, row, column] = np.tensordot(kernel, window, 3) + bias
+            x = np.maximum(y, 0)
+            features[index] = x
+        elif index in (4, 9):
+            x = x[:, : x.shape[1] // 2 * 2, : x.shape[2] // 2 * 2]
+            x = x.reshape(x.shape[0], x.shape[1] // 2, 2, x.shape[2] // 2, 2).max(axis=(2, 4))
+    return [features[index].transpose(1, 2, 0) for index in (7, 14)]
+
+
+def test_features_of_torchvisions_tensors_equal_loops_over_them(vgg_file):
+    image = np.random.default_rng(1).uniform(size=(9, 8, 3)).astype(np.float32)
+    features = read_vgg16(vgg_file)(jnp.asarray(image)[None])
+    expected = by_loops(vgg_tensors(), image)
+    assert [each.shape for each in features] == [(1, 4, 4, 128), (1, 2, 2, 256)]
+    for mine, theirs in zip(features, expected, strict=True):
+        np.testing.assert_allclose(mine[0], theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_the_random_network_is_vggs_at_a_quarter_of_the_widths_in_he_initialisation():
+    network, again = random_network(), random_network()
+    assert [kernel.shape[-1] for kernel in network.kernels] == [layer.width // 4 for layer in CONVOLUTIONS]
+    for kernel, same in zip(network.kernels, again.kernels, strict=True):
+        np.testing.assert_array_equal(kernel, same)
+        # 27 x 16 numbers and more: their deviation is known to a tenth.
+        assert kernel.std() == pytest.approx(np.sqrt(2 / (9 * kernel.shape[2])), rel=0.1)
+    images = jnp.asarray(np.random.default_rng(0).uniform(size=(4, 16, 16, 3)), jnp.float32)
+    # He initialisation keeps the scale from layer to layer: features neither vanish nor grow.
+    for features in network(images):
+        assert 0.1 < float(jnp.mean(jnp.square(features))) < 10
+
+
+def test_features_tell_pictures_apart_and_give_a_finite_gradient():
+    network = random_network()
+    images = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 8, 8, 3)), jnp.float32)
+
+    def distance(images):
+        return sum(jnp.mean(jnp.square(each[0] - each[1])) for each in network(images))
+
+    value, gradient = jax.jit(jax.value_and_grad(distance))(images)
+    assert value > 0
+    assert np.isfinite(gradient).all()
+    assert np.abs(gradient).max() > 0
+
+
+def missing(tensors):
+    return {name: value for name, value in tensors.items() if name != "features.7.bias"}
+
+
+def misshapen(tensors):
+    return tensors | {"features.10.weight": tensors["features.10.weight"].transpose(2, 3, 1, 0).copy()}
+
+
+def infinite(tensors):
+    return tensors | {"features.2.bias": np.full(64, np.inf, np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (missing, ["features.7.bias", "[128]"]),
+        (misshapen, ["features.10.weight", "[3, 3, 128, 256]", "[256, 128, 3, 3]"]),
+        (infinite, ["features.2.bias", "not finite"]),
+    ],
+)
+def test_a_tensor_that_does_not_fit_is_named(change, words, tmp_path):
+    save_file(change(vgg_tensors()), tmp_path / "vgg.safetensors")
+    with pytest.raises(UserError) as caught:
+        read_vgg16(tmp_path / "vgg.safetensors")
+    for word in ["--perceptual-weights", "vgg.safetensors", *words]:
+        assert word in str(caught.value)
+
+
+def test_a_file_that_is_none_is_named(tmp_path):
+    (tmp_path / "text.safetensors").write_text("not at all")
+    for name in ("text.safetensors", "nowhere.safetensors"):
+        with pytest.raises(UserError, match=f"{name} cannot be read as a safetensors file"):
+            read_vgg16(tmp_path / name)
