@@ -49,7 +49,7 @@ class Bare:
     def __init__(self, config: Config):
         mesh = device_mesh(config.training.batch_size)
         dataset = load_data(config, ("train", "validation"))
-        task = make_task(config, dataset.classes)
+        task = make_task(config, dataset)
         modules, draw = make_modules(config, task)
         length = run_length(config, len(dataset.splits["train"]))
         optimizer = make_optimizer(config, length)

@@ -10,7 +10,18 @@ from typing import Any, get_args
 
 import tyro
 
-from jaxcaps.config import ONE_PASS_ROUTINGS, Config, ModelConfig, Stage, from_dict, merged, nearest, read_yaml, to_dict
+from jaxcaps.config import (
+    ONE_PASS_ROUTINGS,
+    ColouriseConfig,
+    Config,
+    ModelConfig,
+    Stage,
+    from_dict,
+    merged,
+    nearest,
+    read_yaml,
+    to_dict,
+)
 from jaxcaps.errors import UserError
 from jaxcaps.presets import preset
 
@@ -131,7 +142,7 @@ def _fields(config: Config) -> dict[str, Any]:
 def _checked(config: Config) -> Config:
     """Paths made absolute, and the values that no type can check."""
     data, training, optimizer, inpaint = config.data, config.training, config.optimizer, config.inpaint
-    pixels = config.augmentation
+    pixels, colourise = config.augmentation, config.colourise
     for name, (low, high), least, most in (
         ("--crop-scale", pixels.crop_scale, 0.01, 1),
         ("--blur-sigma", pixels.blur_sigma, 0, 100),
@@ -174,6 +185,9 @@ def _checked(config: Config) -> Config:
         ("--mask-fraction", inpaint.mask_fraction, 0.01, 0.9),
         ("--contrast-weight", inpaint.contrast_weight, 0, float("inf")),
         ("--inpaint-weight", inpaint.inpaint_weight, 0, float("inf")),
+        ("--perceptual-strength", colourise.perceptual_strength, 0, float("inf")),
+        ("--uniform-share", colourise.uniform_share, 1e-3, 1),
+        ("--decoding-temperature", colourise.decoding_temperature, 1e-3, 100),
         ("--routing-iterations", config.model.routing_iterations, 1, 100),
         ("--primary-types", config.model.primary_types, 1, 4096),
         ("--primary-dim", config.model.primary_dim, 1, 4096),
@@ -195,4 +209,25 @@ def _checked(config: Config) -> Config:
     if config.classify.freeze_epochs and config.restore is None:
         raise UserError("--freeze-epochs keeps a restored encoder; without --restore there is none")
     restore = None if config.restore is None else str(Path(config.restore))
-    return dataclasses.replace(config, restore=restore, data=dataclasses.replace(data, data=absolute(data.data)))
+    return dataclasses.replace(
+        config,
+        restore=restore,
+        data=dataclasses.replace(data, data=absolute(data.data)),
+        colourise=_checked_colourise(config),
+    )
+
+
+def _checked_colourise(config: Config) -> ColouriseConfig:
+    """The path of the perceptual weights made absolute, if anything uses them."""
+    colourise = config.colourise
+    if colourise.perceptual_weights is None:
+        return colourise
+    used = (config.stage, config.task, colourise.colour_loss) == ("ssl", "colourise", "l1")
+    if not (used and colourise.perceptual_strength):
+        raise UserError(
+            f"--perceptual-weights={colourise.perceptual_weights}: nothing would use them; they are for --stage=ssl "
+            "--task=colourise --colour-loss=l1 with a --perceptual-strength above 0"
+        )
+    return dataclasses.replace(
+        colourise, perceptual_weights=str(Path(colourise.perceptual_weights).expanduser().resolve())
+    )

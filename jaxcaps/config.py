@@ -24,6 +24,7 @@ from jaxcaps.errors import UserError
 T = TypeVar("T")
 
 Stage = Literal["ssl", "finetune"]
+TaskName = Literal["inpaint", "colourise"]
 # The names of `jaxcaps.functional.ROUTINGS`, which cannot be imported without jax.
 RoutingName = Literal[
     "dynamic",
@@ -181,6 +182,22 @@ class InpaintConfig:
 
 
 @dataclass(frozen=True)
+class ColouriseConfig:
+    """Hyper-parameters of `--task=colourise`; docs/self-supervision.md says where they come from."""
+
+    colour_loss: Literal["l1", "bins"] = "l1"
+    """absolute error of colour with a perceptual term, or cross-entropy over 262 colours, rare ones weighed up"""
+    perceptual_strength: float = 0.1
+    """weight of the perceptual term beside the absolute error; 0 switches it off"""
+    perceptual_weights: str | None = None
+    """safetensors file of torchvision's VGG-16 for the perceptual term; a fixed random network where not given"""
+    uniform_share: float = 0.5
+    """share of the uniform distribution in the colours' frequencies; 1 weighs all colours alike"""
+    decoding_temperature: float = 0.38
+    """temperature of the mean that makes one colour of the probabilities of 262"""
+
+
+@dataclass(frozen=True)
 class ClassifyConfig:
     """Hyper-parameters of fine-tuning."""
 
@@ -248,8 +265,8 @@ class MachineConfig:
 class Config:
     stage: Stage = "ssl"
     """ssl: self-supervised pre-training; finetune: classification"""
-    task: Literal["inpaint"] = "inpaint"
-    """what ssl learns from: contrast of two views and in-painting"""
+    task: TaskName = "inpaint"
+    """what ssl learns from: contrast of two views and in-painting, or the colours of a grey picture"""
     preset: str = "demo"
     """named starting point: tiny, demo, small64, paper224"""
     restore: str | None = None
@@ -262,6 +279,7 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     inpaint: InpaintConfig = field(default_factory=InpaintConfig)
+    colourise: ColouriseConfig = field(default_factory=ColouriseConfig)
     classify: ClassifyConfig = field(default_factory=ClassifyConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)

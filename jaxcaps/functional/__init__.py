@@ -20,6 +20,7 @@ from jaxcaps.functional.colour import (
     chroma,
     lab_from_rgb,
     nearest_bin,
+    rebalanced_cross_entropy,
     rgb_from_lab,
     soft_bins,
 )
@@ -137,6 +138,7 @@ __all__ = [
     "nt_xent_per_anchor",
     "over_batch",
     "perceptual_loss",
+    "rebalanced_cross_entropy",
     "rgb_from_lab",
     "routing_parameters",
     "safe_norm",

@@ -94,11 +94,10 @@ def ab_bins() -> Bins:
     bits a channel lies in it: those fill 261.)
     """
     across, down = np.meshgrid(np.linspace(0, 1, 64), np.linspace(0, 1, 64))
-    faces = [
-        np.stack(np.roll([np.full_like(across, end), across, down], turn, axis=0), axis=-1).reshape(-1, 3)
-        for end in (0.0, 1.0)
-        for turn in range(3)
-    ]
+    faces = []
+    for end in (0.0, 1.0):
+        face = np.stack([np.full_like(across, end), across, down], axis=-1).reshape(-1, 3)
+        faces += [np.roll(face, turn, axis=1) for turn in range(3)]
     corners = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 1], [1, 0, 0]], np.float64)
     steps = np.linspace(0, 1, 2000)[:, None]
     edges = [start + steps * (end - start) for start, end in itertools.pairwise(corners)]
@@ -165,6 +164,24 @@ def bin_weights(counts: np.ndarray, *, uniform_share: float = 0.5) -> np.ndarray
     weights = 1 / ((1 - uniform_share) * frequencies + uniform_share / len(counts))
     normalised: np.ndarray = weights / np.sum(frequencies * weights)
     return normalised
+
+
+def rebalanced_cross_entropy(
+    logits: Float[Array, "height width bins"], ab: Float[Array, "height width 2"], weights: Float[Array, "bins"]
+) -> Float[Array, ""]:
+    """Cross-entropy of the bins against `soft_bins`, each pixel weighed by its nearest bin (Zhang et al. 2016, eq. 2).
+
+    Args:
+        logits: of the bins.
+        ab: the true colours.
+        weights: of the bins; see `bin_weights`.
+
+    Returns:
+        The mean over the pixels.
+    """
+    wide = at_least_float32(logits)
+    entropy = jax.nn.logsumexp(wide, axis=-1) - jnp.sum(soft_bins(ab).astype(wide.dtype) * wide, axis=-1)
+    return jnp.mean(weights.astype(wide.dtype)[nearest_bin(ab)] * entropy)
 
 
 def annealed_mean(

@@ -1,6 +1,6 @@
-"""The picture from the capsules: a dense layer to the capsule grid, then transposed convolutions."""
+"""A picture, or a map of its size, from the capsules: a dense layer to their grid, then transposed convolutions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 from flax import nnx
@@ -14,16 +14,35 @@ from jaxcaps.models.transposed import TransposedConvolution
 
 
 class Decoder(nnx.Module):
-    """Reconstructs pictures from the flattened poses of class or latent capsules.
+    """Makes maps of the picture's size from the flattened poses of class or latent capsules: pictures, unless told
+    otherwise.
 
     The feature maps go back through the sides the encoder went down, listed by `model.decoder`. Where
     `model.decoder_skips` is set, the encoder's map of the same shape is added at the stages that name it.
+
+    Args:
+        capsules: how many there are.
+        model: the architecture.
+        image_size: side of the square pictures.
+        rngs: draws the parameters.
+        channels: of the maps; 3 are a picture's.
+        activation: of the last layer; the sigmoid's values are a picture's.
     """
 
-    def __init__(self, capsules: int, model: ModelConfig, image_size: int, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        capsules: int,
+        model: ModelConfig,
+        image_size: int,
+        rngs: nnx.Rngs,
+        *,
+        channels: int = 3,
+        activation: Callable[[Array], Array] = jax.nn.sigmoid,
+    ):
         shape = geometry(model, image_size)
         dtype, param_dtype = dtypes(model)
         self.grid, self.skips, self.stages = shape.grid, model.decoder_skips, shape.decoder
+        self.activation = activation
         self.dense = nnx.Linear(
             capsules * model.capsule_dim,
             shape.grid**2 * model.decoder_width,
@@ -36,6 +55,8 @@ class Decoder(nnx.Module):
         side, width = shape.grid, model.decoder_width
         for stage in shape.decoder:
             target, target_width = shape.maps[stage.stage]
+            if stage.stage == 0:
+                target_width = channels
             convolutions.append(
                 TransposedConvolution(
                     width,
@@ -55,8 +76,11 @@ class Decoder(nnx.Module):
 
     def __call__(
         self, poses: Float[Array, "batch capsules dim"], maps: Sequence[Array] = ()
-    ) -> Float[Array, "batch height width 3"]:
-        """Pictures in [0, 1], at least float32. `maps` are the encoder's, needed where skips are on."""
+    ) -> Float[Array, "batch height width channels"]:
+        """Pictures in [0, 1], or the maps it was made for, at least float32.
+
+        `maps` are the encoder's, needed where skips are on.
+        """
         x = nnx.relu(self.dense(poses.reshape(poses.shape[0], -1)))
         x = x.reshape(x.shape[0], self.grid, self.grid, -1)
         for index, (stage, convolution) in enumerate(zip(self.stages, self.convolutions, strict=True)):
@@ -68,4 +92,4 @@ class Decoder(nnx.Module):
             if self.skips and stage.skip:
                 x = x + maps[stage.stage]
             x = nnx.relu(x)
-        return jax.nn.sigmoid(at_least_float32(x))
+        return self.activation(at_least_float32(x))

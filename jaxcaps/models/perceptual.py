@@ -113,10 +113,11 @@ def read_vgg16(file: Path) -> PerceptualNetwork:
     Raises:
         UserError: the file cannot be read, or a tensor is missing, has another shape or is not finite.
     """
+    kernels: list[np.ndarray] = []
+    biases: list[np.ndarray] = []
     try:
         with safe_open(file, framework="numpy") as tensors:
             stored = set(tensors.keys())
-            kernels, biases = [], []
             for before, layer in zip((3, *(each.width for each in CONVOLUTIONS)), CONVOLUTIONS, strict=False):
                 shapes = {"weight": (layer.width, before, 3, 3), "bias": (layer.width,)}
                 for part, shape in shapes.items():

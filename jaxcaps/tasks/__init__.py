@@ -2,6 +2,7 @@
 
 from jaxcaps.tasks.base import Examples, Shard, Task
 from jaxcaps.tasks.classify import Classify
+from jaxcaps.tasks.colourise import Colourise
 from jaxcaps.tasks.inpaint import Inpaint
 
-__all__ = ["Classify", "Examples", "Inpaint", "Shard", "Task"]
+__all__ = ["Classify", "Colourise", "Examples", "Inpaint", "Shard", "Task"]

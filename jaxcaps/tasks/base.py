@@ -1,7 +1,7 @@
 """The protocol that the training engine knows of a task, and a device's share of a batch."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax.numpy as jnp
 from flax import nnx
@@ -50,6 +50,10 @@ class Shard:
             count = lax.psum(count, self.axis)
         return jnp.sum(jnp.where(valid, values, jnp.zeros_like(values))) / jnp.maximum(count, jnp.ones_like(count))
 
+    def total(self, share: Float[Array, ""]) -> Float[Array, ""]:
+        """The sum of all devices' shares, for a ratio of two means. No gradient comes back from other devices."""
+        return share if self.axis is None else lax.psum(lax.stop_gradient(share), self.axis)
+
     def gather(self, values: Array) -> Array:
         """The rows of all devices, in the order of the global batch; gradients flow to this device's own.
 
@@ -69,7 +73,17 @@ class Shard:
 
 
 class Task(Protocol):
-    """What the engine needs of a task."""
+    """What the engine needs of a task.
+
+    Attributes:
+        reported: names of the metrics, with `train/` or `validation/`, that lines of the log show beside the loss.
+    """
+
+    reported: ClassVar[tuple[str, ...]]
+
+    def notes(self, batch_size: int) -> list[str]:
+        """Sentences for the log when a run begins."""
+        ...
 
     def init(self, rngs: nnx.Rngs, encoder: Encoder) -> nnx.Module:
         """The network to train: the encoder, and the modules that the task adds."""
@@ -85,6 +99,13 @@ class Task(Protocol):
         """This device's share of the loss and of metrics to log (the engine adds up all devices' shares).
 
         `views` has a leading batch axis; `progress` in [0, 1] is the fraction of training done.
+        """
+        ...
+
+    def pictures(self, modules: Any, images: UInt8[Array, "batch height width 3"]) -> dict[str, Array]:
+        """What a figure shows of some pictures: columns by title, [batch, height, width, 3] in [0, 1].
+
+        Empty where the network makes no pictures.
         """
         ...
 

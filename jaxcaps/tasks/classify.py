@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -63,6 +63,8 @@ class Classifier(nnx.Module):
 class Classify:
     """`--stage=finetune`."""
 
+    reported: ClassVar[tuple[str, ...]] = ("train/classification", "train/accuracy", "validation/balanced_accuracy")
+
     model: ModelConfig
     classify: ClassifyConfig
     augmentation: AugmentationConfig
@@ -110,3 +112,10 @@ class Classify:
             metrics["reconstruction"] = shard.mean(errors, examples.valid)
             loss = loss + self.classify.reconstruction_weight * metrics["reconstruction"]
         return loss, {"loss": loss, **metrics}
+
+    def notes(self, batch_size: int) -> list[str]:
+        return []
+
+    def pictures(self, modules: Classifier, images: UInt8[Array, "batch height width 3"]) -> dict[str, Array]:
+        """None: a classifier is shown by its confusion."""
+        return {}

@@ -6,7 +6,7 @@ The study's "dual-stage" self-supervision (El-Shimy et al. 2025): Chen et al. 20
 
 import dataclasses
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -70,6 +70,8 @@ class PretrainingNetwork(nnx.Module):
 @dataclass(frozen=True)
 class Inpaint:
     """`--task=inpaint`. With a weight of 0 a term, its head and its metrics are absent."""
+
+    reported: ClassVar[tuple[str, ...]] = ("train/nt_xent", "train/inpainting", "validation/inpainting")
 
     model: ModelConfig
     inpaint: InpaintConfig
@@ -145,6 +147,20 @@ class Inpaint:
             zero = jnp.zeros_like(progress)
             return jnp.where(first, contrast, zero), jnp.where(first, zero, inpaint)
         return contrast, inpaint
+
+    def notes(self, batch_size: int) -> list[str]:
+        if not self.inpaint.contrast_weight:
+            return []
+        return [f"NT-Xent: {2 * batch_size - 2} negatives per anchor at most; accumulation adds none"]
+
+    def pictures(self, modules: PretrainingNetwork, images: UInt8[Array, "batch height width 3"]) -> dict[str, Array]:
+        if modules.decoder is None:
+            return {}
+        views = jax.jit(jax.vmap(self.views))(jax.random.split(jax.random.key(0), len(images)), images)
+        whole, mask = jax.vmap(as_float)(images), views.mask[:, 0]
+        masked, made = nnx.jit(self.inpainted)(modules, whole, mask)
+        filled = jnp.where(mask[..., None], made, whole.astype(made.dtype))
+        return {"picture": whole, "what the encoder sees": masked, "reconstruction": made, "in-painted": filled}
 
     def inpainted(
         self, modules: PretrainingNetwork, image: Float[Array, "batch height width 3"], mask: Bool[Array, "batch h w"]

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from safetensors.numpy import save_file
 
 from jaxcaps.data.dataset import Dataset, Split
@@ -16,9 +15,7 @@ from jaxcaps.evaluation.bootstrap import bootstrap_intervals
 from jaxcaps.evaluation.metrics import classification_metrics, majority_baseline
 from jaxcaps.evaluation.plots import plot_confusion, plot_curves, plot_reconstructions
 from jaxcaps.evaluation.table import metrics_table, write_metrics, write_predictions
-from jaxcaps.tasks import Inpaint
-from jaxcaps.tasks.base import as_float
-from jaxcaps.tasks.inpaint import PretrainingNetwork
+from jaxcaps.tasks import Task
 from jaxcaps.training.state import Parameters, with_parameters
 from jaxcaps.training.writers import read_rows, replace_text
 
@@ -73,15 +70,14 @@ def finish_classifier(
     log.info("\nValidation split, %s (best %s):\n%s", chosen, best["metric"], table)
 
 
-def finish_pretraining(folder: Path, task: Inpaint, modules: Any, parameters: Parameters, dataset: Dataset) -> None:
+def finish_pretraining(folder: Path, task: Task, modules: Any, parameters: Parameters, dataset: Dataset) -> None:
     """The encoder for others to read, reconstructions to look at, and the last row as the run's metrics."""
     parameters = jax.device_get(parameters)
     encoder = {path: np.asarray(value) for path, value in parameters.items() if path.startswith("encoder/")}
     save_file(encoder, folder / "encoder.safetensors")
     _curves(folder)
     network = with_parameters(modules, parameters)
-    if network.decoder is not None:
-        _reconstructions(folder, task, network, dataset.splits["validation"])
+    _reconstructions(folder, task, network, dataset.splits["validation"])
     rows = read_rows(folder / "metrics.jsonl")
     last = {name: value for name, value in rows[-1].items() if "gradient_norm/" not in name}
     width = max(map(len, last))
@@ -96,17 +92,11 @@ def _curves(folder: Path) -> None:
     plot_curves(read_rows(folder / "metrics.jsonl"), folder / "figures" / "curves.png")
 
 
-def _reconstructions(folder: Path, task: Inpaint, network: PretrainingNetwork, split: Split) -> None:
+def _reconstructions(folder: Path, task: Task, network: Any, split: Split) -> None:
     # Neighbours in a split are often pictures of one lesion: take them from all over it.
     shown = np.unique(np.linspace(0, len(split) - 1, SHOWN_PICTURES).round().astype(int))
-    images = jnp.asarray(np.stack([split.read(int(index)) for index in shown]))
-    views = jax.jit(jax.vmap(task.views))(jax.random.split(jax.random.key(0), len(images)), images)
-    whole, mask = jax.vmap(as_float)(images), views.mask[:, 0]
-    masked, pictures = nnx.jit(task.inpainted)(network, whole, mask)
-    filled = np.where(mask[..., None], pictures, whole)
-    columns = [np.asarray(each * 255).round().astype(np.uint8) for each in (whole, masked, pictures, filled)]
-    plot_reconstructions(
-        [list(row) for row in zip(*columns, strict=True)],
-        ["picture", "what the encoder sees", "reconstruction", "in-painted"],
-        folder / "figures" / "reconstructions.png",
-    )
+    columns = task.pictures(network, jnp.asarray(np.stack([split.read(int(index)) for index in shown])))
+    if columns:
+        pixels = [np.asarray(each * 255).round().astype(np.uint8) for each in columns.values()]
+        rows = [list(row) for row in zip(*pixels, strict=True)]
+        plot_reconstructions(rows, list(columns), folder / "figures" / "reconstructions.png")

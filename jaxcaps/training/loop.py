@@ -20,7 +20,7 @@ from jaxcaps.data.sampling import Plan
 from jaxcaps.errors import UserError
 from jaxcaps.evaluation.metrics import SCALAR_METRICS
 from jaxcaps.models.capsnet import count_parameters
-from jaxcaps.tasks import Inpaint, Task
+from jaxcaps.tasks import Task
 from jaxcaps.training.checkpoint import Checkpoints
 from jaxcaps.training.evaluators import Classification, Evaluator, HeldOutLoss, Probe
 from jaxcaps.training.finish import finish_classifier, finish_pretraining
@@ -71,7 +71,7 @@ def train(config: Config) -> Path:
         mesh = device_mesh(config.training.batch_size)
         # The test split stays closed: `jaxcaps.evaluate` alone opens it.
         dataset = load_data(config, ("train", "validation"))
-        task = make_task(config, dataset.classes)
+        task = make_task(config, dataset)
         length = run_length(config, len(dataset.splits["train"]))
         modules, draw = make_modules(config, task)
         start = starting_parameters(config, draw())
@@ -188,10 +188,8 @@ class Run:
         )
         if config.stage == "finetune":
             log.info("Architecture %s", architecture_hash(config, len(self.dataset.classes)))
-        elif config.inpaint.contrast_weight:
-            log.info(
-                "NT-Xent: %d negatives per anchor at most; accumulation adds none", 2 * config.training.batch_size - 2
-            )
+        for note in self.task.notes(config.training.batch_size):
+            log.info(note)
 
     def _loop(self, state: TrainState, began: float) -> TrainState:
         config, length, first = self.config, self.length, int(state.step)
@@ -276,13 +274,8 @@ class Run:
 
     def _report(self, row: Row, left: float) -> None:
         step, total = int(row["step"]), self.length.micro_steps
-        shown = ("loss", "nt_xent", "inpainting", "classification", "accuracy")
-        parts = [f"{name} {row[f'train/{name}']:.4f}" for name in shown if f"train/{name}" in row]
-        parts += [
-            f"{name} {row[name]:.4f}"
-            for name in ("validation/balanced_accuracy", f"validation/{LINEAR_PROBE}", "validation/inpainting")
-            if name in row
-        ]
+        shown = ("train/loss", *self.task.reported, f"validation/{LINEAR_PROBE}")
+        parts = [f"{name.removeprefix('train/')} {row[name]:.4f}" for name in shown if name in row]
         if "images_per_second" in row:
             parts.append(f"{row['images_per_second']:.0f} images/s")
         log.info("epoch %.1f  step %d/%d  %s  %s left", row["epoch"], step, total, "  ".join(parts), duration(left))
@@ -309,7 +302,6 @@ class Run:
                     self.folder, train.labels, validation, probabilities, self.dataset.classes, self.selection.meta()
                 )
         elif self.main:
-            assert isinstance(self.task, Inpaint)
             finish_pretraining(self.folder, self.task, self.modules, chosen, self.dataset)
         if self.dataset.bad_images:
             log.info("%d unreadable images were skipped:", len(self.dataset.bad_images))

@@ -73,7 +73,7 @@ def predict(
         raise UserError(
             f"{config.data.data}: classes {list(dataset.classes)}, but the run was trained on {list(classes)}"
         )
-    modules, _ = make_modules(config, make_task(config, classes))
+    modules, _ = make_modules(config, make_task(config, dataset))
     scored = dataset.splits[split]
     if split != "train":
         check_not_learnt(learnt_names(folder, config.data.data), scored.names, split, folder)

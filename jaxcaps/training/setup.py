@@ -7,13 +7,16 @@ from pathlib import Path
 import jax
 from flax import nnx
 
-from jaxcaps.config import Config
+from jaxcaps.config import Config, TaskName
+from jaxcaps.data.colours import bin_counts, check_colourful
 from jaxcaps.data.dataset import Dataset, load_dataset
 from jaxcaps.data.sampling import Plan, balanced, shuffled
 from jaxcaps.data.subsets import Subset
 from jaxcaps.errors import UserError
+from jaxcaps.functional import bin_weights
 from jaxcaps.models import Encoder
-from jaxcaps.tasks import Classify, Inpaint, Task
+from jaxcaps.models.perceptual import random_network, read_vgg16
+from jaxcaps.tasks import Classify, Colourise, Inpaint, Task
 from jaxcaps.training.checkpoint import read_parameters
 from jaxcaps.training.state import Parameters, parameters_of
 from jaxcaps.training.transfer import transfer
@@ -41,13 +44,42 @@ def load_data(config: Config, splits: tuple[str, ...]) -> Dataset:
     return dataset
 
 
-def make_task(config: Config, classes: tuple[str, ...]) -> Task:
-    size = config.data.image_size
-    if config.stage == "ssl":
-        if not (config.inpaint.contrast_weight or config.inpaint.inpaint_weight):
-            raise UserError("--contrast-weight=0 and --inpaint-weight=0 leave nothing to learn; give one a weight")
-        return Inpaint(config.model, config.inpaint, config.augmentation, size)
-    return Classify(config.model, config.classify, config.augmentation, size, len(classes))
+def make_task(config: Config, dataset: Dataset) -> Task:
+    """The task of the stage: one of the self-supervised ones, which may look at the training pictures, or the classes.
+
+    Raises:
+        UserError: nothing is left to learn, or the data does not suit the task.
+    """
+    if config.stage == "finetune":
+        return Classify(
+            config.model, config.classify, config.augmentation, config.data.image_size, len(dataset.classes)
+        )
+    return SELF_SUPERVISED[config.task](config, dataset)
+
+
+def make_inpaint(config: Config, dataset: Dataset) -> Inpaint:
+    if not (config.inpaint.contrast_weight or config.inpaint.inpaint_weight):
+        raise UserError("--contrast-weight=0 and --inpaint-weight=0 leave nothing to learn; give one a weight")
+    return Inpaint(config.model, config.inpaint, config.augmentation, config.data.image_size)
+
+
+def make_colourise(config: Config, dataset: Dataset) -> Colourise:
+    colourise, train = config.colourise, dataset.splits["train"]
+    log.info(check_colourful(train, config.data.data))
+    perceptual, weights = None, None
+    if colourise.colour_loss == "bins":
+        found = bin_weights(bin_counts(train), uniform_share=colourise.uniform_share)
+        weights = tuple(found.tolist())
+    elif colourise.perceptual_strength:
+        file = colourise.perceptual_weights
+        perceptual = random_network() if file is None else read_vgg16(Path(file))
+    return Colourise(config.model, colourise, config.augmentation, config.data.image_size, perceptual, weights)
+
+
+SELF_SUPERVISED: dict[TaskName, Callable[[Config, Dataset], Task]] = {
+    "inpaint": make_inpaint,
+    "colourise": make_colourise,
+}
 
 
 def make_modules(config: Config, task: Task) -> tuple[nnx.Module, Callable[[], Parameters]]:

@@ -8,6 +8,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxcaps.data.dataset import Dataset
 from jaxcaps.data.loader import Batch
 from jaxcaps.presets import preset
 from jaxcaps.training.optimizer import make_optimizer, run_length
@@ -22,7 +23,7 @@ def test_one_optimiser_step_of_micro_batch_two(stage):
     training = dataclasses.replace(config.training, batch_size=2, effective_batch=2)
     config = dataclasses.replace(config, training=training)
     mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
-    task = make_task(config, ("a", "b", "c"))
+    task = make_task(config, Dataset(("a", "b", "c"), splits={}, bad_images=(), notes=(), fingerprint=""))
     modules, draw = make_modules(config, task)
     parameters = jax.device_get(draw())
     with jax.numpy_dtype_promotion("standard"):
