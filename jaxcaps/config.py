@@ -187,7 +187,7 @@ class ColouriseConfig:
 
     colour_loss: Literal["l1", "bins"] = "l1"
     """absolute error of colour with a perceptual term, or cross-entropy over 262 colours, rare ones weighed up"""
-    perceptual_strength: float = 0.1
+    perceptual_strength: float = 1.0
     """weight of the perceptual term beside the absolute error; 0 switches it off"""
     perceptual_weights: str | None = None
     """safetensors file of torchvision's VGG-16 for the perceptual term; a fixed random network where not given"""

@@ -27,6 +27,7 @@ class Decoder(nnx.Module):
         rngs: draws the parameters.
         channels: of the maps; 3 are a picture's.
         activation: of the last layer; the sigmoid's values are a picture's.
+        gain: scales the last layer's initial kernel; a small one makes maps that begin near 0.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Decoder(nnx.Module):
         *,
         channels: int = 3,
         activation: Callable[[Array], Array] = jax.nn.sigmoid,
+        gain: float = 1.0,
     ):
         shape = geometry(model, image_size)
         dtype, param_dtype = dtypes(model)
@@ -64,6 +66,7 @@ class Decoder(nnx.Module):
                     kernel=stage.kernel,
                     stride=round(target / side),
                     target=target,
+                    gain=gain if stage.stage == 0 else 1.0,
                     dtype=dtype,
                     param_dtype=param_dtype,
                     rngs=rngs,

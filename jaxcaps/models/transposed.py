@@ -20,13 +20,14 @@ class TransposedConvolution(nnx.Module):
         kernel: int,
         stride: int,
         target: int,
+        gain: float = 1.0,
         dtype: Any,
         param_dtype: Any,
         rngs: nnx.Rngs,
     ):
         # Each output place is the sum of (kernel / stride)^2 * in_features products.
         fan_in = (kernel / stride) ** 2 * in_features
-        draw = nnx.initializers.normal((2 / fan_in) ** 0.5)
+        draw = nnx.initializers.normal(gain * (2 / fan_in) ** 0.5)
         self.kernel = nnx.Param(draw(rngs.params(), (kernel, kernel, in_features, out_features), param_dtype))
         self.bias = nnx.Param(jnp.zeros((out_features,), param_dtype))
         self.stride, self.target, self.dtype = stride, target, dtype

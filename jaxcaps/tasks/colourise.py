@@ -32,6 +32,9 @@ from jaxcaps.tasks.base import Examples, Shard, as_float
 
 # a and b of all of sRGB's colours lie within it (-108 to 99), so tanh reaches them all.
 AB_SCALE = 110.0
+# Colours start near grey, all bins near alike. In He initialisation they start three times as strong as a picture's, as
+# noise that dozens of steps are spent to unlearn.
+HEAD_GAIN = 0.1
 # Pictures less colourful than this on average count as if they were, where saturation is a ratio: nobody sees it.
 LEAST_CHROMA = 1.0
 # Saturation is measured at every fourth pixel of each row and column: decoding 262 probabilities is dear.
@@ -55,12 +58,12 @@ class ColouringNetwork(nnx.Module):
     ):
         self.encoder = encoder
         self.latent_capsules = ClassCapsules(model.ssl_capsules, model, image_size, rngs)
-        if colourise.colour_loss == "bins":
-            self.decoder = Decoder(
-                model.ssl_capsules, model, image_size, rngs, channels=len(ab_bins().centres), activation=jax.nn.identity
-            )
-        else:
-            self.decoder = Decoder(model.ssl_capsules, model, image_size, rngs, channels=2, activation=jnp.tanh)
+        channels, activation = (
+            (len(ab_bins().centres), jax.nn.identity) if colourise.colour_loss == "bins" else (2, jnp.tanh)
+        )
+        self.decoder = Decoder(
+            model.ssl_capsules, model, image_size, rngs, channels=channels, activation=activation, gain=HEAD_GAIN
+        )
 
 
 @dataclass(frozen=True)
@@ -111,17 +114,13 @@ class Colourise:
             errors = jnp.mean(jnp.abs(made - views.ab / AB_SCALE), axis=(1, 2, 3))
             loss = shard.mean(errors, valid)
             if self.perceptual is not None:
-                pictures, target = (self._features(views.lightness, ab) for ab in (AB_SCALE * made, views.ab))
-                metrics["perceptual"] = shard.mean(jax.vmap(perceptual_loss)(pictures, target), valid)
+                features, target = (
+                    self.perceptual(coloured(views.lightness, ab)) for ab in (AB_SCALE * made, views.ab)
+                )
+                metrics["perceptual"] = shard.mean(jax.vmap(perceptual_loss)(features, target), valid)
                 loss = loss + self.colourise.perceptual_strength * metrics["perceptual"]
         metrics |= self._colours(jax.lax.stop_gradient(made[:, ::STRIDE, ::STRIDE]), views, examples, shard)
         return loss, {"loss": loss, **metrics}
-
-    def _features(
-        self, lightness: Float[Array, "batch height width"], ab: Float[Array, "batch height width 2"]
-    ) -> tuple[Array, Array]:
-        assert self.perceptual is not None
-        return self.perceptual(jax.vmap(rgb_from_lab)(jnp.concatenate([lightness[..., None], ab], axis=-1)))
 
     def _colours(
         self, made: Float[Array, "batch h w channels"], views: Views, examples: Examples, shard: Shard
@@ -155,31 +154,33 @@ class Colourise:
         return [f"Perceptual loss: {self.perceptual.description}; relu2_2 and relu3_3"]
 
     def pictures(self, modules: ColouringNetwork, images: UInt8[Array, "batch height width 3"]) -> dict[str, Array]:
-        @nnx.jit
-        def columns(modules: ColouringNetwork, images: Array) -> dict[str, Array]:
-            whole = as_float(images)
-            lab = jax.vmap(lab_from_rgb)(whole)
-            seen = as_picture(lab[..., 0])
-            encoded = modules.encoder(seen)
-            made = self.decoded(modules.decoder(modules.latent_capsules(encoded.poses).poses, encoded.maps))
-            made = made.astype(lab.dtype)
+        whole, seen, made, colours, made_colours = nnx.jit(self._columns)(modules, images)
+        return {
+            "picture": whole,
+            "what the encoder sees": seen,
+            "reconstruction": made,
+            "its colours alone": colours,
+            "reconstructed": made_colours,
+        }
 
-            def coloured(lightness: Array, ab: Array) -> Array:
-                return jax.vmap(rgb_from_lab)(jnp.concatenate([lightness[..., None], ab], axis=-1))
-
-            even = jnp.full_like(lab[..., 0], EVEN_LIGHTNESS)
-            return {
-                "picture": whole,
-                "what the encoder sees": seen,
-                "reconstruction": coloured(lab[..., 0], made),
-                "colours alone": coloured(even, lab[..., 1:]),
-                "reconstructed": coloured(even, made),
-            }
-
-        shown: dict[str, Array] = columns(modules, images)
-        return shown
+    def _columns(self, modules: ColouringNetwork, images: UInt8[Array, "batch height width 3"]) -> tuple[Array, ...]:
+        whole = as_float(images)
+        lab = jax.vmap(lab_from_rgb)(whole)
+        lightness, ab = lab[..., 0], lab[..., 1:]
+        seen = as_picture(lightness)
+        encoded = modules.encoder(seen)
+        made = self.decoded(modules.decoder(modules.latent_capsules(encoded.poses).poses, encoded.maps))
+        made, even = made.astype(ab.dtype), jnp.full_like(lightness, EVEN_LIGHTNESS)
+        return whole, seen, coloured(lightness, made), coloured(even, ab), coloured(even, made)
 
 
 def as_picture(lightness: Float[Array, "batch height width"]) -> Float[Array, "batch height width 3"]:
     """Lightness in [0, 1] three times over: the first kernel keeps the shape it has for colour pictures."""
     return jnp.broadcast_to((lightness / 100)[..., None], (*lightness.shape, 3))
+
+
+def coloured(
+    lightness: Float[Array, "batch height width"], ab: Float[Array, "batch height width 2"]
+) -> Float[Array, "batch height width 3"]:
+    """Pictures in [0, 1] of a lightness and colours."""
+    return jax.vmap(rgb_from_lab)(jnp.concatenate([lightness[..., None], ab], axis=-1))
