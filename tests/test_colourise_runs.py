@@ -1,0 +1,81 @@
+"""Colourisation end to end at the smallest size: both losses, the figure, an encoder that restores, grey refused."""
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import save_file
+
+from jaxcaps.training.checkpoint import read_parameters
+from jaxcaps.training.writers import read_rows
+from tests.command import run
+from tests.test_bad_input import refused, write_pictures
+
+COLOURISE = ("--stage=ssl", "--task=colourise", "--preset=tiny")
+
+
+def test_pre_training_by_l1_leaves_an_encoder_that_fine_tuning_takes(capsys, tmp_path):
+    outcome = run(capsys, *COLOURISE, "--epochs=2", f"--out={tmp_path}/ssl")
+    assert outcome.status == 0, outcome.errors
+    assert "Perceptual loss: a fixed random network" in outcome.output
+    assert "33 of 33 training pictures are colourful" in outcome.output
+    assert "Perceptual loss" in (tmp_path / "ssl" / "log.txt").read_text()
+    config = yaml.safe_load((tmp_path / "ssl" / "config.yaml").read_text())
+    assert (config["task"], config["colourise"]["perceptual_weights"]) == ("colourise", None)
+    assert (tmp_path / "ssl" / "figures" / "reconstructions.png").is_file()
+    row = read_rows(tmp_path / "ssl" / "metrics.jsonl")[-1]
+    for name in ("loss", "perceptual", "colour_error", "colour_saturation"):
+        assert np.isfinite(row[f"train/{name}"]), name
+        assert np.isfinite(row[f"validation/{name}"]), name
+    assert f"colour_saturation {row['train/colour_saturation']:.4f}" in outcome.output
+    # No frozen network in the checkpoint.
+    parameters, _ = read_parameters(tmp_path / "ssl")
+    assert {path.split("/")[0] for path in parameters} == {"encoder", "latent_capsules", "decoder"}
+
+    tuned = run(capsys, "--stage=finetune", f"--restore={tmp_path}/ssl", "--epochs=0.5", f"--out={tmp_path}/finetune")
+    assert tuned.status == 0, tuned.errors
+    assert "+ encoder/primary/convolution/kernel" in tuned.output
+
+
+def test_pre_training_by_bins(capsys, tmp_path):
+    flags = ("--colour-loss=bins", "--epochs=0.5", f"--out={tmp_path}/ssl")
+    outcome = run(capsys, *COLOURISE, *flags)
+    assert outcome.status == 0, outcome.errors
+    assert "Colours: 262 bins" in outcome.output
+    row = read_rows(tmp_path / "ssl" / "metrics.jsonl")[-1]
+    assert np.isfinite(row["validation/colour_cross_entropy"])
+    assert "train/perceptual" not in row
+    # The same frequencies again, as the same run.
+    assert run(capsys, *COLOURISE, *flags).status == 0
+
+
+def test_grey_pictures_are_refused_before_anything_is_written(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    labels = write_pictures(tmp_path / "data")
+    for path in (tmp_path / "data").glob("*.png"):
+        grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        cv2.imwrite(str(path), grey if int(path.stem) % 2 else cv2.merge([grey] * 3))
+    outcome = run(capsys, *COLOURISE, f"--data=csv:{labels}")
+    refused(outcome, "--task=colourise", "is grey", "0 of 18 training pictures", "--task=inpaint")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_perceptual_weights_of_another_shape_are_refused_before_anything_is_written(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_file({"features.0.weight": np.zeros((64, 1, 3, 3), np.float32)}, tmp_path / "vgg.safetensors")
+    outcome = run(capsys, *COLOURISE, "--perceptual-weights=vgg.safetensors")
+    refused(outcome, "vgg.safetensors", "features.0.weight", "[64, 1, 3, 3]", "[64, 3, 3, 3]")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--task=inpaint",),
+        ("--stage=finetune", "--task=colourise"),
+        ("--task=colourise", "--colour-loss=bins"),
+        ("--task=colourise", "--perceptual-strength=0"),
+    ],
+)
+def test_perceptual_weights_that_nothing_would_use_are_refused(flags, capsys):
+    refused(run(capsys, *flags, "--perceptual-weights=vgg.safetensors"), "--perceptual-weights", "--colour-loss=l1")
