@@ -1,4 +1,6 @@
-"""Colourisation end to end at the smallest size: both losses, the figure, an encoder that restores, grey refused."""
+"""Colourisation end to end at the smallest size: the figure, an encoder that restores, mistakes refused."""
+
+import dataclasses
 
 import cv2
 import numpy as np
@@ -6,7 +8,11 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
+from jaxcaps.data.colours import bin_counts
+from jaxcaps.functional import bin_weights
+from jaxcaps.presets import preset
 from jaxcaps.training.checkpoint import read_parameters
+from jaxcaps.training.setup import load_data, make_task
 from jaxcaps.training.writers import read_rows
 from tests.command import run
 from tests.test_bad_input import refused, write_pictures
@@ -15,7 +21,7 @@ COLOURISE = ("--stage=ssl", "--task=colourise", "--preset=tiny")
 
 
 def test_pre_training_by_l1_leaves_an_encoder_that_fine_tuning_takes(capsys, tmp_path):
-    outcome = run(capsys, *COLOURISE, "--epochs=2", f"--out={tmp_path}/ssl")
+    outcome = run(capsys, *COLOURISE, "--epochs=1", f"--out={tmp_path}/ssl")
     assert outcome.status == 0, outcome.errors
     assert "Perceptual loss: a fixed random network" in outcome.output
     assert "33 of 33 training pictures are colourful" in outcome.output
@@ -37,16 +43,18 @@ def test_pre_training_by_l1_leaves_an_encoder_that_fine_tuning_takes(capsys, tmp
     assert "+ encoder/primary/convolution/kernel" in tuned.output
 
 
-def test_pre_training_by_bins(capsys, tmp_path):
-    flags = ("--colour-loss=bins", "--epochs=0.5", f"--out={tmp_path}/ssl")
-    outcome = run(capsys, *COLOURISE, *flags)
-    assert outcome.status == 0, outcome.errors
-    assert "Colours: 262 bins" in outcome.output
-    row = read_rows(tmp_path / "ssl" / "metrics.jsonl")[-1]
-    assert np.isfinite(row["validation/colour_cross_entropy"])
-    assert "train/perceptual" not in row
-    # The same frequencies again, as the same run.
-    assert run(capsys, *COLOURISE, *flags).status == 0
+def test_bins_are_weighed_by_the_training_pictures_the_same_each_time():
+    config = preset("tiny", "ssl")
+    colourise = dataclasses.replace(config.colourise, colour_loss="bins")
+    config = dataclasses.replace(config, task="colourise", colourise=colourise)
+    dataset = load_data(config, ("train", "validation"))
+    task, again = (make_task(config, dataset) for _ in range(2))
+    assert task == again
+    counts = bin_counts(dataset.splits["train"])
+    np.testing.assert_allclose(task.bin_weights, bin_weights(counts))
+    assert counts.sum() == len(dataset.splits["train"]) * 16 * 16
+    assert task.perceptual is None
+    assert task.notes(16)[0].startswith("Colours: 262 bins; a pixel counts 0.")
 
 
 def test_grey_pictures_are_refused_before_anything_is_written(capsys, tmp_path, monkeypatch):
