@@ -91,7 +91,7 @@ def measure(config: Config) -> Measured:
     began = time.monotonic()
     mesh = device_mesh(config.training.batch_size)
     dataset = load_data(config, ("train", "validation"))
-    task = make_task(config, dataset.classes)
+    task = make_task(config, dataset)
     length = run_length(config, len(dataset.splits["train"]))
     modules, draw = make_modules(config, task)
     with jax.numpy_dtype_promotion("standard"):
