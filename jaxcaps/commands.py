@@ -206,8 +206,6 @@ def _checked(config: Config) -> Config:
             f"--routing-iterations={model.routing_iterations}: --routing={model.routing} has no iterations; "
             "leave the flag away"
         )
-    if config.classify.freeze_epochs and config.restore is None:
-        raise UserError("--freeze-epochs keeps a restored encoder; without --restore there is none")
     restore = None if config.restore is None else str(Path(config.restore))
     return dataclasses.replace(
         config,

@@ -208,7 +208,7 @@ class ClassifyConfig:
     transfer_latent: bool = False
     """start the class capsules from the latent capsules too; their shapes must match"""
     freeze_epochs: float = 0.0
-    """keep the restored encoder as it is for the first epochs"""
+    """keep the encoder, restored or random, as it is for the first epochs"""
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,6 @@ FLAGS = {
     "endless": (["--epochs=inf", "--preset=tiny"], ["--epochs=inf"]),
     "no effective batch": (["--effective-batch=0"], ["--effective-batch=0"]),
     "a seed beyond 32 bits": (["--seed=9999999999999"], ["--seed=9999999999999"]),
-    "freezing what was not restored": (["--stage=finetune", "--freeze-epochs=2"], ["--freeze-epochs", "--restore"]),
     "no epochs": (["--epochs=0", "--preset=tiny"], ["--epochs=0"]),
     "batch that does not divide": (["--batch-size=24", "--preset=tiny"], ["--batch-size=24", "--effective-batch"]),
     "unknown layer group": (["--lr-mult=primry:3", "--preset=tiny"], ["primry", "primary"]),

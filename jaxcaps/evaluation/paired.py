@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxcaps.evaluation.bootstrap import resample_weights, scores
-from jaxcaps.evaluation.metrics import SCALAR_METRICS, scored_examples
+from jaxcaps.evaluation.metrics import SCALAR_METRICS, ratio, scored_examples
 
 RESAMPLES = 2000
 
@@ -99,8 +99,7 @@ def difference(first: Resampled, second: Resampled, metric: str, *, relative: bo
 
     def compared(one: np.ndarray, other: np.ndarray) -> np.ndarray:
         ones, others = one.mean(axis=0), other.mean(axis=0)
-        result: np.ndarray = ones / others - 1 if relative else ones - others
-        return result
+        return ratio(ones, others) - 1 if relative else ones - others
 
     values = compared(first.drawn[metric][draws, columns], second.drawn[metric][draws, columns])
     values = values[~np.isnan(values)]

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from jaxcaps.evaluation.metrics import classification_metrics
 from jaxcaps.evaluation.paired import Estimate, Resampled, difference, holm, resample
 from jaxcaps.studies.cells import FineTuning, Predictions, read_outcome
 from jaxcaps.studies.execution import folder_of
-from jaxcaps.studies.plan import Cell, Choice, Plan
+from jaxcaps.studies.plan import Cell, Choice, Plan, Recipe
 
 METRICS = ("accuracy", "balanced_accuracy", "mcc", "macro_f1", "macro_roc_auc")
 # What a recipe is chosen by, on validation.
@@ -116,44 +117,41 @@ class Line:
 def compare(plan: Plan, results: Sequence[Result], *, chosen_only: bool = False) -> list[Line]:
     """Every arm with every recipe against its reference with the same.
 
-    Folds are pooled: a seed's predictions of all folds are scored together. Only seeds that both
-    arms have in full take part. With `chosen_only` a line has each arm's recipe of each fold, which may differ.
+    Folds are pooled: a seed's predictions of all folds are scored together. Only seeds that both arms have in full
+    take part. With `chosen_only` a line has each arm's recipe of each fold, which may differ.
     """
     lines = []
-    pooled: dict[tuple[str, float, str], tuple[tuple[int, ...], Resampled, int]] = {}
 
+    @cache
     def resampled(arm: str, fraction: float, recipe: str, seeds: tuple[int, ...]) -> tuple[Resampled, int]:
-        key = (arm, fraction, f"{recipe} {seeds}")
-        if key not in pooled:
-            found = [_pooled(plan, results, arm, fraction, recipe, seed) for seed in seeds]
-            first = found[0]
-            stacked = np.stack([one.probabilities for one in found])
-            value = resample(first.labels, stacked, [str(name) for name in first.classes], first.groups)
-            pooled[key] = seeds, value, len(first.labels)
-        _, value, images = pooled[key]
-        return value, images
+        found = [_pooled(plan, results, arm, fraction, recipe, seed) for seed in seeds]
+        first, stacked = found[0], np.stack([one.probabilities for one in found])
+        value = resample(first.labels, stacked, [str(name) for name in first.classes], first.groups)
+        return value, len(first.labels)
 
     recipes = [""] if chosen_only else [recipe.name for recipe in plan.recipes]
     for fraction in plan.label_fractions:
         for recipe in recipes:
             for arm in plan.arms:
-                own = "as-given" if arm.pixels and recipe else recipe
+                # Classifiers of pixels have no recipe: of a grid they share the first line, and are not compared.
+                if arm.pixels and recipe != recipes[0]:
+                    continue
+                own = Recipe().name if arm.pixels and recipe else recipe
                 seeds = _whole_seeds(plan, results, arm.name, fraction, own)
-                reference = plan.arm(arm.reference)
-                shared = seeds & _whole_seeds(plan, results, reference.name, fraction, recipe)
                 if not seeds:
                     continue
-                compared = arm.name != reference.name and bool(shared)
+                shared = seeds & _whole_seeds(plan, results, arm.reference, fraction, recipe)
+                compared = arm.name != arm.reference and bool(shared) and not (arm.pixels and len(recipes) > 1)
                 used = tuple(sorted(shared if compared else seeds))
                 value, images = resampled(arm.name, fraction, own, used)
                 differences: dict[str, Estimate] = {}
                 relative = None
                 if compared:
-                    other, _ = resampled(reference.name, fraction, recipe, used)
+                    other, _ = resampled(arm.reference, fraction, recipe, used)
                     differences = {metric: difference(value, other, metric) for metric in METRICS}
                     relative = difference(value, other, "accuracy", relative=True)
                 scores = {metric: value.point[metric] for metric in METRICS}
-                label = recipe or "chosen"
+                label = own if own else "chosen"
                 lines.append(Line(arm.name, fraction, label, used, scores, differences, relative, images))
     return lines
 

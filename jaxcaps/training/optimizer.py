@@ -116,7 +116,7 @@ def make_optimizer(config: Config, length: Length) -> optax.MultiSteps:
     rates = schedule(optimizer, length.updates)
     groups = multipliers(optimizer.lr_mult)
     freeze_updates = 0
-    if config.stage == "finetune" and config.restore is not None:
+    if config.stage == "finetune":
         freeze_updates = round(config.classify.freeze_epochs * length.per_epoch / length.accumulate)
 
     chain = optax.chain(

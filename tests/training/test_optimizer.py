@@ -126,10 +126,11 @@ def test_a_malformed_multiplier_is_named(text, complaint):
         multipliers(text)
 
 
-def test_freezing_keeps_the_restored_encoder_for_the_first_epochs_alone():
+@pytest.mark.parametrize("restore", ["runs/ssl", None])
+def test_freezing_keeps_the_encoder_for_the_first_epochs_alone(restore):
     config = config_of(stage="finetune")
     config = dataclasses.replace(
-        config, restore="runs/ssl", classify=dataclasses.replace(config.classify, freeze_epochs=1.0)
+        config, restore=restore, classify=dataclasses.replace(config.classify, freeze_epochs=1)
     )
     start = {"encoder/stem/0/kernel": jnp.ones(2), "class_capsules/weights": jnp.ones(2)}
     gradients = {path: jnp.full(2, 0.5) for path in start}

@@ -1,0 +1,259 @@
+"""Studies: every cell once, resumable, compared fairly, the test split opened once."""
+
+import csv
+import dataclasses
+import json
+import math
+import subprocess
+
+import numpy as np
+import pytest
+
+from jaxcaps.errors import UnsuitableTask, UserError
+from jaxcaps.studies import cells, execution
+from jaxcaps.studies.cells import FineTuning, Predictions
+from jaxcaps.studies.execution import folder_of, read_failure, run_all, run_here
+from jaxcaps.studies.ledger import record_reading
+from jaxcaps.studies.plan import Cell, Plan, parse_arms, parse_grid
+from jaxcaps.studies.results import choose, compare, gather
+from jaxcaps.studies.run import claim, final_plan, read_plan, report, run_one, write_array
+from tests.command import run
+
+IMAGES = 60
+
+
+def plan_of(inits="random,inpaint", **changes):
+    given = {"data": "synthetic", "preset": "tiny", "arms": parse_arms(inits), "seeds": (0, 1)}
+    return Plan(**(given | changes))
+
+
+def finish(plan, out, quality, **changes):
+    """Writes what finished cells leave, without training: `quality` (arm, recipe, fold) -> share of right answers."""
+    for cell in plan.cells():
+        folder = folder_of(out, cell)
+        done = []
+        for fraction in plan.label_fractions:
+            for recipe in plan.recipes_of(cell, fraction):
+                rng = np.random.default_rng([cell.seed, cell.fold or 0, sum(map(ord, cell.arm + recipe.name))])
+                labels = np.arange(IMAGES) % 3
+                right = rng.permutation(IMAGES) < IMAGES * quality(cell.arm, recipe.name, cell.fold)
+                best = np.where(right, labels, (labels + 1) % 3)
+                names = np.array([f"{cell.fold or 0}-{index:03d}" for index in range(IMAGES)])
+                groups = (cell.fold or 0) * IMAGES + np.arange(IMAGES)
+                where = f"finetune/{fraction:g}/{recipe.name}"
+                (folder / where).mkdir(parents=True)
+                # Runs may list the images in any order.
+                order = rng.permutation(IMAGES)
+                found = Predictions(
+                    names[order], labels[order], groups[order], np.eye(3)[best][order], np.array(["a", "b", "c"])
+                )
+                found.save(folder / where)
+                same = (fraction, recipe.name, where, "architecture", f"data-{cell.fold}", 7, 1.0, 2.0)
+                done.append(dataclasses.replace(FineTuning(*same), **changes.get(cell.arm, {})))
+        (folder / cells.OUTCOME).write_text(json.dumps([dataclasses.asdict(one) for one in done]), encoding="utf-8")
+
+
+def test_arms_are_compared_pair_by_pair_over_all_folds(tmp_path):
+    plan = plan_of(folds=3)
+    finish(plan, tmp_path, lambda arm, recipe, fold: {"random": 0.5, "inpaint": 0.8}[arm])
+    results = gather(plan, tmp_path)
+    random, inpaint = compare(plan, results)
+    assert random.images == inpaint.images == 3 * IMAGES
+    assert random.differences == {}
+    np.testing.assert_allclose(random.scores["accuracy"], [0.5, 0.5])
+    found = inpaint.differences["accuracy"]
+    assert found.value == pytest.approx(0.3)
+    assert 0.2 < found.low < 0.3 < found.high < 0.4
+    assert inpaint.relative.value == pytest.approx(0.6)
+
+
+def test_only_seeds_with_all_folds_take_part(tmp_path):
+    plan = plan_of(folds=3)
+    finish(plan, tmp_path, lambda arm, recipe, fold: 0.5)
+    (folder_of(tmp_path, Cell("inpaint", 1, 2)) / cells.OUTCOME).unlink()
+    random, inpaint = compare(plan, gather(plan, tmp_path))
+    assert (random.seeds, inpaint.seeds) == ((0, 1), (0,))
+    assert "inpaint/seed-1/fold-2: not run" in report(plan, tmp_path)
+
+
+@pytest.mark.parametrize("what", ["architecture", "fingerprint", "updates"])
+def test_arms_that_turn_out_to_differ_are_not_compared(tmp_path, what):
+    plan = plan_of()
+    finish(plan, tmp_path, lambda *_: 0.5, inpaint={what: 99 if what == "updates" else "another"})
+    with pytest.raises(UserError, match=f"inpaint/seed-0 and random/seed-0 cannot be compared: {what}"):
+        gather(plan, tmp_path)
+    baseline = plan_of("random,uniform")
+    finish(baseline, tmp_path / "b", lambda *_: 0.5, uniform={what: 99 if what == "updates" else "another"})
+    assert len(gather(baseline, tmp_path / "b")) == 4
+
+
+def test_each_arm_chooses_its_recipe_in_each_fold_from_the_same_grid(tmp_path):
+    plan = plan_of(folds=2, recipes=parse_grid("lr=0.1,0.2"))
+    better = {("random", 0): "lr=0.1", ("random", 1): "lr=0.2", ("inpaint", 0): "lr=0.2", ("inpaint", 1): "lr=0.2"}
+    finish(plan, tmp_path, lambda arm, recipe, fold: 0.8 if better[arm, fold] == recipe else 0.6)
+    chosen = choose(plan, gather(plan, tmp_path))
+    assert {(one.arm, one.fold): one.recipe for one in chosen} == better
+    text = report(plan, tmp_path)
+    assert "Recipes are chosen on these very scores" in text
+    with (tmp_path / "choices.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["initialisation"], int(row["fold"])): row["recipe"] for row in rows} == better
+
+
+def test_a_final_study_runs_what_was_chosen_with_seeds_that_were_not_seen(tmp_path):
+    plan = plan_of(folds=2, recipes=parse_grid("lr=0.1,0.2"))
+    claim(plan, tmp_path / "selection")
+    with pytest.raises(UserError, match="8 of its cells have not finished, such as random/seed-0/fold-0"):
+        final_plan(tmp_path / "selection", (7, 8))
+    finish(plan, tmp_path / "selection", lambda arm, recipe, fold: 0.8 if recipe == "lr=0.2" else 0.6)
+    with pytest.raises(UserError, match="1 took part in the choice of recipes"):
+        final_plan(tmp_path / "selection", (1, 8))
+    final = final_plan(tmp_path / "selection", (7, 8))
+    assert (final.split, final.seeds, final.selection) == ("test", (7, 8), str(tmp_path / "selection"))
+    for cell in final.cells():
+        assert [recipe.name for recipe in final.recipes_of(cell, 1.0)] == ["lr=0.2"]
+    claim(final, tmp_path / "final")
+    assert read_plan(tmp_path / "final") == final
+    finish(final, tmp_path / "final", lambda arm, recipe, fold: {"random": 0.6, "inpaint": 0.7}[arm])
+    assert "test parts of 2 folds, pooled (120 images" in report(final, tmp_path / "final")
+    with pytest.raises(UserError, match="that is a final study itself"):
+        final_plan(tmp_path / "final", (9,))
+
+
+def test_the_report_has_a_row_a_run_and_figures(tmp_path):
+    plan = plan_of("random,inpaint,contrast", label_fractions=(0.5, 1.0))
+    finish(plan, tmp_path, lambda arm, recipe, fold: {"random": 0.5, "inpaint": 0.9, "contrast": 0.5}[arm])
+    text = report(plan, tmp_path)
+    assert text == (tmp_path / "table.md").read_text(encoding="utf-8").rstrip("\n")
+    with (tmp_path / "study.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3 * 2 * 2
+    assert {(row["initialisation"], float(row["accuracy"])) for row in rows} == {
+        ("random", 0.5),
+        ("inpaint", 0.9),
+        ("contrast", 0.5),
+    }
+    with (tmp_path / "differences.csv").open(newline="") as file:
+        found = [row for row in csv.DictReader(file) if row["metric"] == "accuracy"]
+    assert len(found) == 4
+    for row in found:
+        assert float(row["p_holm"]) >= float(row["p"])
+        assert (float(row["p_holm"]) < 0.05) == (row["initialisation"] == "inpaint")
+    assert all(math.isfinite(float(row["low"])) for row in found)
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"accuracy.png", "balanced_accuracy.png"}
+
+
+def test_a_folder_of_another_study_is_refused(tmp_path):
+    claim(plan_of(), tmp_path / "a")
+    claim(plan_of(), tmp_path / "a")
+    with pytest.raises(UserError, match=r"holds another study.*\n.*\n.*preset: 'tiny' -> 'demo'"):
+        claim(plan_of(preset="demo"), tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "holiday.txt").write_text("sun", encoding="utf-8")
+    with pytest.raises(UserError, match="exists and holds no study"):
+        claim(plan_of(), tmp_path / "b")
+    with pytest.raises(UserError, match=r"holds no study: it has no study\.yaml"):
+        read_plan(tmp_path / "b")
+    with pytest.raises(UserError, match=r"--cell=4: .* has cells 0 to 3"):
+        run_one(tmp_path / "a", 4, keep_checkpoints=False)
+
+
+def test_a_cell_that_fails_is_recorded_and_one_that_does_not_suit_is_no_failure(tmp_path, monkeypatch):
+    plan, cell = plan_of(), Cell("inpaint", 0, None)
+    for error, applicable in ((UserError("the disk is full"), True), (UnsuitableTask("grey"), False)):
+
+        def fail(*_, error=error, **__):
+            raise error
+
+        monkeypatch.setattr(execution, "run_cell", fail)
+        assert run_here(plan, cell, tmp_path, keep_checkpoints=False) is not applicable
+        assert read_failure(folder_of(tmp_path, cell)) == (applicable, str(error))
+
+
+def test_failures_do_not_stop_the_other_cells(tmp_path, monkeypatch):
+    """The cells' processes are replaced by shells, of which one in two fails."""
+    plan = plan_of()
+    real = subprocess.Popen
+
+    def shell(command, **settings):
+        number = int(command[-1].removeprefix("--cell="))
+        folder = folder_of(tmp_path, plan.cells()[number])
+        script = "echo it broke; exit 3" if number % 2 else f"echo '[]' > '{folder / cells.OUTCOME}'"
+        return real(["sh", "-c", script], **settings)
+
+    monkeypatch.setattr(subprocess, "Popen", shell)
+    monkeypatch.setattr(execution, "POLL", 0.01)
+    done, failed = run_all(plan, tmp_path, jobs=2, devices=(), keep_checkpoints=False)
+    assert done == plan.cells()[::2]
+    assert sorted(cell.name for cell in failed) == sorted(cell.name for cell in plan.cells()[1::2])
+    assert read_failure(folder_of(tmp_path, failed[0])) == (True, "its process ended with status 3: it broke")
+    # What is done is not done again.
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a finished cell was started"))
+    with pytest.raises(pytest.fail.Exception):
+        run_all(plan, tmp_path, jobs=2, devices=(), keep_checkpoints=False)
+
+
+def test_a_slurm_array_has_every_cell_and_keeps_those_that_wait_apart(tmp_path):
+    plan = plan_of("random,random-seconds,inpaint")
+    text = write_array(plan, tmp_path).read_text(encoding="utf-8")
+    assert "#SBATCH --array=0,1,3,4\n" in text
+    assert f'python -m jaxcaps.study --out={tmp_path} --cell="$SLURM_ARRAY_TASK_ID"' in text
+    assert "#SBATCH --array=2,5\n" in (tmp_path / "array-last.sh").read_text(encoding="utf-8")
+
+
+def test_the_ledger_only_grows_and_has_each_reading_once(tmp_path):
+    ledger = tmp_path / "deep" / "ledger.csv"
+    reading = {"data": "csv:x", "what": "final", "arms": "a,b", "seeds": "1,2", "folder": tmp_path}
+    record_reading(ledger, **reading)
+    record_reading(ledger, **reading)
+    record_reading(ledger, **(reading | {"seeds": "3"}))
+    with ledger.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["seeds"] for row in rows] == ["1,2", "3"]
+    assert rows[0]["arms"] == "a,b"
+
+
+def test_a_study_from_the_command_line(tmp_path, capsys, monkeypatch):
+    """Pre-training, both kinds of classifier, scores, and nothing done twice."""
+    # For the cells' processes: one device compiles faster than eight.
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    flags = ("--preset=tiny", "--inits=random,inpaint,extra-trees", "--seeds=3", "--ssl-epochs=1", "--epochs=1")
+    out = tmp_path / "study"
+    outcome = run(capsys, *flags, f"--out={out}", command="study")
+    assert outcome.status == 0, outcome.output + outcome.errors
+    assert "| inpaint |" in outcome.output
+    plan = read_plan(out)
+    results = {one.cell.arm: one for one in gather(plan, out)}
+    assert results["inpaint"].run.pretraining_seconds > 0 == results["random"].run.pretraining_seconds
+    assert results["inpaint"].run.architecture == results["random"].run.architecture != ""
+    assert len(results["extra-trees"].predictions.labels) == 15
+    assert not list(out.glob("**/checkpoints"))
+    assert (out / "cells/inpaint/seed-3/ssl/encoder.safetensors").is_file()
+    before = {path: path.stat().st_mtime_ns for path in out.glob("cells/**/*.json")}
+    again = run(capsys, *flags, f"--out={out}", command="study")
+    assert "3 cells, 3 of them finished" in again.output
+    assert before == {path: path.stat().st_mtime_ns for path in out.glob("cells/**/*.json")}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--plan=papre"], "--plan=papre: unknown plan; did you mean 'paper'"),
+        (["--inits=inpaind"], "did you mean 'inpaint'"),
+        (["--folds=1"], "--folds=1: give 2 to 100"),
+        (["--label-fractions=0,1"], "each should be above 0"),
+        (["--folds=90"], "--folds=90: class"),
+        (["--final=nowhere", "--seeds=7"], "nowhere holds no study"),
+        (["--final=nowhere"], "--final needs fresh --seeds"),
+        (["--jobs=0"], "--jobs=0: give at least 1"),
+        (["--finetune=--lrr=3"], "lrr"),
+        (["--label-fractions=0.01"], "leaves no label of class"),
+        (["--inits=random,extra-trees@lr=3"], "extra-trees is no network"),
+    ],
+)
+def test_bad_studies_are_refused_before_anything_runs(flags, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcome = run(capsys, "--preset=tiny", *flags, command="study")
+    assert outcome.status == 2
+    assert message in outcome.errors
+    assert not (tmp_path / "runs").exists()
