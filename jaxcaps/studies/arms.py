@@ -51,6 +51,8 @@ _NAMED = (
     Arm("contrast", "contrast alone (NT-Xent)", ("--inpaint-weight=0",)),
     Arm("inpaint-only", "in-painting alone", ("--contrast-weight=0",)),
     Arm("sequence", "contrast first, then in-painting", ("--ssl-stages=contrast-then-inpaint",)),
+    Arm("colourise", "colourisation, absolute error and perceptual loss", ("--task=colourise",)),
+    Arm("colourise-bins", "colourisation as classification of bins", ("--task=colourise", "--colour-loss=bins")),
     Arm("skips", "contrast and in-painting, decoder with skips", ("--decoder-skips",)),
     Arm("balanced", "contrast and in-painting, class-balanced (uses labels)", ("--sampling=balanced",)),
     Arm(
