@@ -1,6 +1,10 @@
-"""`python -m jaxcaps.evaluate`: scores a fine-tuned run on one split, the only place that opens the test split."""
+"""`python -m jaxcaps.evaluate`: scores a fine-tuned run on one split.
+
+Only this and a final study open the test split.
+"""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import tyro
@@ -19,6 +23,8 @@ class Flags:
     """other data with the same classes; the run's own where not given"""
     batch_size: int | None = None
     """images at a time; as in training where not given"""
+    ledger: str | None = None
+    """where a reading of the test split is written down; ledger.csv beside the run folder where not given"""
 
 
 def main() -> None:
@@ -27,7 +33,13 @@ def main() -> None:
         raise UserError(f"--batch-size={flags.batch_size}: give a number of at least 1")
     from jaxcaps.training.score import evaluate
 
-    evaluate(flags.restore, flags.split, data=flags.data and absolute(flags.data), batch_size=flags.batch_size)
+    evaluate(
+        flags.restore,
+        flags.split,
+        data=flags.data and absolute(flags.data),
+        batch_size=flags.batch_size,
+        ledger=Path(flags.ledger) if flags.ledger else None,
+    )
 
 
 if __name__ == "__main__":

@@ -52,8 +52,8 @@ class Flags:
     """accelerators by number, separated by commas, dealt to the jobs"""
     keep_checkpoints: bool = False
     """keep every run's checkpoints, which --restore reads, and not only its encoder.safetensors"""
-    ledger: str = "runs/ledger.csv"
-    """where each reading of a test split is written down"""
+    ledger: str | None = None
+    """where each reading of a test split is written down; ledger.csv beside --out where not given"""
     dry_run: bool = False
     """say what would be run and how long it takes, from measured steps"""
     slurm: bool = False
@@ -91,7 +91,7 @@ def main() -> None:
         print(f"Written: {write_array(plan, out)}. After it has run, this command without --slurm makes the table.")
         return
     devices = tuple(part for part in flags.devices.split(",") if part)
-    machine = Machine(flags.jobs, devices, flags.keep_checkpoints, Path(flags.ledger))
+    machine = Machine(flags.jobs, devices, flags.keep_checkpoints, Path(flags.ledger) if flags.ledger else None)
     sys.exit(0 if run_study(plan, out, machine) else 1)
 
 

@@ -124,6 +124,8 @@ def test_evaluate_scores_the_test_split_beside_the_run(runs, capsys):
     assert outcome.status == 0, outcome.errors
     assert (runs / "finetune" / "metrics-test.json").is_file()
     assert (runs / "finetune" / "predictions-test.csv").is_file()
+    # Each reading of a test split is on record.
+    assert len((runs / "ledger.csv").read_text(encoding="utf-8").splitlines()) == 2
     again = run(capsys, f"--restore={runs}/finetune", "--split=validation", command="evaluate")
     assert again.status == 0
     one, two = (

@@ -10,10 +10,10 @@ from jaxcaps.config import differences, read_yaml
 from jaxcaps.errors import UserError
 from jaxcaps.studies.execution import run_all, run_here
 from jaxcaps.studies.forecast import forecast
-from jaxcaps.studies.ledger import record_reading
 from jaxcaps.studies.plan import Plan, check, from_plain, to_plain
 from jaxcaps.studies.report import write_report
 from jaxcaps.studies.results import choose, compare, gather
+from jaxcaps.training.ledger import record_reading
 from jaxcaps.training.writers import replace_text
 
 log = logging.getLogger("jaxcaps")
@@ -29,13 +29,13 @@ class Machine:
         jobs: cells at a time.
         devices: accelerators by number, dealt to the jobs.
         keep_checkpoints: keep those of every run.
-        ledger: where readings of test splits are recorded.
+        ledger: where readings of test splits are recorded; `ledger.csv` beside the study where None.
     """
 
     jobs: int
     devices: tuple[str, ...]
     keep_checkpoints: bool
-    ledger: Path
+    ledger: Path | None
 
 
 def run_study(plan: Plan, out: Path, machine: Machine) -> bool:

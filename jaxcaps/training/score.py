@@ -14,7 +14,8 @@ from jaxcaps.errors import UserError
 from jaxcaps.training.checkpoint import read_parameters
 from jaxcaps.training.evaluators import Classification
 from jaxcaps.training.finish import score_classifier
-from jaxcaps.training.folder import check_not_learnt, learnt_names
+from jaxcaps.training.folder import check_not_learnt, learnt_names, read_config
+from jaxcaps.training.ledger import record_reading
 from jaxcaps.training.mesh import device_mesh, replicated
 from jaxcaps.training.setup import load_data, make_modules, make_task
 
@@ -81,13 +82,20 @@ def predict(
     return Predicted(scored, probabilities, classes, config, meta)
 
 
-def evaluate(restore: str, split: str, *, data: str | None, batch_size: int | None) -> None:
+def evaluate(restore: str, split: str, *, data: str | None, batch_size: int | None, ledger: Path | None = None) -> None:
     """Prints the table and writes metrics, predictions and the confusion figure, named by split, to the run folder.
+
+    That the test split is read is written into the ledger first.
 
     Raises:
         UserError: as `predict`.
     """
     folder = Path(restore)
+    if split == "test":
+        config = read_config(folder)
+        record_reading(
+            ledger, data=data or config.data.data, what="evaluate", arms="", seeds=str(config.seed), folder=folder
+        )
     found = predict(folder, split, data=data, batch_size=batch_size)
     train_labels = np.repeat(np.arange(len(found.classes)), found.meta["train_counts"])
     table = score_classifier(folder, train_labels, found.split, found.probabilities, found.classes, suffix=f"-{split}")

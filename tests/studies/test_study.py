@@ -13,10 +13,10 @@ from jaxcaps.errors import UnsuitableTask, UserError
 from jaxcaps.studies import cells, execution
 from jaxcaps.studies.cells import FineTuning, Predictions
 from jaxcaps.studies.execution import folder_of, read_failure, run_all, run_here
-from jaxcaps.studies.ledger import record_reading
 from jaxcaps.studies.plan import Cell, Plan, parse_arms, parse_grid
 from jaxcaps.studies.results import choose, compare, gather
 from jaxcaps.studies.run import claim, final_plan, read_plan, report, run_one, write_array
+from jaxcaps.training.ledger import record_reading
 from tests.command import run
 
 IMAGES = 60

@@ -15,8 +15,17 @@ from jaxcaps import __version__
 COLUMNS = ("date", "version", "commit", "data", "what", "arms", "seeds", "folder")
 
 
-def record_reading(ledger: Path, *, data: str, what: str, arms: str, seeds: str, folder: Path) -> None:
-    """Appends a line, unless the last one of this folder says the same (a study that was resumed reads once)."""
+def record_reading(ledger: Path | None, *, data: str, what: str, arms: str, seeds: str, folder: Path) -> None:
+    """Appends a line, unless one says the same already (a study that was resumed reads once).
+
+    Args:
+        ledger: the file; `ledger.csv` beside `folder` where None.
+        data: what `--data` says.
+        what: why the split is read.
+        arms, seeds: of the study; empty for a single run.
+        folder: of the study or run.
+    """
+    ledger = ledger or folder.absolute().parent / "ledger.csv"
     row = [_now(), __version__, _commit(), data, what, arms, seeds, str(folder)]
     if ledger.is_file():
         with ledger.open(encoding="utf-8", newline="") as file:
