@@ -37,12 +37,17 @@ def runs(tmp_path_factory):
     return folder
 
 
-def shell(*arguments, command="train", **settings):
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONWARNINGS": "default"}
-    return subprocess.run(
-        [sys.executable, "-m", f"jaxcaps.{command}", *arguments],
-        env=environment, capture_output=True, text=True, **settings,
-    )  # fmt: skip
+# On one device, which compiles faster than the eight of the other tests.
+ENVIRONMENT = os.environ | {
+    "PYTHONPATH": str(Path(__file__).parents[1]),
+    "PYTHONWARNINGS": "default",
+    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+}
+
+
+def shell(*arguments):
+    command = [sys.executable, "-m", "jaxcaps.train", *arguments]
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
 
 
 def test_pre_training_leaves_what_the_run_folder_promises(runs):
@@ -119,6 +124,13 @@ def test_fine_tuning_scores_validation_with_intervals_and_the_majority_baseline_
     assert "majority" in (runs / "finetune.out").read_text().lower()
 
 
+def flat(values, prefix=""):
+    """A nested mapping as one of paths."""
+    if isinstance(values, dict):
+        return {path: value for name, each in values.items() for path, value in flat(each, f"{prefix}/{name}").items()}
+    return {prefix: values}
+
+
 def test_evaluate_scores_the_test_split_beside_the_run(runs, capsys):
     outcome = run(capsys, f"--restore={runs}/finetune", "--split=test", command="evaluate")
     assert outcome.status == 0, outcome.errors
@@ -132,8 +144,11 @@ def test_evaluate_scores_the_test_split_beside_the_run(runs, capsys):
         json.loads((runs / "finetune" / name).read_text()) for name in ("metrics.json", "metrics-validation.json")
     )
     one.pop("selected", None)
-    one.get("metrics", {}).pop("selected", None)
-    assert one == two
+    # Trained on one device and scored here on eight: equal to rounding.
+    one, two = flat(one), flat(two)
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        assert two[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
     for name in ("metrics-test.json", "predictions-test.csv", "table-test.txt"):
         (runs / "finetune" / name).unlink()
     (runs / "finetune" / "figures" / "confusion-test.png").unlink()
@@ -220,20 +235,19 @@ def test_a_killed_run_resumes_to_bit_identical_parameters_and_rows(tmp_path):
     flags = (
         "--stage=finetune",
         *TINY,
-        "--epochs=30",
+        "--epochs=12",
         "--effective-batch=32",
-        "--checkpoint-minutes=0",
         "--patience=100",
     )
     whole = shell(*flags, f"--out={tmp_path}/whole")
     assert whole.returncode == 0, whole.stderr
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    # With a checkpoint at each row, there is one to go on from at once.
     process = subprocess.Popen(
-        [sys.executable, "-m", "jaxcaps.train", *flags, f"--out={tmp_path}/killed"],
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        [sys.executable, "-m", "jaxcaps.train", *flags, "--checkpoint-minutes=0", f"--out={tmp_path}/killed"],
+        env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     rows = tmp_path / "killed" / "metrics.jsonl"
-    while process.poll() is None and not (rows.exists() and len(read_rows(rows)) >= 5):
+    while process.poll() is None and not (rows.exists() and len(read_rows(rows)) >= 4):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
