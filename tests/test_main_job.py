@@ -125,7 +125,9 @@ def test_fine_tuning_scores_validation_with_intervals_and_the_majority_baseline_
 
 
 def flat(values, prefix=""):
-    """A nested mapping as one of paths."""
+    """Nested mappings and lists as one mapping of paths."""
+    if isinstance(values, list):
+        values = dict(enumerate(values))
     if isinstance(values, dict):
         return {path: value for name, each in values.items() for path, value in flat(each, f"{prefix}/{name}").items()}
     return {prefix: values}
