@@ -23,6 +23,7 @@ _HOMES = {
     "MatrixPrimaryCaps": "jaxcaps.nnx",
     "PrimaryCaps": "jaxcaps.nnx",
     "Config": "jaxcaps.config",
+    "load_pretrained": "jaxcaps.pretrained",
     "preset": "jaxcaps.presets",
     "UserError": "jaxcaps.errors",
 }

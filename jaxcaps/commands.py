@@ -14,6 +14,7 @@ from jaxcaps.config import (
     ONE_PASS_ROUTINGS,
     ColouriseConfig,
     Config,
+    DataConfig,
     ModelConfig,
     Stage,
     from_dict,
@@ -22,6 +23,7 @@ from jaxcaps.config import (
     read_yaml,
     to_dict,
 )
+from jaxcaps.encoder_file import PREFIX, encoder_file, read_header
 from jaxcaps.errors import UserError
 from jaxcaps.presets import preset
 
@@ -77,7 +79,8 @@ def parse_config(arguments: Sequence[str]) -> Config:
         if not isinstance(file.get(name), str | None):
             raise UserError(f"{early.config}: {name} should be text, found {file[name]!r}")
     named = early.preset or file.get("preset")
-    restored = _restored(early.restore or file.get("restore"), stage)
+    data = early.data or file.get("data", {}).get("data")
+    restored = _restored(early.restore or file.get("restore"), stage, data)
     base = to_dict(preset(named or restored.get("preset", "demo"), stage))
     base = merged(base, _from_restored(restored, keep_architecture=named is None))
     # The file is checked before the flags, so that an error is the file's.
@@ -104,7 +107,7 @@ def absolute(data: str) -> str:
 def _early_flags(arguments: Sequence[str]) -> argparse.Namespace:
     """The flags that decide what the others' defaults are."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for name in ("stage", "preset", "config", "restore"):
+    for name in ("stage", "preset", "config", "restore", "data"):
         parser.add_argument(f"--{name}")
     try:
         return parser.parse_known_args(arguments)[0]
@@ -112,13 +115,20 @@ def _early_flags(arguments: Sequence[str]) -> argparse.Namespace:
         raise UserError(str(error)) from None
 
 
-def _restored(folder: str | None, stage: str) -> dict[str, Any]:
-    """The configuration of the run to restore from; empty where none is named."""
-    if folder is None:
+def _restored(restore: str | None, stage: str, data: str | None) -> dict[str, Any]:
+    """The configuration of the run, or of the encoder's file, to restore from; empty where none is named."""
+    if restore is None:
         return {}
     if stage == "ssl":
         raise UserError("--restore is for --stage=finetune; to resume a pre-training run, repeat its command")
-    path = Path(folder)
+    file = encoder_file(restore)
+    if file is not None:
+        config = read_header(file).config
+        if data is None and config.data.data != DataConfig.data:
+            raise UserError(f"--restore={restore}: it was learnt from {config.data.data}; give --data, yours")
+        # Of the data it is the size of the pictures that the encoder depends on.
+        return to_dict(dataclasses.replace(config, data=DataConfig(image_size=config.data.image_size)))
+    folder, path = restore, Path(restore)
     if not path.is_dir():
         raise UserError(f"--restore={folder}: no such folder; give the --out of an earlier run")
     if not (path / "config.yaml").is_file():
@@ -206,7 +216,9 @@ def _checked(config: Config) -> Config:
             f"--routing-iterations={model.routing_iterations}: --routing={model.routing} has no iterations; "
             "leave the flag away"
         )
-    restore = None if config.restore is None else str(Path(config.restore))
+    restore = config.restore
+    if restore is not None and not restore.startswith(PREFIX):
+        restore = str(Path(restore))
     return dataclasses.replace(
         config,
         restore=restore,

@@ -270,7 +270,8 @@ class Config:
     preset: str = "demo"
     """named starting point: tiny, demo, small64, paper224"""
     restore: str | None = None
-    """run folder whose encoder is fine-tuned; data and architecture come from it too, unless told otherwise"""
+    """run folder whose encoder is fine-tuned, with its data and architecture unless told otherwise; or
+    FILE.safetensors or pretrained:NAME, an encoder with its architecture"""
     out: str | None = None
     """run folder; runs/ssl or runs/finetune where not given"""
     seed: int = 0

@@ -8,9 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors.numpy import save_file
 
+from jaxcaps.config import Config
 from jaxcaps.data.dataset import Dataset, Split
+from jaxcaps.encoder_file import write_encoder
 from jaxcaps.evaluation.bootstrap import bootstrap_intervals
 from jaxcaps.evaluation.metrics import classification_metrics, majority_baseline
 from jaxcaps.evaluation.plots import plot_confusion, plot_curves, plot_reconstructions
@@ -70,11 +71,14 @@ def finish_classifier(
     log.info("\nValidation split, %s (best %s):\n%s", chosen, best["metric"], table)
 
 
-def finish_pretraining(folder: Path, task: Task, modules: Any, parameters: Parameters, dataset: Dataset) -> None:
+def finish_pretraining(
+    folder: Path, config: Config, task: Task, modules: Any, parameters: Parameters, dataset: Dataset
+) -> None:
     """The encoder for others to read, reconstructions to look at, and the last row as the run's metrics."""
     parameters = jax.device_get(parameters)
     encoder = {path: np.asarray(value) for path, value in parameters.items() if path.startswith("encoder/")}
-    save_file(encoder, folder / "encoder.safetensors")
+    learnt_from = frozenset(dataset.splits["train"].names)
+    write_encoder(folder / "encoder.safetensors", encoder, config, learnt_from)
     _curves(folder)
     network = with_parameters(modules, parameters)
     _reconstructions(folder, task, network, dataset.splits["validation"])

@@ -7,7 +7,7 @@ from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from jaxcaps.config import Config, differences, from_dict, identity, read_yaml, yaml_text
-from jaxcaps.data.dataset import Dataset
+from jaxcaps.encoder_file import encoder_file, read_header
 from jaxcaps.errors import UserError
 from jaxcaps.training.writers import replace_text
 
@@ -57,21 +57,27 @@ def read_config(folder: Path) -> Config:
     return from_dict(Config, read_yaml(path), str(path))
 
 
-def write_learnt_names(folder: Path, dataset: Dataset, earlier: set[str]) -> None:
+def write_learnt_names(folder: Path, names: Iterable[str]) -> None:
     """Records the pictures that this run, and the run it was restored from, learnt from."""
-    names = earlier | set(dataset.splits["train"].names)
     replace_text(folder / "learnt_from.txt", "".join(f"{name}\n" for name in sorted(names)))
 
 
-def learnt_names(folder: Path, data: str) -> set[str]:
-    """The names of the pictures that the run in `folder` learnt from, if its data is `data`; else nothing is known."""
+def learnt_names(origin: str | Path, data: str) -> set[str]:
+    """The names of the pictures that a run (its folder) or an encoder (its file) learnt from.
+
+    Nothing is known, and the set empty, if that was other data than `data`.
+    """
+    file = encoder_file(str(origin))
+    if file is not None:
+        return read_header(file).learnt(data)
+    folder = Path(origin)
     path = folder / "learnt_from.txt"
     if not path.is_file() or read_config(folder).data.data != data:
         return set()
     return set(path.read_text(encoding="utf-8").splitlines())
 
 
-def check_not_learnt(learnt: set[str], names: Iterable[str], split: str, origin: Path) -> None:
+def check_not_learnt(learnt: set[str], names: Iterable[str], split: str, origin: str | Path) -> None:
     """Refuses to score pictures that were learnt from.
 
     Raises:

@@ -75,8 +75,8 @@ def train(config: Config) -> Path:
         length = run_length(config, len(dataset.splits["train"]))
         modules, draw = make_modules(config, task)
         start = starting_parameters(config, draw())
-        earlier = learnt_names(Path(config.restore), config.data.data) if config.restore else set()
-        check_not_learnt(earlier, dataset.splits["validation"].names, "validation", Path(config.restore or "."))
+        earlier = learnt_names(config.restore, config.data.data) if config.restore else set()
+        check_not_learnt(earlier, dataset.splits["validation"].names, "validation", config.restore or "")
         plan = sampling_plan(config, dataset)
         run = Run(config, folder, mesh, dataset, task, length, modules, plan)
         # All that can be refused has been, by every host: only now is anything written.
@@ -84,7 +84,7 @@ def train(config: Config) -> Path:
             multihost_utils.sync_global_devices("checked")
         if run.main:
             run_log.claim(folder, config)
-            write_learnt_names(folder, dataset, earlier)
+            write_learnt_names(folder, earlier | set(dataset.splits["train"].names))
         run.go(start)
     return folder
 
@@ -302,7 +302,7 @@ class Run:
                     self.folder, train.labels, validation, probabilities, self.dataset.classes, self.selection.meta()
                 )
         elif self.main:
-            finish_pretraining(self.folder, self.task, self.modules, chosen, self.dataset)
+            finish_pretraining(self.folder, self.config, self.task, self.modules, chosen, self.dataset)
         if self.dataset.bad_images:
             log.info("%d unreadable images were skipped:", len(self.dataset.bad_images))
             for name, reason in self.dataset.bad_images:

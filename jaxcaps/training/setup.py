@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from jaxcaps.config import Config, TaskName
@@ -12,6 +13,7 @@ from jaxcaps.data.colours import bin_counts, check_colourful
 from jaxcaps.data.dataset import Dataset, load_dataset
 from jaxcaps.data.sampling import Plan, balanced, shuffled
 from jaxcaps.data.subsets import Subset
+from jaxcaps.encoder_file import encoder_file, read_arrays
 from jaxcaps.errors import UserError
 from jaxcaps.functional import bin_weights
 from jaxcaps.models import Encoder
@@ -99,7 +101,12 @@ def starting_parameters(config: Config, parameters: Parameters) -> Parameters:
     """As initialised, or with the encoder of `--restore`."""
     if config.restore is None:
         return parameters
-    restored, _ = read_parameters(Path(config.restore))
+    file = encoder_file(config.restore)
+    restored: Parameters = (
+        read_parameters(Path(config.restore))[0]
+        if file is None
+        else {path: jnp.asarray(value) for path, value in read_arrays(file).items()}
+    )
     merged = transfer(restored, parameters, latent=config.classify.transfer_latent, origin=Path(config.restore))
     log.info("From %s (+ taken, - left as initialised, . not used):", config.restore)
     for line in merged.account:

@@ -1,0 +1,121 @@
+"""Encoders as single files: safetensors, with what it takes to use them in the header.
+
+The header holds `config` (the configuration of the pre-training, JSON), `learnt_from` (the names of the pictures learnt
+from, JSON) and `version`. Files published with the library lie in `jaxcaps/pretrained`, each with its model card.
+Nothing here imports jax.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxcaps.config import Config, from_dict, nearest, to_dict
+from jaxcaps.errors import UserError
+
+PUBLISHED = Path(__file__).parent / "pretrained"
+PREFIX = "pretrained:"
+SUFFIX = ".safetensors"
+
+
+class Header(NamedTuple):
+    """Attributes:
+    config: of the pre-training; of its data's path the last part alone.
+    learnt_from: the names of the pictures learnt from.
+    """
+
+    config: Config
+    learnt_from: frozenset[str]
+
+    def learnt(self, data: str) -> set[str]:
+        """The pictures of `data` (as `--data` says) that were learnt from, if it is of the same kind and name."""
+        return set(self.learnt_from) if _anonymous(data) == self.config.data.data else set()
+
+
+def published() -> tuple[str, ...]:
+    """The names of the encoders that come with the library."""
+    return tuple(sorted(path.stem for path in PUBLISHED.glob(f"*{SUFFIX}")))
+
+
+def encoder_file(restore: str) -> Path | None:
+    """The file that `--restore` names: `pretrained:NAME` or `FILE.safetensors`; None for a run folder.
+
+    Raises:
+        UserError: no such encoder or file.
+    """
+    if restore.startswith(PREFIX):
+        name = restore.removeprefix(PREFIX)
+        path = PUBLISHED / f"{name}{SUFFIX}"
+        if not path.is_file():
+            raise UserError(f"--restore={restore}: no such encoder{nearest(name, published())}")
+        return path
+    if restore.endswith(SUFFIX):
+        path = Path(restore).expanduser()
+        if not path.is_file():
+            raise UserError(f"--restore={restore}: no such file")
+        return path
+    return None
+
+
+def write_encoder(path: Path, encoder: Mapping[str, np.ndarray], config: Config, learnt_from: frozenset[str]) -> None:
+    """Writes an encoder's parameters by path, and the header.
+
+    Args:
+        path: of the file.
+        encoder: {"encoder/...": array}.
+        config: of the pre-training.
+        learnt_from: names of pictures.
+    """
+    from safetensors.numpy import save_file
+
+    from jaxcaps import __version__
+
+    # Where it was learnt is nobody's business, and of no use elsewhere.
+    plain = to_dict(config) | {"out": None, "restore": None}
+    plain["data"]["data"] = _anonymous(config.data.data)
+    metadata = {
+        "version": __version__,
+        "config": json.dumps(plain),
+        "learnt_from": json.dumps(sorted(learnt_from)),
+    }
+    save_file({name: np.ascontiguousarray(value) for name, value in encoder.items()}, path, metadata=metadata)
+
+
+def read_header(path: Path) -> Header:
+    """
+    Raises:
+        UserError: no safetensors file, or one without the header.
+    """
+    metadata = _open(path)[0]
+    missing = [name for name in ("config", "learnt_from") if name not in metadata]
+    if missing:
+        raise UserError(f"{path}: its header has no {' and no '.join(missing)}; export it anew from its run")
+    config = from_dict(Config, json.loads(metadata["config"]), f"the header of {path}")
+    return Header(config, frozenset(json.loads(metadata["learnt_from"])))
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The parameters by path.
+
+    Raises:
+        UserError: no safetensors file.
+    """
+    return _open(path)[1]
+
+
+def _anonymous(data: str) -> str:
+    kind, _, place = data.partition(":")
+    return f"{kind}:{Path(place).name}" if place else kind
+
+
+def _open(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return file.metadata() or {}, arrays
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is no safetensors file that can be read: {error}") from None

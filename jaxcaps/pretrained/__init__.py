@@ -1,0 +1,40 @@
+"""Encoders that come with the library, each with its model card beside it."""
+
+from typing import TYPE_CHECKING
+
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxcaps.encoder_file import PREFIX, encoder_file, read_arrays, read_header
+from jaxcaps.errors import UserError
+from jaxcaps.training.state import with_parameters
+
+if TYPE_CHECKING:
+    from jaxcaps.models import Encoder
+
+
+def load_pretrained(name: str) -> "Encoder":
+    """An encoder that was pre-trained: stem and primary capsules, as `CapsNet(..., encoder=...)` takes them.
+
+    Args:
+        name: of a published encoder (see `jaxcaps/pretrained`), or the path of a run's `encoder.safetensors`.
+
+    Returns:
+        The module; `load_pretrained(name)(pictures).poses` are [batch, capsules, dim] for pictures
+        [batch, side, side, 3] in [0, 1], of the side that its model card names.
+
+    Raises:
+        UserError: no such encoder (the nearest is named), or a file without what it takes.
+    """
+    from jaxcaps.models import Encoder
+
+    file = encoder_file(name) or encoder_file(f"{PREFIX}{name}")
+    assert file is not None
+    config = read_header(file).config
+    module = nnx.eval_shape(lambda: Encoder(config.model, config.data.image_size, nnx.Rngs(0)))
+    arrays = {path.removeprefix("encoder/"): jnp.asarray(value) for path, value in read_arrays(file).items()}
+    try:
+        encoder: Encoder = with_parameters(module, arrays)
+    except KeyError as error:
+        raise UserError(f"{file}: it has no parameter {error}, which its architecture needs") from None
+    return encoder

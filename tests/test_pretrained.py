@@ -1,0 +1,97 @@
+"""Encoders as files: written by a run, read by `--restore` and `load_pretrained`."""
+
+import dataclasses
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from safetensors.numpy import save_file
+
+import jaxcaps
+from jaxcaps import encoder_file
+from jaxcaps.commands import parse_config
+from jaxcaps.encoder_file import published, read_header, write_encoder
+from jaxcaps.errors import UserError
+from jaxcaps.models import Encoder
+from jaxcaps.presets import preset
+from jaxcaps.training.setup import load_data, make_modules, make_task, starting_parameters
+from jaxcaps.training.state import parameters_of
+from tests.command import run
+
+TINY = preset("tiny", "ssl")
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return Encoder(TINY.model, TINY.data.image_size, nnx.Rngs(7))
+
+
+@pytest.fixture
+def file(encoder, tmp_path):
+    config = dataclasses.replace(
+        TINY, out="/home/somebody/runs", data=dataclasses.replace(TINY.data, data="csv:/home/somebody/labels.csv")
+    )
+    arrays = {f"encoder/{path}": np.asarray(value) for path, value in parameters_of(encoder).items()}
+    write_encoder(tmp_path / "encoder.safetensors", arrays, config, frozenset({"a.png", "b.png"}))
+    return tmp_path / "encoder.safetensors"
+
+
+def test_a_loaded_encoder_computes_what_the_written_one_did(encoder, file):
+    pictures = jnp.asarray(np.random.default_rng(0).random((2, 16, 16, 3)), jnp.float32)
+    loaded = jaxcaps.load_pretrained(str(file))
+    np.testing.assert_array_equal(loaded(pictures).poses, encoder(pictures).poses)
+
+
+def test_the_header_tells_what_it_is_and_not_where_it_was(file):
+    header = read_header(file)
+    assert header.config.model == TINY.model
+    assert header.config.data.data == "csv:labels.csv"
+    assert b"somebody" not in file.read_bytes()
+    assert header.learnt("csv:/elsewhere/labels.csv") == {"a.png", "b.png"}
+    assert header.learnt("csv:/elsewhere/other.csv") == set()
+
+
+def test_a_published_encoder_is_found_by_name(file, monkeypatch):
+    monkeypatch.setattr(encoder_file, "PUBLISHED", file.parent)
+    assert published() == ("encoder",)
+    assert jaxcaps.load_pretrained("encoder") is not None
+    with pytest.raises(UserError, match="no such encoder; did you mean 'encoder'"):
+        jaxcaps.load_pretrained("encodr")
+
+
+def test_an_encoders_file_starts_a_fine_tuning_on_ones_own_data(encoder, file, caplog):
+    flags = ["--stage=finetune", f"--restore={file}", "--synthetic-count=60"]
+    with pytest.raises(UserError, match=r"it was learnt from csv:labels\.csv; give --data, yours"):
+        parse_config(flags)
+    config = parse_config([*flags, "--data=synthetic"])
+    # The network and the size of its pictures come from the file.
+    assert (config.model, config.data.image_size, config.data.folds) == (TINY.model, 16, 0)
+    _, draw = make_modules(config, make_task(config, load_data(config, ("train", "validation"))))
+    drawn = draw()
+    with caplog.at_level("INFO", logger="jaxcaps"):
+        start = starting_parameters(config, drawn)
+    assert "+ encoder/primary/convolution/kernel" in caplog.text
+    for path, value in parameters_of(encoder).items():
+        np.testing.assert_array_equal(start[f"encoder/{path}"], value)
+    np.testing.assert_array_equal(start["class_capsules/weights"], drawn["class_capsules/weights"])
+
+
+def test_files_that_are_no_encoders_are_refused(tmp_path, capsys):
+    (tmp_path / "text.safetensors").write_text("hello", encoding="utf-8")
+    save_file({"encoder/x": np.zeros(3, np.float32)}, tmp_path / "bare.safetensors")
+    for name, message in (
+        ("text", "is no safetensors file that can be read"),
+        ("bare", "its header has no config and no learnt_from; export it anew"),
+        ("none", "no such file"),
+    ):
+        path = tmp_path / f"{name}.safetensors"
+        outcome = run(capsys, "--stage=finetune", f"--restore={path}", "--data=synthetic")
+        assert outcome.status == 2
+        assert message in outcome.errors
+    header = {"config": json.dumps({"modle": {}}), "learnt_from": "[]"}
+    save_file({"encoder/x": np.zeros(3, np.float32)}, tmp_path / "old.safetensors", metadata=header)
+    with pytest.raises(UserError, match="unknown key 'modle'"):
+        read_header(tmp_path / "old.safetensors")
+    assert run(capsys, "--stage=finetune", "--restore=pretrained:nothing").status == 2
