@@ -191,11 +191,11 @@ def parse_flags(flag: str, text: str) -> tuple[str, ...]:
         UserError: something that is no flag, or a flag that the study gives itself.
     """
     flags = tuple(shlex.split(text))
+    if flags and not flags[0].startswith("--"):
+        raise UserError(f"{flag}={text!r}: expected flags of jaxcaps.train such as --lr=0.001, found {flags[0]!r}")
     for each in flags:
         name = each.removeprefix("--").partition("=")[0]
-        if not each.startswith("--") or ("=" not in each and not each.removeprefix("--")):
-            raise UserError(f"{flag}={text!r}: expected flags as --name=value, found {each!r}")
-        if name in OWN_FLAGS:
+        if each.startswith("--") and name in OWN_FLAGS:
             raise UserError(f"{flag}={text!r}: --{name} is the study's to give; see --help for its own flag")
     return flags
 

@@ -75,9 +75,10 @@ def test_a_grid_is_the_product_of_its_axes():
 
 def test_flags_that_are_the_studys_to_give_are_refused():
     assert parse_flags("--ssl", "--lr=0.1 --decoder-skips") == ("--lr=0.1", "--decoder-skips")
+    assert parse_flags("--ssl", "--crop-scale 0.4 1") == ("--crop-scale", "0.4", "1")
     with pytest.raises(UserError, match="--seed is the study's to give"):
         parse_flags("--ssl", "--seed=3")
-    with pytest.raises(UserError, match="expected flags as --name=value, found 'lr=3'"):
+    with pytest.raises(UserError, match=r"expected flags of jaxcaps\.train such as --lr=0\.001, found 'lr=3'"):
         parse_flags("--finetune", "lr=3")
     for bad in ("", "1,1", "x"):
         with pytest.raises(UserError, match="expected numbers"):
