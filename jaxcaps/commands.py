@@ -216,6 +216,17 @@ def _checked(config: Config) -> Config:
             f"--routing-iterations={model.routing_iterations}: --routing={model.routing} has no iterations; "
             "leave the flag away"
         )
+    if model.architecture == "convnet":
+        for flag, unfit in (
+            (f"--stage={config.stage}", config.stage == "ssl"),
+            (f"--restore={config.restore}", config.restore is not None),
+            ("--reconstruction-weight", config.classify.reconstruction_weight != 0),
+        ):
+            if unfit:
+                raise UserError(
+                    f"--architecture=convnet is a baseline of fine-tuning without capsules, and {flag} needs them; "
+                    "leave one of the two away"
+                )
     restore = config.restore
     if restore is not None and not restore.startswith(PREFIX):
         restore = str(Path(restore))

@@ -109,6 +109,8 @@ class ModelConfig:
     primary_stride: Annotated[int, tyro.conf.Suppress] = 1
     primary_padding: Annotated[int, tyro.conf.Suppress] = 1
     normalization: Annotated[Literal["group", "none"], tyro.conf.Suppress] = "group"
+    architecture: Literal["capsnet", "convnet"] = "capsnet"
+    """capsnet, or as a baseline of fine-tuning a plain convolutional network with as many parameters"""
     extra_convs: int = 5
     """convolutions before the primary capsules, 3 to 7; the capsule grid stays"""
     primary_types: int = 16
@@ -399,6 +401,9 @@ def architecture_hash(config: Config, classes: int) -> str:
     """
     model = to_dict(config.model)
     model.pop("ssl_capsules")
+    if config.model.architecture == "capsnet":
+        # Not in the hashes of before there was a choice.
+        model.pop("architecture")
     if config.classify.reconstruction_weight == 0:
         for name in ("decoder", "decoder_width", "decoder_skips"):
             model.pop(name)
@@ -406,6 +411,6 @@ def architecture_hash(config: Config, classes: int) -> str:
         "model": model,
         "image_size": config.data.image_size,
         "classes": classes,
-        "loss_scale": config.classify.loss == "cross-entropy",
+        "loss_scale": config.classify.loss == "cross-entropy" and config.model.architecture == "capsnet",
     }
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]

@@ -97,12 +97,21 @@ class Encoder(nnx.Module):
 
     def __call__(self, images: Float[Array, "batch height width 3"]) -> Encoded:
         """Encodes pictures with values in [0, 1]."""
+        maps = self._maps(images)
+        return Encoded(self.primary(maps[-1]), maps)
+
+    def features(self, images: Float[Array, "batch height width 3"]) -> Float[Array, "batch rows columns channels"]:
+        """What the primary capsules' convolution finds, before it is read as capsules and squashed."""
+        found: Array = self.primary.convolution(self._maps(images)[-1])
+        return found
+
+    def _maps(self, images: Array) -> tuple[Array, ...]:
         # Centred and scaled to about unit variance; 1/4 is a typical deviation of natural pictures.
         x = ((images - 0.5) * 4).astype(self.dtype)
         maps = [x]
         for stage in self.stem:
             maps.append(stage(maps[-1]))
-        return Encoded(self.primary(maps[-1]), tuple(maps))
+        return tuple(maps)
 
 
 def routing_of(model: ModelConfig) -> Routing:

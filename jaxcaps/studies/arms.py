@@ -79,6 +79,12 @@ _NAMED = (
         baseline=True,
         longer="seconds",
     ),
+    Arm(
+        "convnet",
+        "plain convolutional network with as many parameters, cross-entropy",
+        network=("--architecture=convnet",),
+        baseline=True,
+    ),
     Arm("uniform", "random initialisation, votes averaged", network=("--routing=uniform",), baseline=True),
     Arm("logistic-regression", "logistic regression on 24x24 pixels", baseline=True, pixels="logistic-regression"),
     Arm("extra-trees", "extremely randomised trees on 24x24 pixels", baseline=True, pixels="extra-trees"),

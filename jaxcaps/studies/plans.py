@@ -18,13 +18,13 @@ class Named:
 PLANS = {
     "paper": Named(
         "the study's table: random initialisation, both self-supervised tasks, budgets, floors",
-        "random,inpaint,colourise,random-epochs,random-seconds,uniform,logistic-regression,extra-trees",
+        "random,inpaint,colourise,random-epochs,random-seconds,convnet,uniform,logistic-regression,extra-trees",
         "0,1,2,3,4",
     ),
     "components": Named(
         "each part of the pre-training alone, and what is transferred",
         "random,inpaint,contrast,inpaint-only,sequence,colourise,skips,frozen-capsules,"
-        "random-epochs,random-seconds,uniform,logistic-regression,extra-trees",
+        "random-epochs,random-seconds,convnet,uniform,logistic-regression,extra-trees",
     ),
     "open-questions": Named(
         "balanced pre-training, learning rates by depth, longer pre-training, frozen encoders",

@@ -3,6 +3,7 @@
 from jaxcaps.tasks.base import Examples, Shard, Task
 from jaxcaps.tasks.classify import Classify
 from jaxcaps.tasks.colourise import Colourise
+from jaxcaps.tasks.convolve import ClassifyPlainly
 from jaxcaps.tasks.inpaint import Inpaint
 
-__all__ = ["Classify", "Colourise", "Examples", "Inpaint", "Shard", "Task"]
+__all__ = ["Classify", "ClassifyPlainly", "Colourise", "Examples", "Inpaint", "Shard", "Task"]

@@ -21,6 +21,8 @@ GROUPS = {
     "latent_capsules/": "routing",
     "class_capsules/": "routing",
     "projection/": "head",
+    "hidden/": "head",
+    "out/": "head",
     "decoder/": "decoder",
     "norm_scale": "head",
 }

@@ -18,7 +18,7 @@ from jaxcaps.errors import UserError
 from jaxcaps.functional import bin_weights
 from jaxcaps.models import Encoder
 from jaxcaps.models.perceptual import random_network, read_vgg16
-from jaxcaps.tasks import Classify, Colourise, Inpaint, Task
+from jaxcaps.tasks import Classify, ClassifyPlainly, Colourise, Inpaint, Task
 from jaxcaps.training.checkpoint import read_parameters
 from jaxcaps.training.state import Parameters, parameters_of
 from jaxcaps.training.transfer import transfer
@@ -52,10 +52,11 @@ def make_task(config: Config, dataset: Dataset) -> Task:
     Raises:
         UserError: nothing is left to learn, or the data does not suit the task.
     """
+    size, classes = config.data.image_size, len(dataset.classes)
+    if config.stage == "finetune" and config.model.architecture == "convnet":
+        return ClassifyPlainly(config.model, config.augmentation, size, classes)
     if config.stage == "finetune":
-        return Classify(
-            config.model, config.classify, config.augmentation, config.data.image_size, len(dataset.classes)
-        )
+        return Classify(config.model, config.classify, config.augmentation, size, classes)
     return SELF_SUPERVISED[config.task](config, dataset)
 
 

@@ -1,0 +1,58 @@
+"""The honest baseline: a plain convolutional network with the capsule network's convolutions and parameter count."""
+
+from typing import Any
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jaxcaps.config import ModelConfig
+from jaxcaps.functional import at_least_float32
+from jaxcaps.models.capsnet import Encoder, dtypes
+from jaxcaps.models.geometry import geometry
+
+
+def hidden_width(classes: int, model: ModelConfig, image_size: int) -> int:
+    """The width of the hidden layer that makes a `ConvNet` as large as the `CapsNet` of the same configuration.
+
+    Both have the same convolutions. A capsule network then has a matrix [dim, capsule_dim] for each pair of a primary
+    and a class capsule; the other, on the same features, a hidden layer and a layer of classes.
+    """
+    features = _features(model, image_size)
+    routed = features * classes * model.capsule_dim
+    return max(1, round((routed - classes) / (features + 1 + classes)))
+
+
+def _features(model: ModelConfig, image_size: int) -> int:
+    return geometry(model, image_size).grid ** 2 * model.primary_types * model.primary_dim
+
+
+class ConvNet(nnx.Module):
+    """A classifier without capsules: stem, the primary capsules' convolution with ReLU instead of squash, two layers.
+
+    Args:
+        classes: number of classes.
+        model: the architecture of the capsule network it is compared with.
+        image_size: side of the square pictures.
+        encoder: the stem and the primary capsules' convolution; a new one where not given.
+    """
+
+    def __init__(
+        self, classes: int, model: ModelConfig, image_size: int, *, encoder: Encoder | None = None, rngs: nnx.Rngs
+    ):
+        dtype, param_dtype = dtypes(model)
+        self.encoder = Encoder(model, image_size, rngs) if encoder is None else encoder
+        width = hidden_width(classes, model, image_size)
+        settings: dict[str, Any] = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
+        self.hidden = nnx.Linear(
+            _features(model, image_size), width, kernel_init=nnx.initializers.he_normal(), **settings
+        )
+        self.out = nnx.Linear(width, classes, **settings)
+
+    def __call__(self, images: Float[Array, "batch height width 3"]) -> Float[Array, "batch classes"]:
+        """Logits, at least float32, of pictures with values in [0, 1]."""
+        features = nnx.relu(self.encoder.features(images))
+        return at_least_float32(self.out(nnx.relu(self.hidden(features.reshape(features.shape[0], -1)))))
+
+    def probabilities(self, images: Float[Array, "batch height width 3"]) -> Float[Array, "batch classes"]:
+        return jax.nn.softmax(self(images))

@@ -1,0 +1,90 @@
+"""The plain convolutional network: as large as the capsule network, with its convolutions and no capsules."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxcaps.config import architecture_hash
+from jaxcaps.models import CapsNet, ConvNet
+from jaxcaps.models.capsnet import count_parameters
+from jaxcaps.presets import PRESETS, preset
+from jaxcaps.tasks import Examples, Shard
+from jaxcaps.tasks.classify import Views
+from jaxcaps.tasks.convolve import ClassifyPlainly
+from jaxcaps.training.optimizer import group_of
+from jaxcaps.training.state import parameters_of, with_parameters
+
+TINY = preset("tiny", "finetune")
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize("name", PRESETS)
+def test_it_has_as_many_parameters_as_the_capsule_network(name, classes):
+    config = preset(name, "finetune")
+
+    def count(kind):
+        return count_parameters(
+            nnx.eval_shape(lambda: kind(classes, config.model, config.data.image_size, rngs=nnx.Rngs(0)))
+        )
+
+    # A hidden layer of one unit more or less is all that rounding can do: tiny's are a share to be seen.
+    assert count(ConvNet) == pytest.approx(count(CapsNet), rel=0.06 if name == "tiny" else 0.01)
+
+
+@pytest.fixture(scope="module")
+def network():
+    # Drawn in one compilation, not in one an operation.
+    build = lambda: ConvNet(3, TINY.model, 16, rngs=nnx.Rngs(0))  # noqa: E731
+    return with_parameters(nnx.eval_shape(build), jax.jit(lambda: parameters_of(build()))())
+
+
+PICTURES = jnp.asarray(np.random.default_rng(0).random((3, 16, 16, 3)), jnp.float32)
+
+
+@pytest.fixture(scope="module")
+def computed(network):
+    """Features before capsules, logits and probabilities of some pictures."""
+    return jax.device_get(
+        jax.jit(lambda x: (network.encoder.features(x), network(x), network.probabilities(x)))(PICTURES)
+    )
+
+
+def test_it_is_its_layers_by_hand(network, computed):
+    features, logits, probabilities = computed
+    parameters = {path: np.asarray(value) for path, value in parameters_of(network).items()}
+    hidden = np.maximum(features, 0).reshape(3, -1) @ parameters["hidden/kernel"] + parameters["hidden/bias"]
+    expected = np.maximum(hidden, 0) @ parameters["out/kernel"] + parameters["out/bias"]
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+    shares = np.exp(expected) / np.exp(expected).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(probabilities, shares, rtol=1e-4, atol=1e-5)
+    # Squashed, the same features are the primary capsules.
+    capsules = jax.jit(lambda x: network.encoder(x).poses)(PICTURES)
+    by_capsule = features.reshape(3, -1, TINY.model.primary_dim)
+    squared = (by_capsule**2).sum(-1, keepdims=True)
+    np.testing.assert_allclose(capsules, by_capsule * np.sqrt(squared) / (1 + squared), rtol=1e-4, atol=1e-5)
+
+
+def test_its_loss_is_cross_entropy_over_the_valid(network, computed):
+    task = ClassifyPlainly(TINY.model, TINY.augmentation, 16, 3)
+    labels = jnp.array([0, 2, 1], jnp.int32)
+    numbers = jnp.arange(3, dtype=jnp.int32)
+    examples = Examples(labels, numbers, numbers, jnp.array([True, True, False]))
+    loss, metrics = jax.jit(lambda x: task.loss(network, Views(x), examples, jnp.float32(0), Shard()))(PICTURES)
+    probabilities = computed[2]
+    assert float(loss) == pytest.approx(-np.log(probabilities[[0, 1], [0, 2]]).mean(), rel=1e-4)
+    right = probabilities.argmax(-1)[:2] == [0, 2]
+    assert float(metrics["accuracy"]) == pytest.approx(right.mean())
+
+
+def test_every_parameter_has_a_layer_group(network):
+    groups = {path: group_of(path) for path in parameters_of(network)}
+    assert set(groups.values()) == {"stem", "primary", "head"}
+
+
+def test_its_architecture_is_another_and_capsules_keep_the_hash_of_before():
+    plain = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, architecture="convnet"))
+    assert architecture_hash(plain, 3) != architecture_hash(TINY, 3) == "f5d6ba85336f"
