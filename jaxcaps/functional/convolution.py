@@ -4,7 +4,9 @@ XLA's CPU convolution without any padding takes two to five times as long as wit
 cliff for some shapes (`python -m benchmarks.convolutions`, tabled in
 docs/results.md): the input gradient of Sabour's primary convolution takes over thirty times its forward pass, the
 weight gradients of the reference study's decoder a hundred times and more. Here a weight gradient is a matrix product
-for each tap of the kernel, and an input gradient a convolution for each phase of the stride.
+with the patches of a few examples at a time, or one for each tap of the kernel where patches are too large, and an
+input gradient a convolution for each phase of the stride. With very few input channels, a matrix product of patches is
+the faster forward pass too.
 """
 
 import math
@@ -17,12 +19,18 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxcaps.functional.precision import at_least_float32
+
 # Below so many channels on either side a tap's matrix product is too thin, and XLA's form is the faster one (measured
 # with 1 and 3 channels against 16 and more).
 THIN = 16
 # Multiplications by phases for one that is needed, from which on a product for each tap is faster (measured: 3.4 times
 # as many for Sabour's primary capsules, where it takes a third of the time; 1.2 to 1.5 for the decoders' layers).
 MOSTLY_PADDING = 2
+# Of the patches held at a time, which a CPU's cache should keep (measured: 1 to 4 MB are alike, 10 MB much slower), and
+# the most examples they are of. Of less than two, patches are slower than a product for each tap.
+PATCH_BYTES = 2**22
+MOST_EXAMPLES = 8
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
@@ -121,14 +129,60 @@ def _xlas(settings: _Settings, x: Array, kernel: Array) -> Array:
 
 
 def _convolution(settings: _Settings, x: Array, kernel: Array) -> Array:
-    """XLA's, never without padding: see above."""
+    """Of patches where the inputs' channels are few; else XLA's, never without padding: see above."""
     (top, bottom), (left, right) = settings.pads
+    if kernel.shape[2] < THIN <= kernel.shape[3] and (tile := _tile(x, kernel, _out_sides(settings, x, kernel))):
+        return _product_of_patches(settings, x, kernel, tile)
     if max(top, bottom, left, right) > 0:
         return _xlas(settings, x, kernel)
     padded = _xlas(settings._replace(pads=((top, bottom), (left, right + 1))), x, kernel)
     reach = (kernel.shape[1] - 1) * settings.dilation[1] + 1
     columns = (x.shape[2] + left + right - reach) // settings.strides[1] + 1
     return padded[:, :, :columns]
+
+
+def _out_sides(settings: _Settings, x: Array, kernel: Array) -> tuple[int, int]:
+    rows, columns = (
+        (side + sum(pads) - (taps - 1) * step - 1) // stride + 1
+        for side, pads, taps, step, stride in zip(
+            x.shape[1:3], settings.pads, kernel.shape[:2], settings.dilation, settings.strides, strict=True
+        )
+    )
+    return rows, columns
+
+
+def _tile(x: Array, kernel: Array, out_sides: Sequence[int]) -> int:
+    """Of how many examples patches are made at a time: a divisor of the batch. 0 where that is not worthwhile."""
+    bytes_each = math.prod(out_sides) * math.prod(kernel.shape[:3]) * x.dtype.itemsize
+    most = min(MOST_EXAMPLES, PATCH_BYTES // max(1, bytes_each), len(x))
+    return max((size for size in range(2, most + 1) if len(x) % size == 0), default=0)
+
+
+def _patches(settings: _Settings, x: Array, taps: Sequence[int], out_sides: Sequence[int]) -> Array:
+    """What each output place meets, [batch * places, taps * in]."""
+    padded = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((*pads, 0) for pads in settings.pads), (0, 0, 0)])
+    (rows, columns), (down, right) = out_sides, settings.strides
+
+    def met(row: int, column: int) -> Array:
+        top, left = row * settings.dilation[0], column * settings.dilation[1]
+        return padded[:, top : top + (rows - 1) * down + 1 : down, left : left + (columns - 1) * right + 1 : right]
+
+    each = [met(row, column) for row in range(taps[0]) for column in range(taps[1])]
+    return jnp.concatenate(each, axis=-1).reshape(-1, len(each) * x.shape[-1])
+
+
+def _tiled(x: Array, tile: int) -> Array:
+    return x.reshape(-1, tile, *x.shape[1:])
+
+
+def _product_of_patches(settings: _Settings, x: Array, kernel: Array, tile: int) -> Array:
+    out_sides, out = _out_sides(settings, x, kernel), kernel.shape[3]
+    weights = kernel.reshape(-1, out)
+
+    def of_tile(x: Array) -> Array:
+        return jnp.dot(_patches(settings, x, kernel.shape[:2], out_sides), weights, precision=settings.precision)
+
+    return lax.map(of_tile, _tiled(x, tile)).reshape(len(x), *out_sides, out)
 
 
 _fast_convolution = jax.custom_vjp(_convolution, nondiff_argnums=(0,))
@@ -152,9 +206,33 @@ _fast_convolution.defvjp(_remember, _backward)
 
 def _kernel_gradient(settings: _Settings, x: Array, kernel: Array, cotangent: Array) -> Array:
     if min(kernel.shape[2:]) >= THIN:
+        if tile := _tile(x, kernel, cotangent.shape[1:3]):
+            return _products_with_patches(settings, x, kernel, cotangent, tile)
         return _products_of_taps(settings, x, kernel.shape, cotangent)
     (gradient,) = jax.vjp(lambda kernel: _xlas(settings, x, kernel), kernel)[1](cotangent)
     return gradient
+
+
+def _products_with_patches(settings: _Settings, x: Array, kernel: Array, cotangent: Array, tile: int) -> Array:
+    """The sum over the tiles of a batch of the product of the cotangent, [out, places], and the patches it met."""
+    out_sides, out = cotangent.shape[1:3], cotangent.shape[3]
+
+    def add(total: Array, of_tile: tuple[Array, Array]) -> tuple[Array, None]:
+        x, cotangent = of_tile
+        product = lax.dot_general(
+            cotangent.reshape(-1, out),
+            _patches(settings, x, kernel.shape[:2], out_sides),
+            (((0,), (0,)), ((), ())),
+            precision=settings.precision,
+            preferred_element_type=total.dtype,
+        )
+        return total + product, None
+
+    # Zeros of the cotangent's type, whatever it varies over inside `jax.shard_map`; summed in float32 at least.
+    zero = at_least_float32(0 * cotangent[0, 0, 0, 0])
+    zeros = jnp.broadcast_to(zero, (out, math.prod(kernel.shape[:3])))
+    total, _ = lax.scan(add, zeros, (_tiled(x, tile), _tiled(cotangent, tile)))
+    return total.T.reshape(kernel.shape).astype(kernel.dtype)
 
 
 class _Taps(NamedTuple):

@@ -45,10 +45,11 @@ CONVOLUTIONS = [
 ]
 
 
-@pytest.mark.parametrize("channels", [(3, 2), (THIN, THIN)])
+# Of one example weight gradients are made by taps; ten are two tiles of patches.
+@pytest.mark.parametrize(("batch", "channels"), [(2, (3, 2)), (1, (THIN, THIN)), (10, (THIN, THIN)), (10, (3, THIN))])
 @pytest.mark.parametrize(("sides", "size", "strides", "pads", "dilation"), CONVOLUTIONS)
-def test_convolution_equals_lax(channels, sides, size, strides, pads, dilation):
-    x = jax.random.normal(jax.random.key(0), (2, *sides, channels[0]))
+def test_convolution_equals_lax(batch, channels, sides, size, strides, pads, dilation):
+    x = jax.random.normal(jax.random.key(0), (batch, *sides, channels[0]))
     kernel = jax.random.normal(jax.random.key(1), (*size, *channels))
 
     def theirs(x, kernel):
@@ -57,6 +58,14 @@ def test_convolution_equals_lax(channels, sides, size, strides, pads, dilation):
     assert_same_values_and_gradients(
         lambda x, kernel: convolution(x, kernel, strides, pads, rhs_dilation=dilation), theirs, x, kernel
     )
+
+
+def test_weight_gradients_of_half_precision_are_summed_in_float32():
+    """Of 512 tiles, each with the same share: a sum in bfloat16 would stop growing at 256 shares."""
+    x, cotangent = (jnp.ones((4096, 2, 2, THIN), jnp.bfloat16) for _ in range(2))
+    kernel = jnp.zeros((1, 1, THIN, THIN), jnp.bfloat16)
+    _, backward = jax.vjp(lambda kernel: convolution(x, kernel, (1, 1), ((0, 0), (0, 0))), kernel)
+    np.testing.assert_array_equal(np.float32(backward(cotangent)[0]), 4096 * 4)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
