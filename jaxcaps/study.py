@@ -9,6 +9,7 @@ import tyro
 
 from jaxcaps.commands import absolute, run_command
 from jaxcaps.errors import UserError
+from jaxcaps.large_pages import use_large_pages
 
 if TYPE_CHECKING:
     from jaxcaps.studies.plan import Plan
@@ -67,6 +68,8 @@ def main() -> None:
         prog="python -m jaxcaps.study",
         description="Compares ways of initialising a capsule network: every cell once, resumable, one table.",
     )
+    if __name__ == "__main__":  # not where another program calls this
+        use_large_pages()
     out = Path(flags.out)
     if flags.cell is not None:
         from jaxcaps.studies.run import run_one
