@@ -1,0 +1,53 @@
+"""How long a study will take."""
+
+import dataclasses
+
+import pytest
+
+from jaxcaps.errors import UnsuitableTask
+from jaxcaps.presets import preset
+from jaxcaps.studies import forecast as forecasting
+from jaxcaps.studies.forecast import Measured, forecast, measure
+from jaxcaps.studies.plan import Plan, parse_arms, parse_grid
+
+
+def test_a_forecast_adds_up_the_steps_of_every_cell(monkeypatch):
+    seen = []
+
+    def measured(config):
+        seen.append(config)
+        if config.task == "colourise":
+            raise UnsuitableTask("the pictures are grey")
+        # A minute of steps for each epoch, and half a minute to start.
+        return Measured(30, 60, round(config.training.epochs))
+
+    monkeypatch.setattr(forecasting, "measure", measured)
+    plan = Plan(
+        "synthetic",
+        "tiny",
+        parse_arms("random,inpaint,colourise,random-epochs,extra-trees"),
+        (0, 1),
+        recipes=parse_grid("lr=0.1,0.2"),
+        pretrain=("--epochs=4",),
+        finetune=("--epochs=1",),
+    )
+    lines = forecast(plan, 2).splitlines()
+    # Two recipes of a minute and a half; pre-training takes four minutes and a half.
+    assert "random/seed-0: 3.0 min" in lines
+    assert "inpaint/seed-1: 7.5 min" in lines
+    assert "random-epochs/seed-0: 7.5 min" in lines
+    assert "extra-trees/seed-0: 0.0 min" in lines
+    assert "colourise/seed-0: not applicable: the pictures are grey" in lines
+    assert lines[-1].startswith("10 cells, 36 minutes of computing")
+    # Seeds and recipes share a measurement.
+    assert len(seen) == 3
+
+
+def test_a_measured_step_is_a_step_of_the_run():
+    config = preset("tiny", "finetune")
+    config = dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=1))
+    found = measure(config)
+    assert found.start > found.step > 0
+    # 33 training pictures, 16 at a time.
+    assert found.steps == 3
+    assert found.seconds == pytest.approx(found.start + 3 * found.step)
