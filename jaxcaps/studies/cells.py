@@ -103,15 +103,15 @@ class Predictions(NamedTuple):
 
 
 def _networks(plan: Plan, cell: Cell, folder: Path) -> list[FineTuning]:
-    before = 0.0
-    if plan.arm(cell.arm).pretrain is not None:
-        before = _timed(parse_config(plan.pretraining(cell, str(folder / "ssl"))))
+    pretrained = plan.arm(cell.arm).pretrain is not None
+    restore = str(folder / "ssl") if pretrained else None
+    before = _timed(parse_config(plan.pretraining(cell, str(folder / "ssl")))) if pretrained else 0.0
     done = []
     for fraction in plan.label_fractions:
         for recipe in plan.recipes_of(cell, fraction):
             out = folder / "finetune" / f"{fraction:g}" / recipe.name
-            flags = plan.finetuning(cell, fraction, recipe, str(folder / "ssl") if before else None, str(out))
-            config = _lengthened(plan, cell, parse_config(flags), folder)
+            flags = plan.finetuning(cell, fraction, recipe, restore, str(out))
+            config = _lengthened(plan, cell, parse_config(flags), folder, fraction, recipe)
             seconds = _timed(config)
             # Labels that were hidden from learning are not hidden from scoring.
             found = predict(out, plan.split, hidden_labels=False)
@@ -131,7 +131,7 @@ def _networks(plan: Plan, cell: Cell, folder: Path) -> list[FineTuning]:
     return done
 
 
-def _lengthened(plan: Plan, cell: Cell, config: Config, folder: Path) -> Config:
+def _lengthened(plan: Plan, cell: Cell, config: Config, folder: Path, fraction: float, recipe: Recipe) -> Config:
     """With the epochs of the budget of the arm that pre-trains, for a baseline that is given it."""
     longer, pretrained = plan.arm(cell.arm).longer, plan.pretrained()
     if not longer or pretrained is None:
@@ -145,7 +145,10 @@ def _lengthened(plan: Plan, cell: Cell, config: Config, folder: Path) -> Config:
         done = read_outcome(root / other.name)
         if done is None:
             raise UserError(f"{cell.name} is given the seconds of {other.name}, which has not finished: run that first")
-        epochs = round(config.training.epochs * (1 + done[0].pretraining_seconds / done[0].seconds))
+        # In a final study the two may have different recipes.
+        like = [one for one in done if one.label_fraction == fraction]
+        same = next((one for one in like if one.recipe == recipe.name), like[0])
+        epochs = round(config.training.epochs * (1 + same.pretraining_seconds / same.seconds))
     return dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=float(epochs)))
 
 
@@ -172,7 +175,8 @@ def _pixels(plan: Plan, cell: Cell, folder: Path) -> list[FineTuning]:
 def _timed(config: Config) -> float:
     """Runs, resumes or finds finished a run; the seconds it took the first time, all attempts together."""
     assert config.out is not None
-    clock = Path(config.out).with_suffix(".seconds")
+    # Not `with_suffix`: the names of recipes hold dots.
+    clock = Path(f"{config.out}.seconds")
     began = time.monotonic()
     earlier = float(clock.read_text(encoding="utf-8")) if clock.is_file() else 0.0
     finished = (Path(config.out) / "metrics.json").is_file()

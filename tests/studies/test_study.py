@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxcaps.errors import UnsuitableTask, UserError
+from jaxcaps.presets import preset
 from jaxcaps.studies import cells, execution
 from jaxcaps.studies.cells import FineTuning, Predictions
 from jaxcaps.studies.execution import folder_of, read_failure, run_all, run_here
@@ -191,6 +192,28 @@ def test_failures_do_not_stop_the_other_cells(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a finished cell was started"))
     with pytest.raises(pytest.fail.Exception):
         run_all(plan, tmp_path, jobs=2, devices=(), keep_checkpoints=False)
+
+
+def test_a_runs_seconds_are_its_own_and_those_of_all_its_attempts(tmp_path, monkeypatch):
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr(cells.time, "monotonic", lambda: next(clock))
+    configs = [
+        dataclasses.replace(preset("tiny", "finetune"), out=str(tmp_path / name)) for name in ("lr=0.1", "lr=0.2")
+    ]
+
+    def train(config, stop=False):
+        if stop:
+            raise KeyboardInterrupt
+        (tmp_path / config.out).mkdir(exist_ok=True)
+        (tmp_path / config.out / "metrics.json").write_text("{}", encoding="utf-8")
+
+    monkeypatch.setattr(cells, "train", lambda config: train(config, stop=True))
+    with pytest.raises(KeyboardInterrupt):
+        cells._timed(configs[0])
+    monkeypatch.setattr(cells, "train", train)
+    assert [cells._timed(config) for config in configs] == [20, 10]
+    # Found finished, a run takes what it took.
+    assert [cells._timed(config) for config in configs] == [20, 10]
 
 
 def test_a_slurm_array_has_every_cell_and_keeps_those_that_wait_apart(tmp_path):
