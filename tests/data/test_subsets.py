@@ -1,5 +1,6 @@
 """Folds, shares of the labels and a class made rare."""
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -111,24 +112,44 @@ def load(subset, *, labels_required=True, data="synthetic"):
     )
 
 
-def test_a_data_set_in_folds_hides_labels_in_training_and_validation_alone():
-    whole = load(Subset(folds=3, fold=1))
-    assert sum(map(len, whole.splits.values())) == 120
-    few = load(Subset(folds=3, fold=1, label_fraction=0.5))
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """240 pictures of 80 groups in three classes."""
+    folder = tmp_path_factory.mktemp("table")
+    rng = np.random.default_rng(0)
+    lines = ["path,label,group"]
+    for number in range(240):
+        cv2.imwrite(str(folder / f"{number}.png"), rng.integers(0, 256, (16, 16, 3), np.uint8))
+        lines.append(f"{number}.png,{'abc'[number // 3 % 3]},g{number // 3}")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return f"csv:{folder}/labels.csv"
+
+
+def test_a_data_set_in_folds_hides_labels_in_training_and_validation_alone(table):
+    whole = load(Subset(folds=3, fold=1), data=table)
+    assert sum(map(len, whole.splits.values())) == 240
+    few = load(Subset(folds=3, fold=1, label_fraction=0.5), data=table)
     assert set(few.splits["train"].names) < set(whole.splits["train"].names)
     assert few.splits["train"].labels.min() == 0
     assert np.any(few.splits["validation"].labels == -1)
     assert few.splits["test"].names == whole.splits["test"].names
     assert few.splits["test"].labels.min() == 0
     # Pre-training sees all pictures, and of the labels no more than fine-tuning does.
-    unlabelled = load(Subset(folds=3, fold=1, label_fraction=0.5), labels_required=False)
+    unlabelled = load(Subset(folds=3, fold=1, label_fraction=0.5), data=table, labels_required=False)
     assert unlabelled.splits["train"].names == whole.splits["train"].names
     train = unlabelled.splits["train"]
     known = {name for name, label in zip(train.names, train.labels, strict=True) if label >= 0}
     assert known == set(few.splits["train"].names)
-    assert len({whole.fingerprint, few.fingerprint, load(Subset(folds=3, fold=2)).fingerprint}) == 3
-    other = load(Subset(folds=3, fold=2))
+    other = load(Subset(folds=3, fold=2), data=table)
     assert set(other.splits["test"].names).isdisjoint(whole.splits["test"].names)
+    assert len({whole.fingerprint, few.fingerprint, other.fingerprint}) == 3
+
+
+def test_a_class_made_rare_is_rare_in_training_alone(table):
+    found = load(Subset(folds=3, minority="b:0.1"), data=table)
+    shares = {name: np.mean(split.labels == 1) for name, split in found.splits.items()}
+    assert 0.03 < shares["train"] <= 0.1
+    assert shares["validation"] > 0.2 < shares["test"]
 
 
 def test_more_folds_than_a_class_has_groups_are_refused():

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import yaml
 from PIL import Image
 
 import data_prep.__main__ as command
-from data_prep import writing
+from data_prep import processes, writing
 from data_prep.config import PRESETS, Preparation, Steps
 from data_prep.errors import UserError
 from data_prep.histogram import ReferenceHistogram
@@ -300,21 +301,31 @@ def test_a_kill_leaves_whole_files_and_the_next_run_finishes(tmp_path):
 
 
 def test_an_interruption_is_told_and_the_next_run_goes_on(tmp_path):
-    source = pictures(tmp_path / "source", 120, side=512)
+    # Slow enough that it is never over before: each takes a tenth of a second and more.
+    source = pictures(tmp_path / "source", 60, side=512)
     out = tmp_path / "out"
-    arguments = ["--preset=plain", "--workers=2", f"--source=folder:{source}", f"--out={out}"]
+    arguments = ["--preset=endoscopy", "--workers=2", f"--source=folder:{source}", f"--out={out}"]
     run = subprocess.Popen(
         [sys.executable, "-m", "data_prep", *arguments],
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip
-    while run.poll() is None and len(list((out / "images").rglob("*.png"))) < 5:
+    while run.poll() is None and len(list((out / "images").rglob("*.png"))) < 20:
         time.sleep(0.005)
     # As a terminal does: to the workers too.
     os.killpg(run.pid, signal.SIGINT)
     assert run.communicate()[1] == "interrupted; the same command goes on from what is finished\n"
     assert run.returncode == 130
-    assert plain(f"folder:{source}", out)[:1] == (0,)
+    finished = len(list((out / "images").rglob("*.png")))
+    again = subprocess.run(
+        [sys.executable, "-m", "data_prep", *arguments],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert 20 <= finished < 60
+    found = re.search(r"60 images in .*, (\d+) of them now", again.stdout)
+    # What was under way when the interruption came is made again: two chunks a worker at most.
+    assert found is not None
+    assert 60 - finished <= int(found[1]) <= 60 - finished + 2 * processes.AHEAD * processes.CHUNK
 
 
 def test_a_full_disk_is_told_and_finished_work_is_kept(tmp_path, monkeypatch):
