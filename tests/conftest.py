@@ -32,6 +32,15 @@ settings.register_profile("jaxcaps", deadline=None, max_examples=25, derandomize
 settings.load_profile("jaxcaps")
 
 
+# Files of few tests that take long: begun last, one of them would leave the other worker idle.
+FIRST = ("test_main_job", "test_hosts", "test_step", "test_study", "test_examples", "test_colourise_runs")
+
+
+def pytest_collection_modifyitems(items):
+    # In the order above, then all others as they come.
+    items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
+
+
 def pytest_unconfigure(config):
     if CACHE_IS_OURS:
         shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
