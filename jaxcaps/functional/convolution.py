@@ -5,8 +5,7 @@ cliff for some shapes (`python -m benchmarks.convolutions`, tabled in
 docs/results.md): the input gradient of Sabour's primary convolution takes over thirty times its forward pass, the
 weight gradients of the reference study's decoder a hundred times and more. Here a weight gradient is a matrix product
 with the patches of a few examples at a time, or one for each tap of the kernel where patches are too large, and an
-input gradient a convolution for each phase of the stride. With very few input channels, a matrix product of patches is
-the faster forward pass too.
+input gradient a convolution for each phase of the stride.
 """
 
 import math
@@ -27,6 +26,9 @@ THIN = 16
 # Multiplications by phases for one that is needed, from which on a product for each tap is faster (measured: 3.4 times
 # as many for Sabour's primary capsules, where it takes a third of the time; 1.2 to 1.5 for the decoders' layers).
 MOSTLY_PADDING = 2
+# Out channels for which XLA's CPU convolution of an odd number of channels above 1 takes up to four times as long as of
+# one more, a channel of zeros (measured with 3, 5, 7 and 21 channels; 8, 16, 33, 48, 64 and 96 out channels are fast).
+SLOW_FROM_ODD = 32
 # Of the patches held at a time, which a CPU's cache should keep (measured: 1 to 4 MB are alike, 10 MB much slower), and
 # the most examples they are of. Of less than two, patches are slower than a product for each tap.
 PATCH_BYTES = 2**22
@@ -129,26 +131,17 @@ def _xlas(settings: _Settings, x: Array, kernel: Array) -> Array:
 
 
 def _convolution(settings: _Settings, x: Array, kernel: Array) -> Array:
-    """Of patches where the inputs' channels are few; else XLA's, never without padding: see above."""
+    """XLA's, never without padding: see above."""
+    if kernel.shape[3] == SLOW_FROM_ODD and kernel.shape[2] % 2 and kernel.shape[2] > 1:
+        x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, 1)))
+        kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, 1), (0, 0)))
     (top, bottom), (left, right) = settings.pads
-    if kernel.shape[2] < THIN <= kernel.shape[3] and (tile := _tile(x, kernel, _out_sides(settings, x, kernel))):
-        return _product_of_patches(settings, x, kernel, tile)
     if max(top, bottom, left, right) > 0:
         return _xlas(settings, x, kernel)
     padded = _xlas(settings._replace(pads=((top, bottom), (left, right + 1))), x, kernel)
     reach = (kernel.shape[1] - 1) * settings.dilation[1] + 1
     columns = (x.shape[2] + left + right - reach) // settings.strides[1] + 1
     return padded[:, :, :columns]
-
-
-def _out_sides(settings: _Settings, x: Array, kernel: Array) -> tuple[int, int]:
-    rows, columns = (
-        (side + sum(pads) - (taps - 1) * step - 1) // stride + 1
-        for side, pads, taps, step, stride in zip(
-            x.shape[1:3], settings.pads, kernel.shape[:2], settings.dilation, settings.strides, strict=True
-        )
-    )
-    return rows, columns
 
 
 def _tile(x: Array, kernel: Array, out_sides: Sequence[int]) -> int:
@@ -173,16 +166,6 @@ def _patches(settings: _Settings, x: Array, taps: Sequence[int], out_sides: Sequ
 
 def _tiled(x: Array, tile: int) -> Array:
     return x.reshape(-1, tile, *x.shape[1:])
-
-
-def _product_of_patches(settings: _Settings, x: Array, kernel: Array, tile: int) -> Array:
-    out_sides, out = _out_sides(settings, x, kernel), kernel.shape[3]
-    weights = kernel.reshape(-1, out)
-
-    def of_tile(x: Array) -> Array:
-        return jnp.dot(_patches(settings, x, kernel.shape[:2], out_sides), weights, precision=settings.precision)
-
-    return lax.map(of_tile, _tiled(x, tile)).reshape(len(x), *out_sides, out)
 
 
 _fast_convolution = jax.custom_vjp(_convolution, nondiff_argnums=(0,))
