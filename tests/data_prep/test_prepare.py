@@ -308,7 +308,8 @@ def test_an_interruption_is_told_and_the_next_run_goes_on(tmp_path):
     run = subprocess.Popen(
         [sys.executable, "-m", "data_prep", *arguments],
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
+        # Tests that run in the background of a shell inherit that interruptions are ignored.
+        start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     while run.poll() is None and len(list((out / "images").rglob("*.png"))) < 20:
         time.sleep(0.005)
