@@ -305,12 +305,14 @@ def test_an_interruption_is_told_and_the_next_run_goes_on(tmp_path):
     source = pictures(tmp_path / "source", 60, side=512)
     out = tmp_path / "out"
     arguments = ["--preset=endoscopy", "--workers=2", f"--source=folder:{source}", f"--out={out}"]
+    # Tests that run in the background of a shell inherit that interruptions are ignored, and would pass that on.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     run = subprocess.Popen(
         [sys.executable, "-m", "data_prep", *arguments],
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
-        # Tests that run in the background of a shell inherit that interruptions are ignored.
-        start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        start_new_session=True,
     )  # fmt: skip
+    signal.signal(signal.SIGINT, before)
     while run.poll() is None and len(list((out / "images").rglob("*.png"))) < 20:
         time.sleep(0.005)
     # As a terminal does: to the workers too.
