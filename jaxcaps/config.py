@@ -167,16 +167,22 @@ class InpaintConfig:
     """weight of the reconstruction of hidden regions; 0 switches it off"""
     ssl_stages: Literal["joint", "contrast-then-inpaint"] = "joint"
     """both terms together, or contrast for the first half of the run and in-painting for the second"""
+    loss_weighting: Literal["fixed", "uncertainty"] = "fixed"
+    """the terms' weights as given, or from there on learnt with the network (Kendall et al. 2018)"""
     temperature: float = 0.2
     """NT-Xent's temperature"""
+    contrast_on: Literal["latent", "primary"] = "latent"
+    """the capsules that NT-Xent compares"""
+    projection_input: Literal["poses", "activations"] = "poses"
+    """what of them the projection head reads"""
     projection_hidden: int = 128
     """hidden width of the projection head"""
     projection_dim: int = 64
     """dimension of the embeddings that NT-Xent compares"""
-    mask: Literal["blocks", "central"] = "blocks"
-    """what is hidden: random blocks, or the central quarter"""
+    mask: Literal["blocks", "free-form", "central"] = "blocks"
+    """what is hidden: random blocks, random strokes, or the central quarter"""
     mask_fraction: float = 0.25
-    """share of the picture hidden by random blocks"""
+    """share of the picture hidden by random blocks or strokes"""
     visible_share: float = 0.1
     """share of the in-painting loss that is on the pixels the encoder saw"""
     reconstruction: Literal["l1", "l2"] = "l1"

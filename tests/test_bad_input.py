@@ -74,6 +74,10 @@ FLAGS = {
         ["--contrast-weight=0", "--inpaint-weight=0", "--preset=tiny"],
         ["--contrast-weight=0", "--inpaint-weight=0"],
     ),
+    "learnt weights of one term": (
+        ["--loss-weighting=uncertainty", "--inpaint-weight=0", "--preset=tiny"],
+        ["--loss-weighting=uncertainty"],
+    ),
     "missing path": (["--data=csv:nowhere.csv"], ["nowhere.csv"]),
     "missing configuration": (["--config=nowhere.yaml"], ["nowhere.yaml"]),
     "missing restore folder": (["--stage=finetune", "--restore=nowhere"], ["--restore=nowhere"]),

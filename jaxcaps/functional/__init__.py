@@ -37,7 +37,7 @@ from jaxcaps.functional.losses import (
     spread_loss,
     spread_margin,
 )
-from jaxcaps.functional.masks import block_mask, central_mask, hide
+from jaxcaps.functional.masks import block_mask, central_mask, free_form_mask, hide
 from jaxcaps.functional.patches import compete_across, extract_patches
 from jaxcaps.functional.precision import at_least_float32
 from jaxcaps.functional.routing import (
@@ -120,6 +120,7 @@ __all__ = [
     "em_routing",
     "exponential_squash",
     "extract_patches",
+    "free_form_mask",
     "gaussian_blur",
     "heinsen_routing",
     "hide",

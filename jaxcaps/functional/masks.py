@@ -1,11 +1,15 @@
-"""What is hidden from the encoder for in-painting (Pathak et al. 2016): the central quarter, or random blocks."""
+"""What is hidden from the encoder for in-painting: the central quarter or random blocks (Pathak et al. 2016), or
+free-form strokes (Yu et al. 2019)."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-# Longest side of a block against its shortest, where blocks small enough allow it. Chosen by us.
+# Chosen by us. Longest side of a block against its shortest, where blocks small enough allow it:
 LONGEST_ASPECT = 2.0
+# Length of a stroke's segments as a share of the picture's side, and the sharpest turn between two, in radians:
+SEGMENT = 0.25
+SHARPEST_TURN = 2.0
 
 
 def central_mask(height: int, width: int) -> Bool[Array, "height width"]:
@@ -48,6 +52,51 @@ def block_mask(
     rows = hidden(row_key, height, jnp.sqrt(area * aspect))
     columns = hidden(column_key, width, jnp.sqrt(area / aspect))
     return jnp.any(rows[:, :, None] & columns[:, None, :], axis=0)
+
+
+def free_form_mask(
+    key: PRNGKeyArray, height: int, width: int, *, fraction: float = 0.25, strokes: int = 4, segments: int = 4
+) -> Bool[Array, "height width"]:
+    """True along random strokes that together hide `fraction` of the picture, to the nearest pixel, in every mask.
+
+    After Yu et al. 2019 (section 3.4): a stroke begins anywhere and goes on in straight segments that turn at random.
+    In place of random widths, all strokes of a mask are as wide as it takes to hide that share: the pixels nearest to
+    a stroke are the hidden ones. Few strokes are thick, many thin.
+
+    Args:
+        key: decides where the strokes begin and how they turn.
+        height, width: of the picture, in pixels.
+        fraction: between 0 and 1, both excluded.
+        strokes: how many.
+        segments: of each stroke, each a quarter of the picture's shorter side long.
+    """
+    start_key, heading_key, turn_key = jax.random.split(key, 3)
+    size = jnp.asarray([height, width], jnp.float32)
+    starts = jax.random.uniform(start_key, (strokes, 1, 2), jnp.float32) * (size - 1)[None, None, :]
+    heading = jax.random.uniform(heading_key, (strokes, 1), jnp.float32, maxval=2 * jnp.pi)
+    turns = jax.random.uniform(turn_key, (strokes, segments), jnp.float32, minval=-SHARPEST_TURN, maxval=SHARPEST_TURN)
+    angles = heading + jnp.cumsum(turns, axis=1)
+    steps = SEGMENT * min(height, width) * jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+    ends = starts + jnp.cumsum(steps, axis=1)
+    begins = ends - steps
+
+    rows, columns = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
+    pixels = jnp.stack([rows.ravel(), columns.ravel()], axis=-1).astype(jnp.float32)
+    squares = _squared_distances(pixels, begins.reshape(-1, 2), steps.reshape(-1, 2))
+    # Ties, should there be any, are broken by position: the share is exact.
+    order = jnp.argsort(jnp.min(squares, axis=1))
+    hidden = jnp.zeros(height * width, bool).at[order[: round(fraction * height * width)]].set(True)
+    return hidden.reshape(height, width)
+
+
+def _squared_distances(
+    pixels: Float[Array, "pixels 2"], begins: Float[Array, "segments 2"], steps: Float[Array, "segments 2"]
+) -> Float[Array, "pixels segments"]:
+    """From each pixel to the nearest point of each segment from `begins` to `begins + steps`."""
+    offsets = pixels[:, None, :] - begins[None, :, :]
+    lengths = jnp.sum(steps * steps, axis=1)
+    along = jnp.clip(jnp.sum(offsets * steps[None, :, :], axis=2) / lengths[None, :], 0, 1)
+    return jnp.sum((offsets - along[:, :, None] * steps[None, :, :]) ** 2, axis=2)
 
 
 def hide(

@@ -71,6 +71,10 @@ class Shard:
         devices = self.devices()
         return loss - lax.stop_gradient(loss) * ((devices - 1) / devices)
 
+    def share(self, value: Float[Array, ""]) -> Float[Array, ""]:
+        """This device's share of a value that no example goes into; gradients are shared out with it."""
+        return value / self.devices()
+
 
 class Task(Protocol):
     """What the engine needs of a task.

@@ -20,13 +20,17 @@ from jaxcaps.functional import (
     block_mask,
     central_mask,
     coupling_entropy,
+    free_form_mask,
     hide,
     masked_l1,
     masked_l2,
     nt_xent,
+    safe_norm,
 )
-from jaxcaps.models import ClassCapsules, Decoder, Encoder
+from jaxcaps.functional.capsules import Routed
+from jaxcaps.models import ClassCapsules, Decoder, Encoded, Encoder
 from jaxcaps.models.capsnet import dtypes
+from jaxcaps.models.geometry import geometry
 from jaxcaps.tasks.base import Examples, Shard, as_float
 
 # Hidden pixels are mid-grey: 0 at the encoder's input, and no picture's border.
@@ -41,7 +45,7 @@ class Views(NamedTuple):
 
 
 class ProjectionHead(nnx.Module):
-    """Two layers from the flattened latent poses to the embeddings NT-Xent compares (Chen et al. 2020, section 2)."""
+    """Two layers from the flattened capsules to the embeddings NT-Xent compares (Chen et al. 2020, section 2)."""
 
     def __init__(self, in_features: int, inpaint: InpaintConfig, model: ModelConfig, rngs: nnx.Rngs):
         dtype, param_dtype = dtypes(model)
@@ -52,8 +56,22 @@ class ProjectionHead(nnx.Module):
             inpaint.projection_hidden, inpaint.projection_dim, dtype=dtype, param_dtype=param_dtype, rngs=rngs
         )
 
-    def __call__(self, poses: Float[Array, "batch capsules dim"]) -> Float[Array, "batch embedding"]:
-        return self.out(nnx.relu(self.hidden(poses.reshape(poses.shape[0], -1))))
+    def __call__(self, capsules: Float[Array, "batch ..."]) -> Float[Array, "batch embedding"]:
+        return self.out(nnx.relu(self.hidden(capsules.reshape(capsules.shape[0], -1))))
+
+
+class TermWeights(nnx.Module):
+    """Factors of the two terms' weights, 1 at first, learnt as the terms' uncertainties (Kendall et al. 2018).
+
+    A term's uncertainty is exp(s), its factor exp(-s); s is added to the loss, or all factors would go to 0.
+    """
+
+    def __init__(self, model: ModelConfig):
+        self.log_uncertainty = nnx.Param(jnp.zeros(2, dtypes(model).parameters))
+
+    def __call__(self) -> tuple[Float[Array, "2"], Float[Array, ""]]:
+        """The factors, and what is added to the loss."""
+        return jnp.exp(-self.log_uncertainty[...]), jnp.sum(self.log_uncertainty[...])
 
 
 class PretrainingNetwork(nnx.Module):
@@ -62,9 +80,14 @@ class PretrainingNetwork(nnx.Module):
     def __init__(self, encoder: Encoder, model: ModelConfig, inpaint: InpaintConfig, image_size: int, rngs: nnx.Rngs):
         self.encoder = encoder
         self.latent_capsules = ClassCapsules(model.ssl_capsules, model, image_size, rngs)
-        flattened = model.ssl_capsules * model.capsule_dim
+        primary = geometry(model, image_size).grid ** 2 * model.primary_types
+        capsules, dim = {"latent": (model.ssl_capsules, model.capsule_dim), "primary": (primary, model.primary_dim)}[
+            inpaint.contrast_on
+        ]
+        flattened = capsules * (dim if inpaint.projection_input == "poses" else 1)
         self.projection = ProjectionHead(flattened, inpaint, model, rngs) if inpaint.contrast_weight else None
         self.decoder = Decoder(model.ssl_capsules, model, image_size, rngs) if inpaint.inpaint_weight else None
+        self.term_weights = TermWeights(model) if inpaint.loss_weighting == "uncertainty" else None
 
 
 @dataclass(frozen=True)
@@ -93,7 +116,8 @@ class Inpaint:
     def _mask(self, key: PRNGKeyArray) -> Bool[Array, "height width"]:
         if self.inpaint.mask == "central":
             return central_mask(self.image_size, self.image_size)
-        return block_mask(key, self.image_size, self.image_size, fraction=self.inpaint.mask_fraction)
+        draw = free_form_mask if self.inpaint.mask == "free-form" else block_mask
+        return draw(key, self.image_size, self.image_size, fraction=self.inpaint.mask_fraction)
 
     def loss(
         self,
@@ -113,8 +137,13 @@ class Inpaint:
         metrics = {"coupling_entropy": shard.mean(jax.vmap(coupling_entropy)(latent.couplings), valid)}
         contrast_weight, inpaint_weight = self.weights(progress)
         loss = jnp.zeros_like(progress)
+        if modules.term_weights is not None:
+            factors, penalty = modules.term_weights()
+            contrast_weight, inpaint_weight = contrast_weight * factors[0], inpaint_weight * factors[1]
+            metrics |= {"contrast_weight": shard.share(contrast_weight), "inpaint_weight": shard.share(inpaint_weight)}
+            loss = shard.share(penalty)
         if modules.projection is not None:
-            embeddings = at_least_float32(modules.projection(latent.poses))
+            embeddings = at_least_float32(modules.projection(self._compared(encoded, latent)))
             contrast = shard.whole(
                 nt_xent(
                     shard.gather(embeddings[:batch]),
@@ -138,8 +167,14 @@ class Inpaint:
             loss = loss + inpaint_weight * inpainting
         return loss, {"loss": loss, **metrics}
 
+    def _compared(self, encoded: Encoded, latent: Routed) -> Float[Array, "batch ..."]:
+        """What the projection head reads."""
+        if self.inpaint.contrast_on == "latent":
+            return latent.poses if self.inpaint.projection_input == "poses" else latent.activations
+        return encoded.poses if self.inpaint.projection_input == "poses" else safe_norm(encoded.poses)
+
     def weights(self, progress: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """The terms' weights at a moment of training."""
+        """The terms' weights at a moment of training, before any factors that are learnt."""
         contrast = jnp.full_like(progress, self.inpaint.contrast_weight)
         inpaint = jnp.full_like(progress, self.inpaint.inpaint_weight)
         if self.inpaint.ssl_stages == "contrast-then-inpaint":

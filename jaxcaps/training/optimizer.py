@@ -25,6 +25,7 @@ GROUPS = {
     "out/": "head",
     "decoder/": "decoder",
     "norm_scale": "head",
+    "term_weights/": "head",
 }
 
 

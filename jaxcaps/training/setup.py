@@ -63,6 +63,10 @@ def make_task(config: Config, dataset: Dataset) -> Task:
 def make_inpaint(config: Config, dataset: Dataset) -> Inpaint:
     if not (config.inpaint.contrast_weight or config.inpaint.inpaint_weight):
         raise UserError("--contrast-weight=0 and --inpaint-weight=0 leave nothing to learn; give one a weight")
+    if config.inpaint.loss_weighting == "uncertainty" and not (
+        config.inpaint.contrast_weight and config.inpaint.inpaint_weight and config.inpaint.ssl_stages == "joint"
+    ):
+        raise UserError("--loss-weighting=uncertainty weighs two terms that are learnt together; give both a weight")
     return Inpaint(config.model, config.inpaint, config.augmentation, config.data.image_size)
 
 

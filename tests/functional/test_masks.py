@@ -1,9 +1,10 @@
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcaps.functional.masks import block_mask, central_mask, hide
+from jaxcaps.functional.masks import _squared_distances, block_mask, central_mask, free_form_mask, hide
 
 
 def masks(count, height=64, width=64, **options):
@@ -61,6 +62,35 @@ def test_masks_follow_their_keys():
     np.testing.assert_array_equal(first, block_mask(jax.random.key(0), 32, 32))
     assert (first != block_mask(jax.random.key(1), 32, 32)).any()
     np.testing.assert_array_equal(masks(3, 32, 32)[1], block_mask(jax.random.split(jax.random.key(0), 3)[1], 32, 32))
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "fraction", "strokes"),
+    [(64, 64, 0.25, 4), (48, 80, 0.5, 4), (15, 17, 0.1, 1), (32, 32, 0.9, 9)],
+)
+def test_strokes_hide_exactly_the_asked_fraction(height, width, fraction, strokes):
+    draw = jax.jit(jax.vmap(lambda key: free_form_mask(key, height, width, fraction=fraction, strokes=strokes)))
+    drawn = np.asarray(draw(jax.random.split(jax.random.key(0), 100)))
+    assert drawn.dtype == bool
+    np.testing.assert_array_equal(drawn.sum((1, 2)), round(fraction * height * width))
+    assert len(np.unique(drawn.reshape(100, -1), axis=0)) == 100
+
+
+def test_one_stroke_is_one_connected_region():
+    for key in jax.random.split(jax.random.key(0), 50):
+        mask = free_form_mask(key, 48, 48, strokes=1)
+        # Background, and the stroke.
+        assert cv2.connectedComponents(np.asarray(mask, np.uint8), connectivity=8)[0] == 2
+
+
+def test_distances_to_a_segment_are_those_to_its_nearest_point():
+    begins, steps = np.array([[2.0, 3.0], [10.0, 14.0]]), np.array([[6.0, 2.0], [-4.0, -3.0]])
+    pixels = np.stack(np.meshgrid(np.arange(16), np.arange(20), indexing="ij"), -1).reshape(-1, 2).astype(np.float32)
+    found = _squared_distances(*(jnp.asarray(each, jnp.float32) for each in (pixels, begins, steps)))
+    for k in range(2):
+        points = begins[k] + np.linspace(0, 1, 4001)[:, None] * steps[k]
+        expected = ((pixels[:, None] - points) ** 2).sum(-1).min(1)
+        np.testing.assert_allclose(found[:, k], expected, atol=0.01)
 
 
 @pytest.mark.parametrize("fill", [0.5, jnp.array([0.1, 0.2, 0.3])])

@@ -78,6 +78,25 @@ def test_contrast_then_inpaint_learns_one_after_the_other(progress, term):
     np.testing.assert_allclose(loss, metrics[term], rtol=1e-6)
 
 
+def test_uncertainties_weigh_the_terms_and_their_gradients_are_those_of_the_paper():
+    """Kendall et al. 2018, equation 7 without its halves: L = sum of exp(-s) L_i + s."""
+    task = inpaint_task(contrast_weight=2.0, inpaint_weight=3.0, loss_weighting="uncertainty")
+    modules, views = network(task), views_of(task)
+    modules.term_weights.log_uncertainty[...] = jnp.array([0.5, -1.0])
+
+    @nnx.jit
+    @nnx.value_and_grad(has_aux=True)
+    def step(modules, views):
+        return task.loss(modules, views, examples(), jnp.float32(0.0), Shard())
+
+    (loss, metrics), gradients = step(modules, views)
+    weighted = np.array([2 * np.exp(-0.5) * metrics["nt_xent"], 3 * np.exp(1.0) * metrics["inpainting"]])
+    np.testing.assert_allclose(loss, weighted.sum() + 0.5 - 1.0, rtol=1e-5)
+    np.testing.assert_allclose(gradients.term_weights.log_uncertainty[...], 1 - weighted, rtol=1e-4)
+    np.testing.assert_allclose(metrics["contrast_weight"], 2 * np.exp(-0.5), rtol=1e-6)
+    assert network(inpaint_task()).term_weights is None
+
+
 def test_the_encoder_sees_only_the_masked_picture_skips_included():
     """Trap: with skips, hidden pixels could reach the decoder past the mask."""
     config = preset("tiny", "ssl")
@@ -92,8 +111,17 @@ def test_the_encoder_sees_only_the_masked_picture_skips_included():
     assert np.all(np.asarray(first[0])[np.asarray(views.mask[:, 0])] == FILL)
 
 
-def test_the_contrastive_head_reads_the_flattened_latent_poses():
-    task = inpaint_task(inpaint_weight=0.0, temperature=0.5)
+READ = {
+    ("latent", "poses"): lambda encoded, latent: latent.poses,
+    ("latent", "activations"): lambda encoded, latent: latent.activations,
+    ("primary", "poses"): lambda encoded, latent: encoded.poses,
+    ("primary", "activations"): lambda encoded, latent: jnp.linalg.norm(encoded.poses, axis=-1),
+}
+
+
+@pytest.mark.parametrize(("on", "what"), READ)
+def test_the_contrastive_head_reads_the_capsules_it_is_told_to(on, what):
+    task = inpaint_task(inpaint_weight=0.0, temperature=0.5, contrast_on=on, projection_input=what)
     modules, views = network(task), views_of(task)
 
     @nnx.jit
@@ -101,8 +129,8 @@ def test_the_contrastive_head_reads_the_flattened_latent_poses():
         embeddings = []
         for view in range(2):
             seen = jnp.where(views.mask[:, view, :, :, None], FILL, views.image[:, view])
-            poses = modules.latent_capsules(modules.encoder(seen).poses).poses
-            embeddings.append(modules.projection(poses))
+            encoded = modules.encoder(seen)
+            embeddings.append(modules.projection(READ[on, what](encoded, modules.latent_capsules(encoded.poses))))
         return nt_xent(*embeddings, temperature=0.5)
 
     _, metrics = loss_of(task, modules, views)
@@ -119,7 +147,7 @@ def test_padding_does_not_count(make):
     np.testing.assert_allclose(loss, other, rtol=1e-6)
 
 
-@pytest.mark.parametrize("mask", ["blocks", "central"])
+@pytest.mark.parametrize("mask", ["blocks", "free-form", "central"])
 def test_views_are_two_different_augmentations_with_their_masks(mask):
     views = views_of(inpaint_task(mask=mask))
     assert views.image.shape == (BATCH, 2, 16, 16, 3)
