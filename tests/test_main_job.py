@@ -54,7 +54,7 @@ def test_pre_training_leaves_what_the_run_folder_promises(runs):
     found = {path.name for path in (runs / "ssl").iterdir()}
     assert {
         "config.yaml", "metrics.csv", "metrics.jsonl", "metrics.json", "log.txt", "checkpoints", "encoder.safetensors",
-        "figures",
+        "figures", "diagnosis.json",
     } <= found  # fmt: skip
     assert {path.name for path in (runs / "ssl" / "figures").iterdir()} == {"curves.png", "reconstructions.png"}
 
@@ -68,7 +68,11 @@ def test_pre_training_logs_what_the_study_needs(runs):
         "validation/nearest_neighbour/balanced_accuracy",
     ):  # fmt: skip
         assert np.isfinite(row[name]), name
-    assert "30 negatives per anchor" in (runs / "ssl.out").read_text()
+    log = (runs / "ssl.out").read_text()
+    assert "30 negatives per anchor" in log
+    assert "with another picture's poses" in log
+    for told in json.loads((runs / "ssl" / "diagnosis.json").read_text())["warnings"]:
+        assert f"Warning: {told}" in log
 
 
 def test_the_csv_says_what_the_json_lines_say(runs):

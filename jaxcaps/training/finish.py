@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from jaxcaps.evaluation.metrics import classification_metrics, majority_baseline
 from jaxcaps.evaluation.plots import plot_confusion, plot_curves, plot_reconstructions
 from jaxcaps.evaluation.table import metrics_table, write_metrics, write_predictions
 from jaxcaps.tasks import Task
+from jaxcaps.training.diagnosis import diagnose, write_diagnosis
 from jaxcaps.training.state import Parameters, with_parameters
 from jaxcaps.training.writers import read_rows, replace_text
 
 log = logging.getLogger("jaxcaps")
 
-SHOWN_PICTURES = 8
+# Made for the diagnosis, and how many of them the figure shows.
+MADE_PICTURES, SHOWN_PICTURES = 32, 8
 
 
 def score_classifier(
@@ -74,14 +77,20 @@ def finish_classifier(
 def finish_pretraining(
     folder: Path, config: Config, task: Task, modules: Any, parameters: Parameters, dataset: Dataset
 ) -> None:
-    """The encoder for others to read, reconstructions to look at, and the last row as the run's metrics."""
+    """The encoder for others to read, reconstructions, a diagnosis, and the last row as the run's metrics."""
     parameters = jax.device_get(parameters)
     encoder = {path: np.asarray(value) for path, value in parameters.items() if path.startswith("encoder/")}
     learnt_from = frozenset(dataset.splits["train"].names)
     write_encoder(folder / "encoder.safetensors", encoder, config, learnt_from)
     _curves(folder)
     network = with_parameters(modules, parameters)
-    _reconstructions(folder, task, network, dataset.splits["validation"])
+    validation = dataset.splits["validation"]
+    # Neighbours in a split are often pictures of one lesion: take them from all over it.
+    chosen = _spread(len(validation), MADE_PICTURES)
+    made = task.pictures(network, jnp.asarray(np.stack([validation.read(int(index)) for index in chosen])))
+    if made:
+        _reconstructions(folder, {title: each[_spread(len(chosen), SHOWN_PICTURES)] for title, each in made.items()})
+    write_diagnosis(folder, diagnose(task, modules, parameters, validation, config.training.batch_size, made))
     rows = read_rows(folder / "metrics.jsonl")
     last = {name: value for name, value in rows[-1].items() if "gradient_norm/" not in name}
     width = max(map(len, last))
@@ -96,11 +105,12 @@ def _curves(folder: Path) -> None:
     plot_curves(read_rows(folder / "metrics.jsonl"), folder / "figures" / "curves.png")
 
 
-def _reconstructions(folder: Path, task: Task, network: Any, split: Split) -> None:
-    # Neighbours in a split are often pictures of one lesion: take them from all over it.
-    shown = np.unique(np.linspace(0, len(split) - 1, SHOWN_PICTURES).round().astype(int))
-    columns = task.pictures(network, jnp.asarray(np.stack([split.read(int(index)) for index in shown])))
-    if columns:
-        pixels = [np.asarray(each * 255).round().astype(np.uint8) for each in columns.values()]
-        rows = [list(row) for row in zip(*pixels, strict=True)]
-        plot_reconstructions(rows, list(columns), folder / "figures" / "reconstructions.png")
+def _spread(length: int, count: int) -> np.ndarray:
+    """At most `count` different indices, evenly spread over so many."""
+    return np.unique(np.linspace(0, length - 1, count).round().astype(int))
+
+
+def _reconstructions(folder: Path, columns: Mapping[str, jax.Array]) -> None:
+    pixels = [np.asarray(each * 255).round().astype(np.uint8) for each in columns.values()]
+    rows = [list(row) for row in zip(*pixels, strict=True)]
+    plot_reconstructions(rows, list(columns), folder / "figures" / "reconstructions.png")

@@ -34,6 +34,11 @@ def group_of(path: str) -> str:
     return next(group for prefix, group in GROUPS.items() if path.startswith(prefix))
 
 
+def layer_of(path: str) -> str:
+    """`stem/0` and so on for the stages of the stem, the layer group for all else."""
+    return "/".join(path.split("/")[1:3]) if path.startswith("encoder/stem/") else group_of(path)
+
+
 class Length(NamedTuple):
     """How long a run is.
 

@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 from jaxcaps.data.loader import Batch
 from jaxcaps.tasks import Examples, Shard, Task
 from jaxcaps.training.mesh import AXIS, over_devices, replicated
-from jaxcaps.training.optimizer import group_of
+from jaxcaps.training.optimizer import group_of, layer_of
 from jaxcaps.training.state import Parameters, TrainState, with_parameters
 
 Metrics = dict[str, jax.Array]
@@ -69,13 +69,11 @@ def make_train_step(
 
 
 def _norms(gradients: Parameters) -> Metrics:
-    """The gradients' norm in all, by layer group, and by layer of the encoder and the routing."""
+    """The gradients' norm in all, by layer group, and by stage of the stem."""
     layers: dict[str, list[jax.Array]] = {}
     for path, gradient in gradients.items():
-        layers.setdefault(group_of(path), []).append(gradient)
-        layer = path.rsplit("/", 1)[0] if path.startswith("encoder/stem") else None
-        if layer is not None:
-            layers.setdefault("/".join(path.split("/")[1:3]), []).append(gradient)
+        for name in {group_of(path), layer_of(path)}:
+            layers.setdefault(name, []).append(gradient)
     norms = {f"gradient_norm/{name}": optax.tree.norm(group) for name, group in sorted(layers.items())}
     return {"gradient_norm": optax.tree.norm(gradients), **norms}
 

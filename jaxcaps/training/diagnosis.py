@@ -1,0 +1,267 @@
+"""What ails a pre-trained network: measured on held-out pictures at the end of a run, with warnings in words.
+
+The reference study (El-Shimy et al. 2025) reports vanishing gradients in its capsules and faded reconstructions; a
+decoder that reads past the capsules, uniform couplings and collapsed representations are the other ways in which
+self-supervision of capsules fails without a word.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxcaps.data.dataset import Split
+from jaxcaps.functional import at_least_float32, chroma, lab_from_rgb, safe_norm
+from jaxcaps.functional.capsules import Routed
+from jaxcaps.tasks import Examples, Shard, Task
+from jaxcaps.training.optimizer import layer_of
+from jaxcaps.training.state import Parameters, with_parameters
+from jaxcaps.training.writers import replace_text
+
+log = logging.getLogger("jaxcaps")
+
+# At most so many pictures, in batches of the run's size.
+PICTURES = 256
+# Of the views and of the choice of pictures.
+SEED = 0
+# What the decoder's work is measured by, the first that a task has.
+RECONSTRUCTION = ("inpainting", "colour_cross_entropy", "colour_error")
+# A capsule whose activation is never above it is dead; one whose activation is never below it, saturated: the slope of
+# squash is 0.02 there and falls.
+DEAD, SATURATED = 0.01, 0.95
+# Pictures less colourful than this on average (in Lab) are grey: there is no saturation to lose.
+LEAST_CHROMA = 2.0
+
+# Where a warning is due. Chosen by us, but for the gradients: the reference study saw 1e-6 to 1e-5.
+LEAST_GRADIENT = 1e-5
+MOST_ENTROPY = 0.99
+MOST_DEAD = 0.5
+LEAST_RANK = 0.05
+LEAST_SATURATION = 0.5
+LEAST_SHUFFLED = 1.1
+
+Findings = dict[str, Any]
+
+
+def diagnose(
+    task: Task, modules: Any, parameters: Parameters, split: Split, batch_size: int, made: Mapping[str, Array]
+) -> Findings:
+    """Measures a self-supervised network on up to 256 pictures that it did not learn from.
+
+    Args:
+        task: one of the self-supervised ones.
+        modules: the network's structure, with `encoder`, `latent_capsules` and perhaps `projection` and `decoder`.
+        parameters: its parameters by path.
+        split: held-out pictures.
+        batch_size: pictures at a time.
+        made: what `task.pictures` makes of some pictures, for their colours.
+
+    Returns:
+        pictures: how many.
+        gradient_over_weight: by layer, the norm of the loss's gradient over the norm of the weights.
+        coupling_entropy: of the latent capsules' couplings; 1 is uniform.
+        primary, latent, embeddings: `rank`, the effective rank (Roy & Vetterli 2007) of the flattened poses (or the
+            embeddings) over the pictures, as a share of what it could be; for capsules also `activity`, the mean
+            activation (of primary capsules, the norm), and `dead` and `saturated`, the shares of capsules whose
+            activation never leaves either end.
+        saturation: mean chroma of the reconstructions over that of the pictures; None for grey pictures.
+        reconstruction: `term`, which of the loss; `error`, its value; `shuffled`, by what factor it grows when each
+            picture's latent poses are another picture's; None without a decoder.
+    """
+    batch_size = min(batch_size, len(split))
+    batches = max(1, min(len(split), PICTURES) // batch_size)
+    # Neighbours in a split are often pictures of one lesion.
+    chosen = np.random.default_rng(SEED).permutation(len(split))[: batches * batch_size]
+    images = np.stack([split.read(int(index)) for index in chosen])
+    # Few batches: compiling without optimisation saves more than they lose.
+    examine = jax.jit(_examination(task, modules), compiler_options={"xla_backend_optimization_level": 0})
+    found: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
+    for number in range(batches):
+        part = slice(number * batch_size, (number + 1) * batch_size)
+        examples = Examples(
+            jnp.full(batch_size, -1, jnp.int32), jnp.asarray(split.groups[chosen[part]]),
+            jnp.arange(batch_size, dtype=jnp.int32), jnp.ones(batch_size, bool),
+        )  # fmt: skip
+        key = jax.random.fold_in(jax.random.key(SEED), number)
+        for shift, results in ((0, found), (1, others)):
+            examined = examine(parameters, key, jnp.asarray(images[part]), examples, jnp.asarray(shift, jnp.int32))
+            results.append(jax.device_get(examined))
+    metrics, shuffled = (_means([each["metrics"] for each in results]) for results in (found, others))
+    gradients = _means([each["gradients"] for each in found])
+    weights = {layer: float(norm) for layer, norm in _norms(parameters).items()}
+    seen = jax.tree.map(lambda *each: np.concatenate(each), *(each["seen"] for each in found))
+
+    term = next((name for name in RECONSTRUCTION if name in metrics), None)
+    findings: Findings = {
+        "pictures": len(chosen),
+        "gradient_over_weight": {
+            layer: norm / weights[layer] if weights[layer] else None for layer, norm in gradients.items()
+        },
+        "coupling_entropy": metrics["coupling_entropy"],
+        "primary": _capsules(seen["primary"], np.asarray(safe_norm(jnp.asarray(seen["primary"])))),
+        "latent": _capsules(*seen["latent"]),
+        "saturation": _saturation(made),
+        "reconstruction": None
+        if term is None
+        else {"term": term, "error": metrics[term], "shuffled": shuffled[term] / metrics[term]},
+    }
+    if "embeddings" in seen:
+        findings["embeddings"] = {"rank": _rank(seen["embeddings"])}
+    return findings
+
+
+def warnings(findings: Findings) -> list[str]:
+    """What of the findings is sick, a sentence for each."""
+    found = []
+    for layer, ratio in findings["gradient_over_weight"].items():
+        if ratio is not None and ratio < LEAST_GRADIENT:
+            found.append(f"{layer}: its gradient is {ratio:.1e} of its weights: it hardly learns from the loss")
+    if findings["coupling_entropy"] > MOST_ENTROPY:
+        found.append(
+            f"The couplings are uniform (entropy {findings['coupling_entropy']:.3f} of 1): routing only averages"
+        )
+    for name in ("primary", "latent"):
+        capsules = findings[name]
+        for end in ("dead", "saturated"):
+            if capsules[end] > MOST_DEAD:
+                found.append(f"{capsules[end]:.0%} of the {name} capsules are {end}, whatever the picture")
+    for name in ("primary", "latent", "embeddings"):
+        if name in findings and findings[name]["rank"] < LEAST_RANK:
+            what = name if name == "embeddings" else f"{name} poses"
+            found.append(f"The {what} have collapsed: their effective rank is {findings[name]['rank']:.1%} of the most")
+    saturation, reconstruction = findings["saturation"], findings["reconstruction"]
+    if saturation is not None and saturation < LEAST_SATURATION:
+        found.append(f"The reconstructions have faded: {saturation:.0%} of the pictures' saturation")
+    if reconstruction is not None and reconstruction["shuffled"] < LEAST_SHUFFLED:
+        found.append(
+            f"The decoder hardly needs the capsules: another picture's poses worsen the {reconstruction['term']} "
+            f"by {reconstruction['shuffled'] - 1:.1%} only"
+        )
+    return found
+
+
+def write_diagnosis(folder: Path, findings: Findings) -> None:
+    """Writes `diagnosis.json`, the findings and the warnings, and logs both."""
+    told = warnings(findings)
+    replace_text(folder / "diagnosis.json", json.dumps(findings | {"warnings": told}, indent=2) + "\n")
+    ratios = ", ".join(
+        f"{name} {ratio:.1e}" for name, ratio in findings["gradient_over_weight"].items() if ratio is not None
+    )
+    log.info("\nDiagnosis on %d held-out pictures (diagnosis.json):", findings["pictures"])
+    log.info("  gradient over weight: %s", ratios)
+    log.info("  coupling entropy %.4f", findings["coupling_entropy"])
+    for name in ("primary", "latent"):
+        log.info(
+            "  %s capsules: activity {activity:.2f}, dead {dead:.0%}, saturated {saturated:.0%}, "
+            "effective rank {rank:.1%}".format(**findings[name]), name,
+        )  # fmt: skip
+    if findings["saturation"] is not None:
+        log.info("  saturation of the reconstructions %.2f", findings["saturation"])
+    if findings["reconstruction"] is not None:
+        log.info(
+            "  {term} {error:.4f}, with another picture's poses x {shuffled:.2f}".format(**findings["reconstruction"])
+        )
+    for sentence in told:
+        log.warning("Warning: %s", sentence)
+
+
+class _Tap:
+    """In place of a module: remembers what it gave; routed poses are handed on to the picture `shift` places later."""
+
+    def __init__(self, module: Callable[..., Any], shift: Array):
+        self.module, self.shift = module, shift
+        self.gave: Any = None
+
+    def __call__(self, *inputs: Any) -> Any:
+        self.gave = given = self.module(*inputs)
+        if isinstance(given, Routed):
+            given = given._replace(poses=jnp.roll(given.poses, self.shift, axis=0))
+        return given
+
+
+class _Tapped:
+    """A network with some of its modules replaced."""
+
+    def __init__(self, network: Any, replaced: dict[str, Any]):
+        self.network = network
+        self.__dict__ |= replaced
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.network, name)
+
+
+def _examination(task: Task, modules: Any) -> Callable[..., dict[str, Any]]:
+    """A function (parameters, key, images, examples, shift) -> the loss's metrics, the norms of its gradients, and what
+    the pictures came to inside the network."""
+
+    def loss(parameters: Parameters, views: Any, examples: Examples, shift: Array) -> tuple[Array, dict[str, Any]]:
+        network = with_parameters(modules, parameters)
+        tapped = ("encoder", "latent_capsules", "projection")
+        taps = {name: _Tap(each, shift) for name in tapped if (each := getattr(network, name, None)) is not None}
+        # The end of training: the weights of a schedule are those of its last step.
+        progress = jnp.ones((), jnp.result_type(*parameters.values()))
+        value, metrics = task.loss(_Tapped(network, taps), views, examples, progress, Shard())
+        latent = taps["latent_capsules"].gave
+        seen = {"primary": taps["encoder"].gave.poses, "latent": (latent.poses, latent.activations)}
+        if "projection" in taps:
+            seen["embeddings"] = taps["projection"].gave
+        return value, {"metrics": metrics, "seen": seen}
+
+    def examine(parameters: Parameters, key: Array, images: Array, examples: Examples, shift: Array) -> dict[str, Any]:
+        views = jax.vmap(task.views)(jax.random.split(key, len(images)), images)
+        (_, found), gradients = jax.value_and_grad(loss, has_aux=True)(parameters, views, examples, shift)
+        return {**found, "gradients": _norms(gradients)}
+
+    return examine
+
+
+def _means(batches: list[dict[str, Any]]) -> dict[str, float]:
+    return {name: float(np.mean([batch[name] for batch in batches])) for name in batches[0]}
+
+
+def _norms(values: Parameters) -> dict[str, Array]:
+    """The norm of each layer's arrays."""
+    squares: dict[str, Any] = {}
+    for path, value in values.items():
+        squares[layer_of(path)] = squares.get(layer_of(path), 0) + jnp.sum(jnp.square(value))
+    return {layer: jnp.sqrt(each) for layer, each in sorted(squares.items())}
+
+
+def _capsules(poses: np.ndarray, activations: np.ndarray) -> dict[str, float]:
+    """Of poses [pictures, capsules, dim] and their activations [pictures, capsules]."""
+    return {
+        "activity": float(activations.mean()),
+        "dead": float((activations.max(axis=0) < DEAD).mean()),
+        "saturated": float((activations.min(axis=0) > SATURATED).mean()),
+        "rank": _rank(poses),
+    }
+
+
+def _rank(values: np.ndarray) -> float:
+    """exp of the entropy of the shares of variance (Roy & Vetterli 2007, on squares), over the most it could be."""
+    flat = values.reshape(len(values), -1).astype(np.float64)
+    variances = np.linalg.svd(flat - flat.mean(axis=0), compute_uv=False) ** 2
+    most = min(len(flat) - 1, flat.shape[1])
+    shares = variances / max(variances.sum(), np.finfo(np.float64).tiny)
+    shares = shares[shares > 0]
+    return float(np.exp(-np.sum(shares * np.log(shares))) / max(1, most)) if len(shares) else 0.0
+
+
+def _saturation(made: Mapping[str, Array]) -> float | None:
+    """Of a task's reconstructions; None where it makes none, or the pictures are grey."""
+
+    @jax.jit
+    def mean_chroma(pictures: Array) -> Array:
+        return jnp.mean(jax.vmap(lambda each: chroma(lab_from_rgb(each)[..., 1:]))(pictures))
+
+    if "reconstruction" not in made:
+        return None
+    mine, theirs = (float(mean_chroma(at_least_float32(made[name]))) for name in ("reconstruction", "picture"))
+    return None if theirs < LEAST_CHROMA else mine / theirs

@@ -1,0 +1,178 @@
+"""The diagnosis of a pre-trained network: its numbers by hand, and a warning for each ailment."""
+
+import copy
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxcaps.models import Encoder
+from jaxcaps.presets import preset
+from jaxcaps.tasks import Examples, Inpaint, Shard
+from jaxcaps.training.diagnosis import _rank, _saturation, diagnose, warnings
+from jaxcaps.training.optimizer import layer_of
+from jaxcaps.training.state import parameters_of, with_parameters
+
+PICTURES = 4
+
+
+class Pictures:
+    """A split of random pictures."""
+
+    images = np.random.default_rng(0).integers(0, 256, (PICTURES, 16, 16, 3), np.uint8)
+    groups = np.arange(PICTURES, dtype=np.int32)
+
+    def __len__(self):
+        return PICTURES
+
+    def read(self, index):
+        return self.images[index]
+
+
+@functools.cache
+def task_and_network():
+    config = preset("tiny", "ssl")
+    task = Inpaint(config.model, config.inpaint, config.augmentation, 16)
+    return task, nnx.jit(lambda: task.init(rngs := nnx.Rngs(0), Encoder(config.model, 16, rngs)))()
+
+
+@functools.cache
+def findings_of(change=""):
+    """With the parameters whose path begins with `change` set to 0."""
+    task, network = task_and_network()
+    parameters = {
+        path: jnp.zeros_like(value) if change and path.startswith(change) else value
+        for path, value in parameters_of(network).items()
+    }
+    return diagnose(task, network, parameters, Pictures(), PICTURES, {})
+
+
+def test_gradients_and_reconstructions_are_those_of_the_loss_itself():
+    task, network = task_and_network()
+    chosen = np.random.default_rng(0).permutation(PICTURES)
+    images, numbers = jnp.asarray(Pictures.images[chosen]), jnp.arange(PICTURES)
+    key = jax.random.fold_in(jax.random.key(0), 0)
+    examples = Examples(numbers, jnp.asarray(Pictures.groups[chosen]), numbers, numbers >= 0)
+
+    @jax.jit
+    def by_hand(parameters):
+        views = jax.vmap(task.views)(jax.random.split(key, PICTURES), images)
+
+        def loss(parameters):
+            return task.loss(with_parameters(network, parameters), views, examples, jnp.float32(1), Shard())
+
+        gradients, metrics = jax.grad(loss, has_aux=True)(parameters)
+        # Another picture's poses: those of the view before.
+        modules = with_parameters(network, parameters)
+        seen = jnp.concatenate([jnp.where(views.mask[:, i, ..., None], 0.5, views.image[:, i]) for i in range(2)])
+        encoded = modules.encoder(seen)
+        poses = modules.latent_capsules(encoded.poses).poses
+        image, mask = (jnp.concatenate([each[:, 0], each[:, 1]]) for each in views)
+        made = modules.decoder(poses[jnp.arange(-1, 2 * PICTURES - 1)], encoded.maps)
+        errors = jnp.abs(made - image).mean(-1)
+        shares = [each.astype(jnp.float32) for each in (mask, ~mask)]
+        hidden, visible = (jnp.sum(errors * each, (1, 2)) / jnp.sum(each, (1, 2)) for each in shares)
+        return gradients, metrics, jnp.mean(0.9 * hidden + 0.1 * visible)
+
+    parameters = parameters_of(network)
+    gradients, metrics, shuffled = by_hand(parameters)
+    findings = findings_of()
+    for layer in ("stem/0", "primary", "routing", "head", "decoder"):
+        own = [path for path in parameters if layer_of(path) == layer]
+        ratio = np.sqrt(
+            sum(np.sum(np.square(gradients[path])) for path in own)
+            / sum(np.sum(np.square(parameters[path])) for path in own)
+        )
+        np.testing.assert_allclose(findings["gradient_over_weight"][layer], ratio, rtol=1e-3)
+    assert findings["pictures"] == PICTURES
+    assert findings["reconstruction"]["term"] == "inpainting"
+    np.testing.assert_allclose(findings["reconstruction"]["error"], metrics["inpainting"], rtol=1e-5)
+    np.testing.assert_allclose(
+        findings["reconstruction"]["shuffled"], shuffled / metrics["inpainting"], rtol=1e-4
+    )  # fmt: skip
+    np.testing.assert_allclose(findings["coupling_entropy"], metrics["coupling_entropy"], rtol=1e-5)
+
+
+def test_latent_capsules_that_say_nothing_are_found():
+    findings = findings_of("latent_capsules/")
+    assert findings["latent"] == {"activity": 0.0, "dead": 1.0, "saturated": 0.0, "rank": 0.0}
+    assert findings["reconstruction"]["shuffled"] == 1.0
+    assert findings["coupling_entropy"] > 0.9999
+    told = "\n".join(warnings(findings))
+    for words in (
+        "100% of the latent capsules are dead",
+        "latent poses have collapsed",
+        "decoder hardly needs the capsules",
+        "couplings are uniform",
+        "embeddings have collapsed",
+    ):
+        assert words in told
+    # No weights, no ratio.
+    assert findings["gradient_over_weight"]["routing"] is None
+    assert findings["gradient_over_weight"]["stem/0"] == 0
+    assert "stem/0: its gradient is 0.0e+00 of its weights" in told
+
+
+HEALTHY = {
+    "gradient_over_weight": {"stem/0": 1e-2, "routing": None},
+    "coupling_entropy": 0.9,
+    "primary": {"activity": 0.5, "dead": 0.1, "saturated": 0.1, "rank": 0.3},
+    "latent": {"activity": 0.5, "dead": 0.0, "saturated": 0.0, "rank": 0.3},
+    "embeddings": {"rank": 0.2},
+    "saturation": 0.9,
+    "reconstruction": {"term": "inpainting", "error": 0.1, "shuffled": 1.5},
+}
+AILMENTS = {
+    "stem/0: its gradient is 1.0e-06": ("gradient_over_weight", "stem/0", 1e-6),
+    "50% of the pictures' saturation": ("saturation", 0.4999),
+    "51% of the primary capsules are saturated": ("primary", "saturated", 0.51),
+    "effective rank is 1.0% of the most": ("primary", "rank", 0.01),
+    "worsen the inpainting by 5.0% only": ("reconstruction", "shuffled", 1.05),
+}
+
+
+@pytest.mark.parametrize("words", AILMENTS)
+def test_each_ailment_is_told_in_one_sentence(words):
+    assert warnings(HEALTHY) == []
+    findings = copy.deepcopy(HEALTHY)
+    *where, name, value = AILMENTS[words]
+    functools.reduce(dict.get, where, findings)[name] = value
+    (told,) = warnings(findings)
+    assert words in told
+
+
+def test_what_was_not_measured_is_not_warned_of():
+    assert warnings(HEALTHY | {"saturation": None, "reconstruction": None}) == []
+
+
+def test_effective_rank_by_hand():
+    numbers = np.random.default_rng(0)
+    one = numbers.normal(size=(50, 1)) * np.arange(1, 11)
+    np.testing.assert_allclose(_rank(one), 1 / 10, rtol=1e-6)
+    # Two orthogonal directions, with 4/5 and 1/5 of the variance; ten pictures span nine dimensions at most.
+    angles = 2 * np.pi * np.arange(10) / 10
+    two = np.stack([2 * np.cos(angles), np.sin(angles)] + [np.zeros(10)] * 18, axis=1)
+    entropy = -(0.8 * np.log(0.8) + 0.2 * np.log(0.2))
+    np.testing.assert_allclose(_rank(two), np.exp(entropy) / 9, rtol=1e-6)
+    assert _rank(np.ones((10, 4, 5))) == 0.0
+
+
+def test_saturation_is_a_ratio_of_distances_from_grey_and_none_for_grey_pictures():
+    red, grey = (jnp.broadcast_to(jnp.asarray(colour), (2, 4, 4, 3)) for colour in ([0.7, 0.3, 0.3], [0.5, 0.5, 0.5]))
+    assert _saturation({"picture": red, "reconstruction": red}) == pytest.approx(1.0)
+    assert _saturation({"picture": red, "reconstruction": grey}) == pytest.approx(0.0, abs=1e-3)
+    assert _saturation({"picture": grey, "reconstruction": red}) is None
+    assert _saturation({}) is None
+
+
+def test_without_a_decoder_there_is_no_reconstruction():
+    task, _ = task_and_network()
+    task = dataclasses.replace(task, inpaint=dataclasses.replace(task.inpaint, inpaint_weight=0.0))
+    network = nnx.jit(lambda: task.init(rngs := nnx.Rngs(0), Encoder(task.model, 16, rngs)))()
+    findings = diagnose(task, network, parameters_of(network), Pictures(), PICTURES, {})
+    assert findings["reconstruction"] is None
+    assert "decoder" not in findings["gradient_over_weight"]
