@@ -227,12 +227,19 @@ def _checked(config: Config) -> Config:
                     f"--architecture=convnet is a baseline of fine-tuning without capsules, and {flag} needs them; "
                     "leave one of the two away"
                 )
-    restore = config.restore
+    restore, vgg_weights = config.restore, config.vgg_weights
+    if vgg_weights is not None:
+        if restore is not None:
+            raise UserError(f"--vgg-weights={vgg_weights} and --restore={restore} both start the stem; give one")
+        if preset("vgg", config.stage).model.stem != model.stem or not 5 <= model.extra_convs <= 7:
+            raise UserError(f"--vgg-weights={vgg_weights}: give --preset=vgg, and --extra-convs of 5 to 7")
+        vgg_weights = str(Path(vgg_weights).expanduser().resolve())
     if restore is not None and not restore.startswith(PREFIX):
         restore = str(Path(restore))
     return dataclasses.replace(
         config,
         restore=restore,
+        vgg_weights=vgg_weights,
         data=dataclasses.replace(data, data=absolute(data.data)),
         colourise=_checked_colourise(config),
     )

@@ -53,13 +53,17 @@ class Branch:
 
 @dataclass(frozen=True)
 class StemStage:
-    """One convolution of the stem, or several in parallel (`branches`, which share the stage's stride)."""
+    """One convolution of the stem, or several in parallel (`branches`, which share the stage's stride).
+
+    With `pooled` the largest of each 2x2 pixels is taken before it.
+    """
 
     width: int
     kernel: int = 3
     stride: int = 1
     padding: int = 1
     branches: tuple[Branch, ...] = ()
+    pooled: bool = False
 
 
 @dataclass(frozen=True)
@@ -276,10 +280,12 @@ class Config:
     task: TaskName = "inpaint"
     """what ssl learns from: contrast of two views and in-painting, or the colours of a grey picture"""
     preset: str = "demo"
-    """named starting point: tiny, demo, small64, paper224"""
+    """named starting point: tiny, demo, small64, vgg, paper224"""
     restore: str | None = None
     """run folder whose encoder is fine-tuned, with its data and architecture unless told otherwise; or
     FILE.safetensors or pretrained:NAME, an encoder with its architecture"""
+    vgg_weights: str | None = None
+    """safetensors file of torchvision's VGG-16: the stem of --preset=vgg starts from its kernels"""
     out: str | None = None
     """run folder; runs/ssl or runs/finetune where not given"""
     seed: int = 0
@@ -410,6 +416,9 @@ def architecture_hash(config: Config, classes: int) -> str:
     if config.model.architecture == "capsnet":
         # Not in the hashes of before there was a choice.
         model.pop("architecture")
+    for stage in model["stem"]:
+        if not stage["pooled"]:
+            stage.pop("pooled")
     if config.classify.reconstruction_weight == 0:
         for name in ("decoder", "decoder_width", "decoder_skips"):
             model.pop(name)

@@ -79,6 +79,32 @@ def small64(stage: Stage) -> Config:
     return _staged(stage, ssl, TrainingConfig(epochs=30))
 
 
+def vgg(stage: Stage) -> Config:
+    """VGG-16's first convolutions as the stem, for `--vgg-weights`: all seven with `--extra-convs=7`."""
+    ssl = Config(
+        preset="vgg",
+        model=ModelConfig(
+            stem=(
+                StemStage(64),
+                StemStage(64),
+                StemStage(128, pooled=True),
+                StemStage(128),
+                StemStage(256, pooled=True),
+            ),
+            # Its kernels were learnt without any.
+            normalization="none",
+            primary_stride=2,
+            decoder=(DecoderStage(5, kernel=4, skip=True), DecoderStage(3, kernel=4, skip=True), DecoderStage(0, 4)),
+            decoder_width=96,
+            ssl_capsules=8,
+        ),
+        augmentation=ENDOSCOPY,
+        optimizer=OptimizerConfig(lr=3e-4),
+        training=TrainingConfig(epochs=40, evaluate_every=5),
+    )
+    return _staged(stage, ssl, replace(ssl.training, epochs=30))
+
+
 def paper224(stage: Stage) -> Config:
     """The reference study's network as far as it can be reconstructed (El-Shimy et al. 2025, arXiv 2502.04748)."""
     ssl = Config(
@@ -127,6 +153,7 @@ PRESETS: dict[str, Callable[[Stage], Config]] = {
     "tiny": tiny,
     "demo": demo,
     "small64": small64,
+    "vgg": vgg,
     "paper224": paper224,
 }
 

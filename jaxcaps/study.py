@@ -34,11 +34,13 @@ class Flags:
     grid: str = ""
     """recipes of fine-tuning, the same for all: 'lr=0.001,0.003 freeze-epochs=0,5' is four"""
     preset: str = "demo"
-    """network, picture size and lengths: tiny, demo, small64, paper224"""
+    """network, picture size and lengths: tiny, demo, small64, vgg, paper224"""
     ssl_epochs: float | None = None
     """epochs of pre-training; the preset's where not given"""
     epochs: float | None = None
     """epochs of fine-tuning; the preset's where not given"""
+    vgg_weights: str = ""
+    """safetensors file of torchvision's VGG-16, for --inits=imagenet with --preset=vgg"""
     ssl: str = ""
     """further flags of every pre-training, in one string: '--lr=0.002 --temperature=0.1'"""
     finetune: str = ""
@@ -125,6 +127,7 @@ def plan_of(flags: Flags) -> "Plan":
         label_fractions=tuple(sorted(fractions)),
         minority=flags.minority,
         recipes=parse_grid(flags.grid),
+        vgg_weights=str(Path(flags.vgg_weights).expanduser().resolve()) if flags.vgg_weights else "",
         pretrain=epochs["ssl"] + parse_flags("--ssl", flags.ssl),
         finetune=epochs["finetune"] + parse_flags("--finetune", flags.finetune),
     )

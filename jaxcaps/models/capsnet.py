@@ -26,11 +26,12 @@ def dtypes(model: ModelConfig) -> Dtypes:
 
 
 class Stage(nnx.Module):
-    """One stage of the stem: a convolution (or parallel ones), normalisation, ReLU."""
+    """One stage of the stem: pooling where it has any, a convolution (or parallel ones), normalisation, ReLU."""
 
     def __init__(self, in_features: int, stage: StemStage, model: ModelConfig, rngs: nnx.Rngs):
         dtype, param_dtype = dtypes(model)
         specifications = stage.branches or (stage,)
+        self.pooled = stage.pooled
         self.convolutions = nnx.List(
             nnx.Conv(
                 in_features,
@@ -50,6 +51,8 @@ class Stage(nnx.Module):
         self.norm = GroupNorm(stage.width, model, rngs) if model.normalization == "group" else None
 
     def __call__(self, x: Array) -> Array:
+        if self.pooled:
+            x = stem.pooled(x)
         y = jnp.concatenate([convolution(x) for convolution in self.convolutions], axis=-1)
         return nnx.relu(y if self.norm is None else self.norm(y))
 

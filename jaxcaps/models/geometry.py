@@ -35,8 +35,9 @@ def convolved(size: int, kernel: int, stride: int, padding: int, dilation: int =
 def geometry(model: ModelConfig, image_size: int) -> Geometry:
     """Fits the stem to `extra_convs`, keeping the capsule grid of the five base stages.
 
-    Beyond five, stages of 3x3, stride 1 at the last width are added. Below five, stages of stride 1 are dropped, the
-    last first, and the next convolution crops (a negative padding) the border that the dropped one consumed.
+    Beyond five, stages of 3x3, stride 1 at the last width are added. Below five, stages that keep the side (stride 1,
+    no pooling) are dropped, the last first, and the next convolution crops (a negative padding) the border that the
+    dropped one consumed.
 
     Raises:
         UserError: `extra_convs` outside 3 to 7, or a picture too small for the stem.
@@ -46,7 +47,8 @@ def geometry(model: ModelConfig, image_size: int) -> Geometry:
     if len(model.stem) != BASE_STAGES:
         raise UserError(f"model.stem: {BASE_STAGES} base stages expected, found {len(model.stem)}; see --extra-convs")
     kept = list(range(BASE_STAGES))
-    droppable = [index for index in reversed(kept) if model.stem[index].stride == 1 and index > 0]
+    halving = [stage.stride > 1 or stage.pooled for stage in model.stem]
+    droppable = [index for index in reversed(kept) if not halving[index] and index > 0]
     dropped = droppable[: max(0, BASE_STAGES - model.extra_convs)]
     if BASE_STAGES - len(dropped) > model.extra_convs:
         raise UserError(f"--extra-convs={model.extra_convs}: this stem has only {len(droppable)} stages to drop")
@@ -82,6 +84,8 @@ def _cropped(stage: StemStage, crop: int) -> StemStage:
 
 
 def _stage_side(stage: StemStage, size: int) -> int:
+    if stage.pooled:
+        size //= 2
     if not stage.branches:
         return convolved(size, stage.kernel, stage.stride, stage.padding)
     sides = {convolved(size, b.kernel, stage.stride, b.padding, b.dilation) for b in stage.branches}

@@ -72,3 +72,10 @@ def stem_convolution(
         conv_general_dilated=convolution,
         **settings,
     )
+
+
+def pooled(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch half_height half_width channels"]:
+    """The largest of each 2x2 pixels; an odd last row or column is left away, as VGG's pooling does."""
+    batch, height, width, channels = x.shape
+    cut = x[:, : height // 2 * 2, : width // 2 * 2]
+    return jnp.max(cut.reshape(batch, height // 2, 2, width // 2, 2, channels), axis=(2, 4))

@@ -30,6 +30,7 @@ class Arm:
         baseline: declared to differ from the others in architecture or number of steps.
         pixels: a classifier of scikit-learn on small pictures, in place of a network.
         longer: how much longer it is fine-tuned.
+        imagenet: whether its stem starts from the VGG-16 of the study's `--vgg-weights`.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Arm:
     baseline: bool = False
     pixels: Literal["", "logistic-regression", "extra-trees"] = ""
     longer: Longer = ""
+    imagenet: bool = False
 
 
 RANDOM = Arm("random", "random initialisation")
@@ -67,6 +69,7 @@ _NAMED = (
         finetune=("--lr-mult=stem:0.3,primary:1,routing:3",),
     ),
     Arm("freeze", "contrast and in-painting, the encoder kept for five epochs", (), finetune=("--freeze-epochs=5",)),
+    Arm("imagenet", "stem of VGG-16's kernels (--preset=vgg --vgg-weights=FILE)", imagenet=True),
     Arm(
         "random-epochs",
         "random initialisation, as many epochs as pre-training and fine-tuning",

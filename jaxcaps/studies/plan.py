@@ -8,11 +8,13 @@ import dataclasses
 import itertools
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jaxcaps.commands import parse_config
 from jaxcaps.config import Config, architecture_hash, from_dict
 from jaxcaps.errors import UserError
+from jaxcaps.models.vgg import read_convolutions
 from jaxcaps.studies.arms import Arm, arm
 from jaxcaps.training.setup import load_data
 
@@ -68,6 +70,7 @@ class Plan:
         label_fractions: shares of the labels.
         recipes: the grid of fine-tuning, the same for all arms.
         pretrain, finetune: flags of all pre-trainings and all fine-tunings.
+        vgg_weights: file of VGG-16's kernels, for the arm `imagenet`.
         split: what is scored; "test" in a final study alone.
         chosen: the recipes of a final study; else empty.
         selection: the study that chose them; else empty.
@@ -83,6 +86,7 @@ class Plan:
     recipes: tuple[Recipe, ...] = (Recipe(),)
     pretrain: tuple[str, ...] = ()
     finetune: tuple[str, ...] = ()
+    vgg_weights: str = ""
     split: str = "validation"
     chosen: tuple[Choice, ...] = ()
     selection: str = ""
@@ -134,6 +138,7 @@ class Plan:
         """The flags of `jaxcaps.train` for one of a cell's fine-tunings. It keeps the last parameters."""
         flags = ["--stage=finetune", *self.common_flags(cell), f"--label-fraction={fraction:g}", "--best-metric=none"]
         flags += [*self.finetune, *self.arm(cell.arm).finetune, *recipe.flags]
+        flags += [f"--vgg-weights={self.vgg_weights}"] if self.arm(cell.arm).imagenet else []
         return [*flags, *([f"--restore={restore}"] if restore else []), f"--out={out}"]
 
 
@@ -207,11 +212,15 @@ def check(plan: Plan) -> dict[str, Config]:
         The configuration of each arm's fine-tuning with the first recipe.
 
     Raises:
-        UserError: a bad flag in any of them, or arms that differ in architecture, data or number of steps without
-            being declared baselines.
+        UserError: a bad flag in any of them, a bad file of weights, or arms that differ in architecture, data or
+            number of steps without being declared baselines.
     """
     if plan.pretrained() is None and any(each.longer for each in plan.arms):
         raise UserError("--inits: random-epochs and random-seconds need an arm that pre-trains, whose budget they get")
+    if any(each.imagenet for each in plan.arms) != bool(plan.vgg_weights):
+        raise UserError("--inits: imagenet and --vgg-weights=FILE need each other")
+    if plan.vgg_weights:
+        read_convolutions(Path(plan.vgg_weights), "--vgg-weights")
     configs: dict[str, Config] = {}
     first = plan.cells()[0]
     for each in plan.arms:

@@ -18,6 +18,7 @@ from jaxcaps.errors import UserError
 from jaxcaps.functional import bin_weights
 from jaxcaps.models import Encoder
 from jaxcaps.models.perceptual import random_network, read_vgg16
+from jaxcaps.models.vgg import fitted_to_encoder, read_convolutions
 from jaxcaps.tasks import Classify, ClassifyPlainly, Colourise, Inpaint, Task
 from jaxcaps.training.checkpoint import read_parameters
 from jaxcaps.training.state import Parameters, parameters_of
@@ -103,7 +104,9 @@ def make_modules(config: Config, task: Task) -> tuple[nnx.Module, Callable[[], P
 
 
 def starting_parameters(config: Config, parameters: Parameters) -> Parameters:
-    """As initialised, or with the encoder of `--restore`."""
+    """As initialised, or with the encoder of `--restore`, or the kernels of `--vgg-weights`."""
+    if config.vgg_weights is not None:
+        return with_vgg_kernels(parameters, Path(config.vgg_weights), config.model.extra_convs)
     if config.restore is None:
         return parameters
     file = encoder_file(config.restore)
@@ -117,6 +120,22 @@ def starting_parameters(config: Config, parameters: Parameters) -> Parameters:
     for line in merged.account:
         log.info("  %s", line)
     return merged.parameters
+
+
+def with_vgg_kernels(parameters: Parameters, file: Path, count: int) -> Parameters:
+    """The parameters of a network whose stem is VGG-16's first `count` convolutions, with the file's kernels in it.
+
+    Raises:
+        UserError: the file is not as it should be.
+    """
+    log.info("From --vgg-weights=%s:", file)
+    taken: Parameters = {}
+    for index, layer in enumerate(fitted_to_encoder(read_convolutions(file, "--vgg-weights", count))):
+        for name, value in layer._asdict().items():
+            path = f"encoder/stem/{index}/convolutions/0/{name}"
+            taken[path] = jnp.asarray(value, parameters[path].dtype)
+            log.info("  + %s %s", path, list(value.shape))
+    return parameters | taken
 
 
 def sampling_plan(config: Config, dataset: Dataset) -> Plan:

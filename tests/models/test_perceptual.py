@@ -7,21 +7,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from jaxcaps.errors import UserError
-from jaxcaps.models.perceptual import CONVOLUTIONS, random_network, read_vgg16
-
-WIDTHS = (3, 64, 64, 128, 128, 256, 256, 256)
-INDICES = (0, 2, 5, 7, 10, 12, 14)
-
-
-def vgg_tensors(scale=1.0):
-    """Random tensors with the names and shapes that torchvision's VGG-16 has up to relu3_3, and one beyond."""
-    numbers = np.random.default_rng(0)
-    tensors = {"features.17.weight": np.zeros((512, 256, 3, 3), np.float32)}
-    for index, before, after in zip(INDICES, WIDTHS, WIDTHS[1:], strict=False):
-        kernel = numbers.normal(0, scale * np.sqrt(2 / (9 * before)), (after, before, 3, 3))
-        tensors[f"features.{index}.weight"] = kernel.astype(np.float32)
-        tensors[f"features.{index}.bias"] = numbers.normal(0, 0.1, after).astype(np.float32)
-    return tensors
+from jaxcaps.models.perceptual import random_network, read_vgg16
+from jaxcaps.models.vgg import CONVOLUTIONS
+from tests.vgg import layers_by_loops, vgg_tensors
 
 
 @pytest.fixture(scope="module")
@@ -31,31 +19,11 @@ def vgg_file(tmp_path_factory):
     return file
 
 
-def by_loops(tensors, image):
-    """relu2_2 and relu3_3 as torchvision orders the layers: OIHW kernels, channels first, zero padding."""
-    x = ((image - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).transpose(2, 0, 1)
-    features = {}
-    for index in range(16):
-        if index in INDICES:
-            kernel, bias = tensors[f"features.{index}.weight"], tensors[f"features.{index}.bias"]
-            padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
-            y = np.zeros((len(bias), *x.shape[1:]))
-            for row in range(x.shape[1]):
-                for column in range(x.shape[2]):
-                    window = padded[:, row : row + 3, column : column + 3]
-                    y[:, row, column] = np.tensordot(kernel, window, 3) + bias
-            x = np.maximum(y, 0)
-            features[index] = x
-        elif index in (4, 9):
-            x = x[:, : x.shape[1] // 2 * 2, : x.shape[2] // 2 * 2]
-            x = x.reshape(x.shape[0], x.shape[1] // 2, 2, x.shape[2] // 2, 2).max(axis=(2, 4))
-    return [features[index].transpose(1, 2, 0) for index in (7, 14)]
-
-
 def test_features_of_torchvisions_tensors_equal_loops_over_them(vgg_file):
     image = np.random.default_rng(1).uniform(size=(9, 8, 3)).astype(np.float32)
     features = read_vgg16(vgg_file)(jnp.asarray(image)[None])
-    expected = by_loops(vgg_tensors(), image)
+    layers = layers_by_loops(vgg_tensors(), image)
+    expected = [layers[7], layers[14]]
     assert [each.shape for each in features] == [(1, 4, 4, 128), (1, 2, 2, 256)]
     for mine, theirs in zip(features, expected, strict=True):
         np.testing.assert_allclose(mine[0], theirs, rtol=1e-3, atol=1e-4)
