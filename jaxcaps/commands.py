@@ -142,7 +142,8 @@ def _from_restored(restored: dict[str, Any], *, keep_architecture: bool) -> dict
         return {}
     if keep_architecture:
         return {"data": restored["data"], "model": restored["model"]}
-    return {"data": {name: value for name, value in restored["data"].items() if name != "image_size"}}
+    size = ("image_size", "oversampling")
+    return {"data": {name: value for name, value in restored["data"].items() if name not in size}}
 
 
 def _fields(config: Config) -> dict[str, Any]:
@@ -161,6 +162,7 @@ def _checked(config: Config) -> Config:
             raise UserError(f"{name} {low} {high}: should be two rising numbers between {least} and {most}")
     for name, value, low, high in (
         ("--image-size", data.image_size, 8, 4096),
+        ("--oversampling", data.oversampling, 1, 8),
         ("--seed", config.seed, -(2**31), 2**31 - 1),
         ("--split-seed", data.split_seed, 0, 2**31 - 1),
         ("--subset-seed", data.subset_seed, 0, 2**31 - 1),

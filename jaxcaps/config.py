@@ -82,6 +82,8 @@ class DataConfig:
     """synthetic | folder:DIR | csv:FILE | npz:FILE | piccolo:DIR | tfds:NAME (prepared; docs/tfds.md)"""
     image_size: int = 48
     """images are resized to this square"""
+    oversampling: int = 2
+    """images are kept at this multiple of --image-size, so that augmented ones are as sharp as they are"""
     split_seed: int = 0
     """seed of the train/validation/test split, where the data brings none"""
     folds: int = 0

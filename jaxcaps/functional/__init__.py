@@ -1,6 +1,14 @@
 """Pure functions of arrays of one example (losses over a batch excepted): no Flax, no configuration, no files."""
 
-from jaxcaps.functional.augment import adjust_colour, affine_matrix, augment, colour_jitter, gaussian_blur, warp
+from jaxcaps.functional.augment import (
+    adjust_colour,
+    affine_matrix,
+    augment,
+    colour_jitter,
+    gaussian_blur,
+    shrink,
+    warp,
+)
 from jaxcaps.functional.batching import cpu_tile, over_batch
 from jaxcaps.functional.capsules import (
     AnyRouting,
@@ -146,6 +154,7 @@ __all__ = [
     "select_capsule",
     "self_attention_routing",
     "self_routing",
+    "shrink",
     "soft_bins",
     "spread_loss",
     "spread_margin",

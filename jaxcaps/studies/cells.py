@@ -158,7 +158,7 @@ def _pixels(plan: Plan, cell: Cell, folder: Path) -> list[FineTuning]:
         out = folder / "finetune" / f"{fraction:g}"
         out.mkdir(parents=True, exist_ok=True)
         flags = plan.finetuning(cell, fraction, Recipe(), None, str(out))
-        config = parse_config([*flags, f"--image-size={PIXELS}"])
+        config = parse_config([*flags, f"--image-size={PIXELS}", "--oversampling=1"])
         began = time.monotonic()
         training = load_data(config, ("train",))
         seen = dataclasses.replace(config, data=dataclasses.replace(config.data, label_fraction=1.0))

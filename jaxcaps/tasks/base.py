@@ -1,5 +1,6 @@
 """The protocol that the training engine knows of a task, and a device's share of a batch."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -8,6 +9,8 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
+from jaxcaps.config import AugmentationConfig
+from jaxcaps.functional import augment, shrink
 from jaxcaps.models import Encoder
 
 
@@ -94,7 +97,7 @@ class Task(Protocol):
         ...
 
     def views(self, key: PRNGKeyArray, image: UInt8[Array, "height width 3"]) -> Any:
-        """What the loss sees of one picture: augmented, masked, split."""
+        """What the loss sees of one picture as the data keeps it: augmented, masked, split."""
         ...
 
     def loss(
@@ -107,13 +110,22 @@ class Task(Protocol):
         ...
 
     def pictures(self, modules: Any, images: UInt8[Array, "batch height width 3"]) -> dict[str, Array]:
-        """What a figure shows of some pictures: columns by title, [batch, height, width, 3] in [0, 1].
+        """What a figure shows of some pictures as the data keeps them.
 
-        Empty where the network makes no pictures.
+        Columns by title, [batch, height, width, 3] in [0, 1]. Empty where the network makes no pictures.
         """
         ...
 
 
-def as_float(image: UInt8[Array, "height width 3"], dtype: Any = jnp.float32) -> Float[Array, "height width 3"]:
-    """Values in [0, 1]."""
-    return image.astype(dtype) / 255
+def random_view(
+    key: PRNGKeyArray, image: UInt8[Array, "height width 3"], augmentation: AugmentationConfig, size: int, dtype: Any
+) -> Float[Array, "size size 3"]:
+    """A picture, augmented; it is kept at `--oversampling` times the size."""
+    return augment(key, image.astype(dtype) / 255, size=size, **dataclasses.asdict(augmentation))
+
+
+def whole_picture(
+    image: UInt8[Array, "height width 3"], size: int, dtype: Any = jnp.float32
+) -> Float[Array, "size size 3"]:
+    """A picture as it is, values in [0, 1]."""
+    return shrink(image.astype(dtype) / 255, size)

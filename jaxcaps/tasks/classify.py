@@ -13,7 +13,6 @@ from jaxcaps.config import AugmentationConfig, ClassifyConfig, ModelConfig
 from jaxcaps.functional import (
     Routed,
     at_least_float32,
-    augment,
     coupling_entropy,
     margin_loss,
     select_capsule,
@@ -22,7 +21,7 @@ from jaxcaps.functional import (
 )
 from jaxcaps.models import CapsNet, Decoder, Encoder
 from jaxcaps.models.capsnet import dtypes
-from jaxcaps.tasks.base import Examples, Shard, as_float
+from jaxcaps.tasks.base import Examples, Shard, random_view
 
 # Capsule norms lie in [0, 1]: unscaled, a softmax of three of them never exceeds 0.576. With 10 a margin of 0.9
 # becomes odds of 8,000 to 1 (our choice; cross-entropy learns its scale from here).
@@ -81,9 +80,7 @@ class Classify:
         return Classifier(capsnet, self.classify, self.model, decoder)
 
     def views(self, key: PRNGKeyArray, image: UInt8[Array, "height width 3"]) -> Views:
-        return Views(
-            augment(key, as_float(image, dtypes(self.model).parameters), **dataclasses.asdict(self.augmentation))
-        )
+        return Views(random_view(key, image, self.augmentation, self.image_size, dtypes(self.model).parameters))
 
     def loss(
         self, modules: Classifier, views: Views, examples: Examples, progress: Float[Array, ""], shard: Shard

@@ -4,7 +4,6 @@ The reference study's other self-supervision (El-Shimy et al. 2025), there with 
 docs/self-supervision.md has the equations.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -17,7 +16,6 @@ from jaxcaps.config import AugmentationConfig, ColouriseConfig, ModelConfig
 from jaxcaps.functional import (
     ab_bins,
     annealed_mean,
-    augment,
     chroma,
     coupling_entropy,
     lab_from_rgb,
@@ -28,7 +26,7 @@ from jaxcaps.functional import (
 from jaxcaps.models import ClassCapsules, Decoder, Encoder
 from jaxcaps.models.capsnet import dtypes
 from jaxcaps.models.perceptual import PerceptualNetwork
-from jaxcaps.tasks.base import Examples, Shard, as_float
+from jaxcaps.tasks.base import Examples, Shard, random_view, whole_picture
 
 # a and b of all of sRGB's colours lie within it (-108 to 99), so tanh reaches them all.
 AB_SCALE = 110.0
@@ -94,7 +92,7 @@ class Colourise:
         return ColouringNetwork(encoder, self.model, self.colourise, self.image_size, rngs)
 
     def views(self, key: PRNGKeyArray, image: UInt8[Array, "height width 3"]) -> Views:
-        view = augment(key, as_float(image, dtypes(self.model).parameters), **dataclasses.asdict(self.augmentation))
+        view = random_view(key, image, self.augmentation, self.image_size, dtypes(self.model).parameters)
         lab = lab_from_rgb(view)
         return Views(lab[..., 0], lab[..., 1:])
 
@@ -164,7 +162,7 @@ class Colourise:
         }
 
     def _columns(self, modules: ColouringNetwork, images: UInt8[Array, "batch height width 3"]) -> tuple[Array, ...]:
-        whole = as_float(images)
+        whole = jax.vmap(whole_picture, in_axes=(0, None))(images, self.image_size)
         lab = jax.vmap(lab_from_rgb)(whole)
         lightness, ab = lab[..., 0], lab[..., 1:]
         seen = as_picture(lightness)

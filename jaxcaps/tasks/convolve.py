@@ -1,6 +1,5 @@
 """Classification by the plain convolutional network, with cross-entropy: the baseline of `tasks/classify.py`."""
 
-import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,10 +9,9 @@ from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from jaxcaps.config import AugmentationConfig, ModelConfig
-from jaxcaps.functional import augment
 from jaxcaps.models import ConvNet, Encoder
 from jaxcaps.models.capsnet import dtypes
-from jaxcaps.tasks.base import Examples, Shard, as_float
+from jaxcaps.tasks.base import Examples, Shard, random_view
 from jaxcaps.tasks.classify import Views
 
 
@@ -34,9 +32,7 @@ class ClassifyPlainly:
         return ConvNet(self.classes, self.model, self.image_size, encoder=encoder, rngs=rngs)
 
     def views(self, key: PRNGKeyArray, image: UInt8[Array, "height width 3"]) -> Views:
-        return Views(
-            augment(key, as_float(image, dtypes(self.model).parameters), **dataclasses.asdict(self.augmentation))
-        )
+        return Views(random_view(key, image, self.augmentation, self.image_size, dtypes(self.model).parameters))
 
     def loss(
         self, modules: ConvNet, views: Views, examples: Examples, progress: Float[Array, ""], shard: Shard

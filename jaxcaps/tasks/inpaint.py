@@ -4,7 +4,6 @@ The study's "dual-stage" self-supervision (El-Shimy et al. 2025): Chen et al. 20
 2016 for the in-painting. The encoder sees the masked views alone.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -16,7 +15,6 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 from jaxcaps.config import AugmentationConfig, InpaintConfig, ModelConfig
 from jaxcaps.functional import (
     at_least_float32,
-    augment,
     block_mask,
     central_mask,
     coupling_entropy,
@@ -31,7 +29,7 @@ from jaxcaps.functional.capsules import Routed
 from jaxcaps.models import ClassCapsules, Decoder, Encoded, Encoder
 from jaxcaps.models.capsnet import dtypes
 from jaxcaps.models.geometry import geometry
-from jaxcaps.tasks.base import Examples, Shard, as_float
+from jaxcaps.tasks.base import Examples, Shard, random_view, whole_picture
 
 # Hidden pixels are mid-grey: 0 at the encoder's input, and no picture's border.
 FILL = 0.5
@@ -107,9 +105,8 @@ class Inpaint:
     def views(self, key: PRNGKeyArray, image: UInt8[Array, "height width 3"]) -> Views:
         def view(key: PRNGKeyArray) -> tuple[Array, Array]:
             augment_key, mask_key = jax.random.split(key)
-            return augment(
-                augment_key, as_float(image, dtypes(self.model).parameters), **dataclasses.asdict(self.augmentation)
-            ), self._mask(mask_key)
+            dtype = dtypes(self.model).parameters
+            return random_view(augment_key, image, self.augmentation, self.image_size, dtype), self._mask(mask_key)
 
         return Views(*jax.vmap(view)(jax.random.split(key)))
 
@@ -192,7 +189,7 @@ class Inpaint:
         if modules.decoder is None:
             return {}
         views = jax.jit(jax.vmap(self.views))(jax.random.split(jax.random.key(0), len(images)), images)
-        whole, mask = jax.vmap(as_float)(images), views.mask[:, 0]
+        whole, mask = jax.vmap(whole_picture, in_axes=(0, None))(images, self.image_size), views.mask[:, 0]
         masked, made = nnx.jit(self.inpainted)(modules, whole, mask)
         filled = jnp.where(mask[..., None], made, whole.astype(made.dtype))
         return {"picture": whole, "what the encoder sees": masked, "reconstruction": made, "in-painted": filled}

@@ -16,7 +16,7 @@ from jaxcaps.data.loader import Batch, Loader
 from jaxcaps.data.sampling import in_order
 from jaxcaps.evaluation.metrics import classification_metrics
 from jaxcaps.tasks import Examples, Shard, Task
-from jaxcaps.tasks.base import as_float
+from jaxcaps.tasks.base import whole_picture
 from jaxcaps.training.mesh import AXIS, over_devices, replicated
 from jaxcaps.training.state import Parameters, with_parameters
 
@@ -40,11 +40,20 @@ class Predictor:
     Args:
         modules: the network's structure.
         function: (network, pictures [batch, height, width, 3] in [0, 1]) -> an array with a leading batch axis.
+        image_size: the side of the pictures that the network sees; the data may keep a multiple of it.
     """
 
-    def __init__(self, modules: Any, function: Callable[[Any, jax.Array], jax.Array], mesh: Mesh, batch_size: int):
+    def __init__(
+        self,
+        modules: Any,
+        function: Callable[[Any, jax.Array], jax.Array],
+        mesh: Mesh,
+        batch_size: int,
+        image_size: int,
+    ):
         def local(parameters: Parameters, images: jax.Array) -> jax.Array:
-            return function(with_parameters(modules, parameters), as_float(images))
+            shown = jax.vmap(whole_picture, in_axes=(0, None))(images, image_size)
+            return function(with_parameters(modules, parameters), shown)
 
         sharded = over_devices(local, mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS))
         self.apply = jax.jit(sharded, out_shardings=replicated(mesh))
@@ -61,8 +70,12 @@ class Predictor:
 class Classification:
     """Scores a classifier on a split."""
 
-    def __init__(self, modules: Any, split: Split, classes: tuple[str, ...], mesh: Mesh, batch_size: int):
-        self.predict = Predictor(modules, lambda network, images: network.probabilities(images), mesh, batch_size)
+    def __init__(
+        self, modules: Any, split: Split, classes: tuple[str, ...], mesh: Mesh, batch_size: int, image_size: int
+    ):
+        self.predict = Predictor(
+            modules, lambda network, images: network.probabilities(images), mesh, batch_size, image_size
+        )
         self.split, self.classes = split, classes
 
     def __call__(self, parameters: Parameters) -> Iterator[tuple[str, float]]:
@@ -78,12 +91,12 @@ class Probe:
     Both are fitted on training labels and scored on validation; they steer nothing unless the run is told to.
     """
 
-    def __init__(self, modules: Any, train: Split, validation: Split, mesh: Mesh, batch_size: int):
+    def __init__(self, modules: Any, train: Split, validation: Split, mesh: Mesh, batch_size: int, image_size: int):
         def features(network: Any, images: jax.Array) -> jax.Array:
             poses = network.encoder(images).poses
             return poses.reshape(poses.shape[0], -1).astype(jnp.float32)
 
-        self.features = Predictor(modules, features, mesh, batch_size)
+        self.features = Predictor(modules, features, mesh, batch_size, image_size)
         known = np.flatnonzero(train.labels >= 0)
         self.train, self.validation, self.known = train, validation, known
 

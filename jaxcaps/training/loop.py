@@ -120,13 +120,13 @@ class Run:
 
     def _evaluators(self) -> list[Evaluator]:
         train, validation = self.dataset.splits["train"], self.dataset.splits["validation"]
-        batch = self.config.training.batch_size
+        batch, size = self.config.training.batch_size, self.config.data.image_size
         if self.config.stage == "finetune":
-            return [Classification(self.modules, validation, self.dataset.classes, self.mesh, batch)]
+            return [Classification(self.modules, validation, self.dataset.classes, self.mesh, batch, size)]
         evaluators: list[Evaluator] = [HeldOutLoss(self.task, self.modules, validation, self.mesh, batch)]
         known = set(train.labels[train.labels >= 0].tolist())
         if len(known) > 1 and known & set(validation.labels.tolist()):
-            evaluators.append(Probe(self.modules, train, validation, self.mesh, batch))
+            evaluators.append(Probe(self.modules, train, validation, self.mesh, batch, size))
         return evaluators
 
     def _selecting_metric(self) -> str | None:
@@ -293,10 +293,9 @@ class Run:
         chosen = state.parameters if self.selection.parameters is None else self.selection.parameters
         if self.config.stage == "finetune":
             train, validation = self.dataset.splits["train"], self.dataset.splits["validation"]
-            predict = Classification(
-                self.modules, validation, self.dataset.classes, self.mesh, self.config.training.batch_size
-            ).predict
-            probabilities = predict(chosen, validation)
+            (classification,) = self.evaluators
+            assert isinstance(classification, Classification)
+            probabilities = classification.predict(chosen, validation)
             if self.main:
                 finish_classifier(
                     self.folder, train.labels, validation, probabilities, self.dataset.classes, self.selection.meta()

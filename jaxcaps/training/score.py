@@ -78,7 +78,8 @@ def predict(
     scored = dataset.splits[split]
     if split != "train":
         check_not_learnt(learnt_names(folder, config.data.data), scored.names, split, folder)
-    probabilities = Classification(modules, scored, classes, mesh, batch_size).predict(parameters, scored)
+    size = config.data.image_size
+    probabilities = Classification(modules, scored, classes, mesh, batch_size, size).predict(parameters, scored)
     return Predicted(scored, probabilities, classes, config, meta)
 
 

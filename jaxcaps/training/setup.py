@@ -32,7 +32,7 @@ def load_data(config: Config, splits: tuple[str, ...]) -> Dataset:
     data = config.data
     dataset = load_dataset(
         data=data.data,
-        image_size=data.image_size,
+        image_size=data.image_size * data.oversampling,
         labels_required=config.stage == "finetune",
         split_seed=data.split_seed,
         synthetic_count=data.synthetic_count,

@@ -14,7 +14,9 @@ from jaxcaps.functional.augment import (
     augment,
     colour_jitter,
     gaussian_blur,
+    into_oversampled,
     inverse_affine,
+    shrink,
     warp,
 )
 
@@ -23,7 +25,7 @@ NO_MOTION = {"crop_scale": (1.0, 1.0), "flip": False, "rotation_degrees": 0.0, "
 NO_COLOUR = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
 augment_once = jax.jit(augment)
 adjust_colour_once = jax.jit(adjust_colour)
-warp_once = jax.jit(warp)
+warp_once = jax.jit(warp, static_argnames="size")
 
 
 def picture(height=12, width=17, low=0.0, high=1.0, seed=0):
@@ -141,6 +143,58 @@ def test_half_of_the_views_are_mirrored_left_to_right_and_none_top_to_bottom():
     np.testing.assert_allclose((matrices[:, 0, 0] == -1).mean(), 0.5, atol=0.05)
     np.testing.assert_array_equal(np.abs(matrices[:, 0, 0]), 1)
     np.testing.assert_array_equal(matrices[:, 1, 1], 1)
+
+
+# ---- pictures kept larger than their views
+
+
+def test_shrinking_is_the_mean_of_blocks_as_opencvs_area_interpolation():
+    whole = picture(24, 24)
+    expected = cv2.resize(np.asarray(whole), (8, 8), interpolation=cv2.INTER_AREA)
+    np.testing.assert_allclose(shrink(whole, 8), expected, atol=1e-6)
+    np.testing.assert_array_equal(shrink(whole, 24), whole)
+    half = shrink(whole.astype(jnp.bfloat16), 12)
+    assert half.dtype == jnp.bfloat16
+    for shape, size in (((24, 23), 12), ((24, 24), 10)):
+        with pytest.raises(ValueError, match=f"a picture of {shape[0]} x {shape[1]} pixels.*multiple of {size}"):
+            shrink(picture(*shape), size)
+
+
+def test_a_view_that_does_not_move_is_the_shrunk_picture():
+    still = jax.jit(lambda key, image: augment(key, image, size=8, blur_probability=0.0, **NO_MOTION, **NO_COLOUR))
+    for factor in (1, 2):
+        whole = picture(8 * factor, 8 * factor)
+        np.testing.assert_allclose(still(jax.random.key(0), whole), shrink(whole, 8), atol=1e-6)
+
+
+def test_the_same_pixels_are_found_in_a_larger_picture():
+    """A ramp has one value at each place, at any resolution."""
+    places = (np.arange(48) + 0.5) / 48
+    ramp = jnp.asarray(np.broadcast_to(places[:, None] + 2 * places, (48, 48))[..., None], jnp.float32)
+    matrix = inverse_affine(16, 16, scale=0.6, angle=0.3, shift_x=0.1, shift_y=-0.05)
+    small = warp_once(shrink(ramp, 16), matrix)
+    large = warp_once(ramp, into_oversampled(matrix, 3), size=16)
+    np.testing.assert_allclose(large, small, atol=1e-5)
+
+
+def test_views_of_larger_pictures_are_as_sharp_as_whole_ones():
+    """Trap: views that were resampled from pixels of their own size are blurred, and what is learnt from them does not
+    fit the whole pictures that are classified."""
+
+    def detail(pictures):
+        return float(np.mean(np.square(np.diff(np.asarray(pictures), axis=-2))))
+
+    # Speckle with detail down to a pixel of the large picture.
+    large = picture(96, 96)
+    moved = {**NO_MOTION, "translation": 0.1, "rotation_degrees": 20.0}
+
+    @jax.jit
+    def views(image):
+        return jax.vmap(lambda key: augment(key, image, size=48, blur_probability=0.0, **moved, **NO_COLOUR))(keys(64))
+
+    whole = detail(shrink(large, 48))
+    assert detail(views(shrink(large, 48))) < 0.5 * whole
+    assert 0.9 * whole < detail(views(large)) < 2 * whole
 
 
 # ---- colour

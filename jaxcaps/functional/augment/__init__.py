@@ -11,7 +11,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxcaps.functional.augment.geometry import affine_matrix, inverse_affine, warp
+from jaxcaps.functional.augment.geometry import (
+    affine_matrix,
+    into_oversampled,
+    inverse_affine,
+    oversampling,
+    shrink,
+    warp,
+)
 from jaxcaps.functional.augment.photometry import adjust_colour, colour_jitter, gaussian_blur
 from jaxcaps.functional.precision import at_least_float32
 
@@ -21,7 +28,10 @@ __all__ = [
     "augment",
     "colour_jitter",
     "gaussian_blur",
+    "into_oversampled",
     "inverse_affine",
+    "oversampling",
+    "shrink",
     "warp",
 ]
 
@@ -30,6 +40,7 @@ def augment(
     key: PRNGKeyArray,
     image: Float[Array, "height width 3"],
     *,
+    size: int | None = None,
     crop_scale: tuple[float, float] = (0.6, 1.0),
     flip: bool = True,
     rotation_degrees: float = 20.0,
@@ -41,23 +52,32 @@ def augment(
     hue: float = 0.02,
     blur_probability: float = 0.2,
     blur_sigma: tuple[float, float] = (0.1, 1.0),
-) -> Float[Array, "height width 3"]:
+) -> Float[Array, "view_height view_width 3"]:
     """A random view of a picture: `warp` by an `affine_matrix`, `colour_jitter`, and at times `gaussian_blur`.
 
-    With a crop scale of (1, 1), no flip and zeros elsewhere the picture comes back bit by bit.
+    With a crop scale of (1, 1), no flip and zeros elsewhere the picture comes back bit by bit, or with a `size` what
+    `shrink` makes of it, but for rounding.
+
+    Resampling blurs: a picture moved by half a pixel loses its finest detail. A network that was trained on such views
+    alone is at a loss with whole pictures, which are sharper (Touvron et al. 2019, arXiv 1906.06423). So give pictures
+    of twice the view's side: views are then about as sharp as `shrink`'s pictures are.
 
     Args:
         key: the same key makes the same view.
         image: in [0, 1]. Half precisions are computed in float32 and rounded once, at the end.
+        size: side of the view where it is not the picture's; the picture is then a square, its side a multiple of it.
         crop_scale, flip, rotation_degrees, shear_degrees, translation: see `affine_matrix`.
         brightness, contrast, saturation, hue: see `colour_jitter`.
         blur_probability: how often the picture is blurred.
         blur_sigma: the least and the greatest standard deviation of the blur in pixels, drawn uniformly.
 
     Returns:
-        The view, in [0, 1], of the same shape and dtype.
+        The view, in [0, 1], of the same dtype, and of the same shape unless a `size` is given.
+
+    Raises:
+        ValueError: a `size`, and a picture that is no square with a multiple of it a side.
     """
-    height, width, _ = image.shape
+    height, width = image.shape[:2] if size is None else (size, size)
     affine_key, colour_key, blur_key = jax.random.split(key, 3)
     matrix = affine_matrix(
         affine_key,
@@ -69,7 +89,9 @@ def augment(
         shear_degrees=shear_degrees,
         translation=translation,
     )
-    view = warp(at_least_float32(image), matrix)
+    if size is not None:
+        matrix = into_oversampled(matrix, oversampling(image, size))
+    view = warp(at_least_float32(image), matrix, size)
     view = colour_jitter(colour_key, view, brightness=brightness, contrast=contrast, saturation=saturation, hue=hue)
     if blur_probability:
         chosen, position = jax.random.uniform(blur_key, (2,), jnp.float32)

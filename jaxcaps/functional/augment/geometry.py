@@ -85,9 +85,39 @@ def inverse_affine(
     return jnp.stack([jnp.stack([xx, xy, x]), jnp.stack([yx, yy, y])]).astype(jnp.float32)
 
 
+def shrink(image: Float[Array, "height width channels"], size: int) -> Float[Array, "size size channels"]:
+    """A square picture at a whole fraction of its side, each pixel the mean of a block; at its own side, itself.
+
+    Raises:
+        ValueError: the picture is no square, or its side is no multiple of `size`.
+    """
+    factor = oversampling(image, size)
+    if factor == 1:
+        return image
+    blocks = at_least_float32(image).reshape(size, factor, size, factor, image.shape[-1])
+    return jnp.mean(blocks, axis=(1, 3)).astype(image.dtype)
+
+
+def oversampling(image: Float[Array, "height width channels"], size: int) -> int:
+    """How many times `size` a square picture's side is.
+
+    Raises:
+        ValueError: the picture is no square, or its side is no multiple of `size`.
+    """
+    height, width, _ = image.shape
+    if height != width or height % size:
+        raise ValueError(f"a picture of {height} x {width} pixels: a square with a multiple of {size} a side expected")
+    return int(height // size)
+
+
+def into_oversampled(matrix: Float[Array, "2 3"], factor: int) -> Float[Array, "2 3"]:
+    """The matrix of `warp` that leads from the same pixels into a picture of `factor` times the side."""
+    return matrix * factor + jnp.array([[0, 0, (factor - 1) / 2]], matrix.dtype)
+
+
 def warp(
-    image: Float[Array, "height width channels"], matrix: Float[Array, "2 3"]
-) -> Float[Array, "height width channels"]:
+    image: Float[Array, "height width channels"], matrix: Float[Array, "2 3"], size: int | None = None
+) -> Float[Array, "view_height view_width channels"]:
     """The picture seen through an affine map, by bilinear interpolation between the four nearest pixels.
 
     Beyond its border the picture is mirrored about the outermost pixels (dcb|abcd|cba, OpenCV's `BORDER_REFLECT_101`):
@@ -95,15 +125,16 @@ def warp(
 
     Args:
         matrix: from pixels (x, y, 1) of the view to (x, y) of the picture; see `inverse_affine`.
+        size: side of the view, a square; as large as the picture where not given.
     """
-    height, width, _ = image.shape
+    height, width = image.shape[:2] if size is None else (size, size)
     wide = at_least_float32(image)
     (xx, xy, x), (yx, yy, y) = matrix.astype(wide.dtype)
     across = jnp.arange(width, dtype=wide.dtype)[None, :]
     down = jnp.arange(height, dtype=wide.dtype)[:, None]
     source = [yx * across + yy * down + y, xx * across + xy * down + x]
 
-    def resample(channel: Float[Array, "height width"]) -> Float[Array, "height width"]:
+    def resample(channel: Float[Array, "height width"]) -> Float[Array, "view_height view_width"]:
         return map_coordinates(channel, source, order=1, mode="mirror")
 
     return jax.vmap(resample, in_axes=-1, out_axes=-1)(wide).astype(image.dtype)
