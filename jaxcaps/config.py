@@ -189,6 +189,8 @@ class InpaintConfig:
     """what is hidden: random blocks, random strokes, or the central quarter"""
     mask_fraction: float = 0.25
     """share of the picture hidden by random blocks or strokes"""
+    masked_views: Literal["both", "one"] = "both"
+    """hide regions from both views of a picture, or show the second whole and in-paint the first alone"""
     visible_share: float = 0.1
     """share of the in-painting loss that is on the pixels the encoder saw"""
     reconstruction: Literal["l1", "l2"] = "l1"

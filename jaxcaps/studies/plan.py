@@ -177,15 +177,18 @@ def parse_numbers(flag: str, text: str, kind: type) -> tuple[Any, ...]:
 def parse_grid(text: str) -> tuple[Recipe, ...]:
     """`lr=0.001,0.003 freeze-epochs=0,5` as the product of its axes.
 
+    Values that hold commas themselves are separated by semicolons: `lr-mult=stem:1;stem:0.1,primary:0.1`.
+
     Raises:
         UserError: not of that form.
     """
     axes = []
     for part in text.split():
-        name, separator, values = part.partition("=")
-        if not separator or not all(values.split(",")):
+        name, separator, text_of_values = part.partition("=")
+        values = text_of_values.split(";" if ";" in text_of_values else ",")
+        if not separator or not all(values):
             raise UserError(f"--grid={text!r}: expected flag=value,value for each axis, as in 'lr=0.001,0.003'")
-        axes.append([f"--{name.removeprefix('--')}={value}" for value in values.split(",")])
+        axes.append([f"--{name.removeprefix('--')}={value}" for value in values])
     return tuple(Recipe(tuple(flags)) for flags in itertools.product(*axes))
 
 

@@ -103,12 +103,13 @@ class Inpaint:
         return PretrainingNetwork(encoder, self.model, self.inpaint, self.image_size, rngs)
 
     def views(self, key: PRNGKeyArray, image: UInt8[Array, "height width 3"]) -> Views:
-        def view(key: PRNGKeyArray) -> tuple[Array, Array]:
+        def view(key: PRNGKeyArray, masked: Array) -> tuple[Array, Array]:
             augment_key, mask_key = jax.random.split(key)
-            dtype = dtypes(self.model).parameters
-            return random_view(augment_key, image, self.augmentation, self.image_size, dtype), self._mask(mask_key)
+            shown = random_view(augment_key, image, self.augmentation, self.image_size, dtypes(self.model).parameters)
+            return shown, self._mask(mask_key) & masked
 
-        return Views(*jax.vmap(view)(jax.random.split(key)))
+        masked = jnp.array([True, self.inpaint.masked_views == "both"])
+        return Views(*jax.vmap(view)(jax.random.split(key), masked))
 
     def _mask(self, key: PRNGKeyArray) -> Bool[Array, "height width"]:
         if self.inpaint.mask == "central":
@@ -154,7 +155,10 @@ class Inpaint:
             metrics["nt_xent"] = contrast
             loss = loss + contrast_weight * contrast
         if modules.decoder is not None:
-            pictures = modules.decoder(latent.poses, encoded.maps)
+            # The masked views come first.
+            count = 2 * batch if self.inpaint.masked_views == "both" else batch
+            image, mask, valid = image[:count], mask[:count], valid[:count]
+            pictures = modules.decoder(latent.poses[:count], tuple(each[:count] for each in encoded.maps))
             error = masked_l1 if self.inpaint.reconstruction == "l1" else masked_l2
             errors = jax.vmap(lambda p, t, m: error(p, t, m, visible_share=self.inpaint.visible_share))(
                 pictures, image.astype(pictures.dtype), mask

@@ -68,6 +68,8 @@ def test_a_grid_is_the_product_of_its_axes():
     ]
     assert recipes[1].name == "lr=0.001+freeze-epochs=5"
     assert parse_grid("") == (Recipe(),)
+    by_depth = parse_grid("lr-mult=stem:1;stem:0.1,primary:0.1 epochs=3")
+    assert [recipe.flags[0] for recipe in by_depth] == ["--lr-mult=stem:1", "--lr-mult=stem:0.1,primary:0.1"]
     for bad in ("lr", "lr=", "lr=1,,2"):
         with pytest.raises(UserError, match="--grid="):
             parse_grid(bad)

@@ -138,6 +138,21 @@ def test_the_contrastive_head_reads_the_capsules_it_is_told_to(on, what):
     np.testing.assert_allclose(metrics["nt_xent"], by_hand(modules, views), rtol=1e-5)
 
 
+def test_with_one_masked_view_the_other_is_whole_and_the_first_alone_is_filled_in():
+    task = inpaint_task(masked_views="one", contrast_weight=0.0)
+    modules, views = network(task), views_of(task)
+    assert views.mask[:, 0].any(axis=(1, 2)).all()
+    assert not views.mask[:, 1].any()
+    _, metrics = loss_of(task, modules, views)
+    made = nnx.jit(task.inpainted)(modules, views.image[:, 0], views.mask[:, 0])[1]
+    errors = np.abs(made - views.image[:, 0]).mean(axis=-1)
+    hidden = np.asarray(views.mask[:, 0])
+    expected = [
+        0.9 * error[mask].mean() + 0.1 * error[~mask].mean() for error, mask in zip(errors, hidden, strict=True)
+    ]
+    np.testing.assert_allclose(metrics["inpainting"], np.mean(expected), rtol=1e-4)
+
+
 @pytest.mark.parametrize("make", [inpaint_task, classify_task])
 def test_padding_does_not_count(make):
     task = make()
