@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxcaps.commands import parse_config
 from jaxcaps.evaluation.comparison_plots import plot_convergence, plot_differences
 from jaxcaps.evaluation.paired import Estimate
 from jaxcaps.evaluation.table import replacing
+from jaxcaps.studies.arms import Arm
 from jaxcaps.studies.execution import folder_of, read_failure
-from jaxcaps.studies.plan import Choice, Plan
+from jaxcaps.studies.plan import Cell, Choice, Plan
 from jaxcaps.studies.results import METRICS, Line, Result, corrected
 from jaxcaps.training.writers import read_rows, replace_text
 
@@ -72,7 +74,7 @@ def table(plan: Plan, lines: Sequence[Line], out: Path) -> str:
             cells += ["", "", "", ""]
         rows.append("| " + " | ".join(cells) + " |")
     parts.append("\n".join(rows))
-    parts.append("\n".join(f"- {arm.name}: {arm.about}" for arm in plan.arms))
+    parts.append("\n".join(f"- {arm.name}: {arm.about}{_perceptual(plan, arm)}" for arm in plan.arms))
     missing = _missing(plan, out)
     if missing:
         parts.append("\n".join(missing))
@@ -89,6 +91,18 @@ def _heading(plan: Plan, lines: Sequence[Line]) -> str:
     if plan.split == "validation" and len(plan.recipes) > 1:
         text += " Recipes are chosen on these very scores: trust the differences between arms, not the levels."
     return text
+
+
+def _perceptual(plan: Plan, arm: Arm) -> str:
+    """Which network an arm's perceptual loss goes by; empty without one."""
+    if arm.pretrain is None:
+        return ""
+    config = parse_config(plan.pretraining(Cell(arm.name, plan.seeds[0], 0 if plan.folds else None), "unused"))
+    colourise = config.colourise
+    if config.task != "colourise" or colourise.colour_loss != "l1" or not colourise.perceptual_strength:
+        return ""
+    weights = colourise.perceptual_weights
+    return "; perceptual network: " + ("a fixed random one" if weights is None else f"VGG-16 of {weights}")
 
 
 def _missing(plan: Plan, out: Path) -> list[str]:

@@ -142,6 +142,14 @@ def test_the_report_has_a_row_a_run_and_figures(tmp_path):
         assert (float(row["p_holm"]) < 0.05) == (row["initialisation"] == "inpaint")
     assert all(math.isfinite(float(row["low"])) for row in found)
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {"accuracy.png", "balanced_accuracy.png"}
+    assert "perceptual" not in text
+
+
+def test_the_report_says_which_perceptual_network_ran(tmp_path):
+    plan = plan_of("random,colourise,colourise+perceptual-weights=/vgg.safetensors,colourise-bins", seeds=(0,))
+    finish(plan, tmp_path, lambda arm, recipe, fold: 0.5)
+    told = [line for line in report(plan, tmp_path).splitlines() if "perceptual network: " in line]
+    assert [line.partition("network: ")[2] for line in told] == ["a fixed random one", "VGG-16 of /vgg.safetensors"]
 
 
 def test_a_folder_of_another_study_is_refused(tmp_path):
