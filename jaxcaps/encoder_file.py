@@ -22,7 +22,7 @@ SUFFIX = ".safetensors"
 
 class Header(NamedTuple):
     """Attributes:
-    config: of the pre-training; of its data's path the last part alone.
+    config: of the pre-training; of the paths of its data and weights the last part alone.
     learnt_from: the names of the pictures learnt from.
     """
 
@@ -75,6 +75,8 @@ def write_encoder(path: Path, encoder: Mapping[str, np.ndarray], config: Config,
     # Where it was learnt is nobody's business, and of no use elsewhere.
     plain = to_dict(config) | {"out": None, "restore": None}
     plain["data"]["data"] = _anonymous(config.data.data)
+    for section, name in ((plain, "vgg_weights"), (plain["colourise"], "perceptual_weights")):
+        section[name] = None if section[name] is None else Path(section[name]).name
     metadata = {
         "version": __version__,
         "config": json.dumps(plain),

@@ -31,7 +31,11 @@ def encoder():
 @pytest.fixture
 def file(encoder, tmp_path):
     config = dataclasses.replace(
-        TINY, out="/home/somebody/runs", data=dataclasses.replace(TINY.data, data="csv:/home/somebody/labels.csv")
+        TINY,
+        out="/home/somebody/runs",
+        vgg_weights="/home/somebody/vgg16.safetensors",
+        data=dataclasses.replace(TINY.data, data="csv:/home/somebody/labels.csv"),
+        colourise=dataclasses.replace(TINY.colourise, perceptual_weights="/home/somebody/vgg16.safetensors"),
     )
     arrays = {f"encoder/{path}": np.asarray(value) for path, value in parameters_of(encoder).items()}
     write_encoder(tmp_path / "encoder.safetensors", arrays, config, frozenset({"a.png", "b.png"}))
@@ -48,6 +52,7 @@ def test_the_header_tells_what_it_is_and_not_where_it_was(file):
     header = read_header(file)
     assert header.config.model == TINY.model
     assert header.config.data.data == "csv:labels.csv"
+    assert header.config.vgg_weights == header.config.colourise.perceptual_weights == "vgg16.safetensors"
     assert b"somebody" not in file.read_bytes()
     assert header.learnt("csv:/elsewhere/labels.csv") == {"a.png", "b.png"}
     assert header.learnt("csv:/elsewhere/other.csv") == set()
