@@ -52,7 +52,7 @@ def test_bins_are_weighed_by_the_training_pictures_the_same_each_time():
     assert task == again
     counts = bin_counts(dataset.splits["train"])
     np.testing.assert_allclose(task.bin_weights, bin_weights(counts))
-    assert counts.sum() == len(dataset.splits["train"]) * 16 * 16
+    assert counts.sum() == len(dataset.splits["train"]) * (config.data.image_size * config.data.oversampling) ** 2
     assert task.perceptual is None
     assert task.notes(16)[0].startswith("Colours: 262 bins; a pixel counts 0.")
 

@@ -33,7 +33,9 @@ def runs(tmp_path_factory):
     ):
         done = shell(*arguments)
         assert done.returncode == 0, done.stderr
-        (folder / f"{arguments[0].split('=')[1]}.out").write_text(done.stdout)
+        stage = arguments[0].split("=")[1]
+        (folder / f"{stage}.out").write_text(done.stdout)
+        (folder / f"{stage}.errors").write_text(done.stderr)
     return folder
 
 
@@ -71,6 +73,9 @@ def test_pre_training_logs_what_the_study_needs(runs):
     log = (runs / "ssl.out").read_text()
     assert "30 negatives per anchor" in log
     assert "with another picture's poses" in log
+    assert "latent capsules: activity 0." in log
+    # What logging cannot format it reports there, and goes on.
+    assert (runs / "ssl.errors").read_text() == ""
     for told in json.loads((runs / "ssl" / "diagnosis.json").read_text())["warnings"]:
         assert f"Warning: {told}" in log
 

@@ -158,10 +158,8 @@ def write_diagnosis(folder: Path, findings: Findings) -> None:
     log.info("  gradient over weight: %s", ratios)
     log.info("  coupling entropy %.4f", findings["coupling_entropy"])
     for name in ("primary", "latent"):
-        log.info(
-            "  %s capsules: activity {activity:.2f}, dead {dead:.0%}, saturated {saturated:.0%}, "
-            "effective rank {rank:.1%}".format(**findings[name]), name,
-        )  # fmt: skip
+        shares = "activity {activity:.2f}, dead {dead:.0%}, saturated {saturated:.0%}, effective rank {rank:.1%}"
+        log.info("  %s capsules: %s", name, shares.format(**findings[name]))
     if findings["saturation"] is not None:
         log.info("  saturation of the reconstructions %.2f", findings["saturation"])
     if findings["reconstruction"] is not None:
