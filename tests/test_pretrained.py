@@ -1,6 +1,7 @@
-"""Encoders as files: written by a run, read by `--restore` and `load_pretrained`."""
+"""Encoders as files: written by a run, read by `--restore` and `load_pretrained`; and those that are published."""
 
 import dataclasses
+import hashlib
 import json
 
 import jax.numpy as jnp
@@ -100,3 +101,30 @@ def test_files_that_are_no_encoders_are_refused(tmp_path, capsys):
     with pytest.raises(UserError, match="unknown key 'modle'"):
         read_header(tmp_path / "old.safetensors")
     assert run(capsys, "--stage=finetune", "--restore=pretrained:nothing").status == 2
+
+
+@pytest.mark.parametrize("name", published())
+def test_a_published_encoder_is_the_one_its_card_describes(name):
+    file = encoder_file.PUBLISHED / f"{name}.safetensors"
+    card = file.with_suffix(".md").read_text(encoding="utf-8")
+    assert file.stat().st_size <= 16 * 2**20
+    assert hashlib.sha256(file.read_bytes()).hexdigest() in card
+    for part in ("Data", "Licence", "Recipe", "Numbers"):
+        assert f"**{part}.**" in card
+    header = read_header(file)
+    assert f"{header.config.data.image_size}x{header.config.data.image_size}" in card
+    assert f"{len(header.learnt_from):,} pictures" in card
+    side = header.config.data.image_size
+    poses = jaxcaps.load_pretrained(name)(jnp.zeros((2, side, side, 3))).poses
+    assert poses.shape[0] == 2
+    assert np.isfinite(poses).all()
+
+
+def test_a_published_encoder_is_fine_tuned(tmp_path, capsys):
+    outcome = run(
+        capsys, "--stage=finetune", "--restore=pretrained:busi-demo", "--data=synthetic", "--synthetic-count=60",
+        "--epochs=0.5", "--batch-size=8", "--effective-batch=8", f"--out={tmp_path}/run",
+    )  # fmt: skip
+    assert outcome.status == 0, outcome.errors
+    assert "From pretrained:busi-demo" in outcome.output
+    assert "+ encoder/primary/convolution/kernel" in outcome.output
