@@ -22,6 +22,7 @@ from jaxcaps.config import (
     nearest,
     read_yaml,
     to_dict,
+    uses_perceptual_network,
 )
 from jaxcaps.encoder_file import PREFIX, encoder_file, read_header
 from jaxcaps.errors import UserError
@@ -101,7 +102,12 @@ def absolute(data: str) -> str:
     kind, _, path = data.partition(":")
     # A set of TFDS has a name, and a path only after an @.
     name, at, folder = path.partition("@") if kind == "tfds" else ("", "", path)
-    return f"{kind}:{name}{at}{Path(folder).expanduser().resolve()}" if folder else data
+    return f"{kind}:{name}{at}{absolute_path(folder)}" if folder else data
+
+
+def absolute_path(path: str) -> str:
+    """The path from the root, `~` filled in."""
+    return str(Path(path).expanduser().resolve())
 
 
 def _early_flags(arguments: Sequence[str]) -> argparse.Namespace:
@@ -235,7 +241,7 @@ def _checked(config: Config) -> Config:
             raise UserError(f"--vgg-weights={vgg_weights} and --restore={restore} both start the stem; give one")
         if preset("vgg", config.stage).model.stem != model.stem or not 5 <= model.extra_convs <= 7:
             raise UserError(f"--vgg-weights={vgg_weights}: give --preset=vgg, and --extra-convs of 5 to 7")
-        vgg_weights = str(Path(vgg_weights).expanduser().resolve())
+        vgg_weights = absolute_path(vgg_weights)
     if restore is not None and not restore.startswith(PREFIX):
         restore = str(Path(restore))
     return dataclasses.replace(
@@ -252,12 +258,9 @@ def _checked_colourise(config: Config) -> ColouriseConfig:
     colourise = config.colourise
     if colourise.perceptual_weights is None:
         return colourise
-    used = (config.stage, config.task, colourise.colour_loss) == ("ssl", "colourise", "l1")
-    if not (used and colourise.perceptual_strength):
+    if not uses_perceptual_network(config):
         raise UserError(
             f"--perceptual-weights={colourise.perceptual_weights}: nothing would use them; they are for --stage=ssl "
             "--task=colourise --colour-loss=l1 with a --perceptual-strength above 0"
         )
-    return dataclasses.replace(
-        colourise, perceptual_weights=str(Path(colourise.perceptual_weights).expanduser().resolve())
-    )
+    return dataclasses.replace(colourise, perceptual_weights=absolute_path(colourise.perceptual_weights))

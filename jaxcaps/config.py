@@ -305,6 +305,13 @@ class Config:
     machine: MachineConfig = field(default_factory=MachineConfig)
 
 
+def uses_perceptual_network(config: Config) -> bool:
+    """Whether a run has a perceptual loss, and so a use for `--perceptual-weights`."""
+    colourise = config.colourise
+    named = (config.stage, config.task, colourise.colour_loss) == ("ssl", "colourise", "l1")
+    return named and colourise.perceptual_strength > 0
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """A dataclass as plain lists and dictionaries, as YAML and JSON hold it."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
@@ -417,8 +424,8 @@ def architecture_hash(config: Config, classes: int) -> str:
     """
     model = to_dict(config.model)
     model.pop("ssl_capsules")
+    # What there was no choice of at first is in no hash of before there was.
     if config.model.architecture == "capsnet":
-        # Not in the hashes of before there was a choice.
         model.pop("architecture")
     for stage in model["stem"]:
         if not stage["pooled"]:

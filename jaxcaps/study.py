@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from jaxcaps.commands import absolute, run_command
+from jaxcaps.commands import absolute, absolute_path, run_command
 from jaxcaps.errors import UserError
 from jaxcaps.large_pages import use_large_pages
 
@@ -127,7 +127,7 @@ def plan_of(flags: Flags) -> "Plan":
         label_fractions=tuple(sorted(fractions)),
         minority=flags.minority,
         recipes=parse_grid(flags.grid),
-        vgg_weights=str(Path(flags.vgg_weights).expanduser().resolve()) if flags.vgg_weights else "",
+        vgg_weights=absolute_path(flags.vgg_weights) if flags.vgg_weights else "",
         pretrain=epochs["ssl"] + parse_flags("--ssl", flags.ssl),
         finetune=epochs["finetune"] + parse_flags("--finetune", flags.finetune),
     )

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from jaxcaps.config import ONE_PASS_ROUTINGS, ModelConfig, StemStage
 from jaxcaps.functional import Routed, Routing, convolution, named_routing, safe_norm
 from jaxcaps.models import stem
-from jaxcaps.models.geometry import geometry
+from jaxcaps.models.geometry import geometry, primary_capsules
 from jaxcaps.nnx import DenseCaps, PrimaryCaps
 
 
@@ -132,7 +132,7 @@ class ClassCapsules(DenseCaps):
     def __init__(self, out_capsules: int, model: ModelConfig, image_size: int, rngs: nnx.Rngs):
         dtype, param_dtype = dtypes(model)
         super().__init__(
-            geometry(model, image_size).grid ** 2 * model.primary_types,
+            primary_capsules(model, image_size),
             out_capsules,
             model.primary_dim,
             model.capsule_dim,

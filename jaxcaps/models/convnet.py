@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from jaxcaps.config import ModelConfig
 from jaxcaps.functional import at_least_float32
 from jaxcaps.models.capsnet import Encoder, dtypes
-from jaxcaps.models.geometry import geometry
+from jaxcaps.models.geometry import primary_capsules
 
 
 def hidden_width(classes: int, model: ModelConfig, image_size: int) -> int:
@@ -24,7 +24,7 @@ def hidden_width(classes: int, model: ModelConfig, image_size: int) -> int:
 
 
 def _features(model: ModelConfig, image_size: int) -> int:
-    return geometry(model, image_size).grid ** 2 * model.primary_types * model.primary_dim
+    return primary_capsules(model, image_size) * model.primary_dim
 
 
 class ConvNet(nnx.Module):

@@ -78,6 +78,11 @@ def geometry(model: ModelConfig, image_size: int) -> Geometry:
     return Geometry(tuple(stages), tuple(maps), primary_padding, grid, decoder)
 
 
+def primary_capsules(model: ModelConfig, image_size: int) -> int:
+    """How many primary capsules there are, all types at all places of the grid."""
+    return geometry(model, image_size).grid ** 2 * model.primary_types
+
+
 def _cropped(stage: StemStage, crop: int) -> StemStage:
     branches = tuple(replace(branch, padding=branch.padding - crop) for branch in stage.branches)
     return replace(stage, padding=stage.padding - crop, branches=branches)

@@ -1,4 +1,4 @@
-"""What the stems of the networks are built of: convolutions, and normalisation without running state."""
+"""What the stems of the networks are built of: convolutions, pooling, and normalisation without running state."""
 
 from typing import Any
 

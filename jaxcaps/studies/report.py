@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxcaps.commands import parse_config
+from jaxcaps.config import uses_perceptual_network
 from jaxcaps.evaluation.comparison_plots import plot_convergence, plot_differences
 from jaxcaps.evaluation.paired import Estimate
 from jaxcaps.evaluation.table import replacing
@@ -98,10 +99,9 @@ def _perceptual(plan: Plan, arm: Arm) -> str:
     if arm.pretrain is None:
         return ""
     config = parse_config(plan.pretraining(Cell(arm.name, plan.seeds[0], 0 if plan.folds else None), "unused"))
-    colourise = config.colourise
-    if config.task != "colourise" or colourise.colour_loss != "l1" or not colourise.perceptual_strength:
+    if not uses_perceptual_network(config):
         return ""
-    weights = colourise.perceptual_weights
+    weights = config.colourise.perceptual_weights
     return "; perceptual network: " + ("a fixed random one" if weights is None else f"VGG-16 of {weights}")
 
 

@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
@@ -124,8 +125,6 @@ def random_view(
     return augment(key, image.astype(dtype) / 255, size=size, **dataclasses.asdict(augmentation))
 
 
-def whole_picture(
-    image: UInt8[Array, "height width 3"], size: int, dtype: Any = jnp.float32
-) -> Float[Array, "size size 3"]:
-    """A picture as it is, values in [0, 1]."""
-    return shrink(image.astype(dtype) / 255, size)
+def whole_pictures(images: UInt8[Array, "batch height width 3"], size: int) -> Float[Array, "batch size size 3"]:
+    """Pictures as they are, float32, values in [0, 1]."""
+    return jax.vmap(shrink, in_axes=(0, None))(images.astype(jnp.float32) / 255, size)

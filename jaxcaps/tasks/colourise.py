@@ -26,7 +26,7 @@ from jaxcaps.functional import (
 from jaxcaps.models import ClassCapsules, Decoder, Encoder
 from jaxcaps.models.capsnet import dtypes
 from jaxcaps.models.perceptual import PerceptualNetwork
-from jaxcaps.tasks.base import Examples, Shard, random_view, whole_picture
+from jaxcaps.tasks.base import Examples, Shard, random_view, whole_pictures
 
 # a and b of all of sRGB's colours lie within it (-108 to 99), so tanh reaches them all.
 AB_SCALE = 110.0
@@ -162,7 +162,7 @@ class Colourise:
         }
 
     def _columns(self, modules: ColouringNetwork, images: UInt8[Array, "batch height width 3"]) -> tuple[Array, ...]:
-        whole = jax.vmap(whole_picture, in_axes=(0, None))(images, self.image_size)
+        whole = whole_pictures(images, self.image_size)
         lab = jax.vmap(lab_from_rgb)(whole)
         lightness, ab = lab[..., 0], lab[..., 1:]
         seen = as_picture(lightness)

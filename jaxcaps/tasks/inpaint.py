@@ -28,8 +28,8 @@ from jaxcaps.functional import (
 from jaxcaps.functional.capsules import Routed
 from jaxcaps.models import ClassCapsules, Decoder, Encoded, Encoder
 from jaxcaps.models.capsnet import dtypes
-from jaxcaps.models.geometry import geometry
-from jaxcaps.tasks.base import Examples, Shard, random_view, whole_picture
+from jaxcaps.models.geometry import primary_capsules
+from jaxcaps.tasks.base import Examples, Shard, random_view, whole_pictures
 
 # Hidden pixels are mid-grey: 0 at the encoder's input, and no picture's border.
 FILL = 0.5
@@ -78,10 +78,10 @@ class PretrainingNetwork(nnx.Module):
     def __init__(self, encoder: Encoder, model: ModelConfig, inpaint: InpaintConfig, image_size: int, rngs: nnx.Rngs):
         self.encoder = encoder
         self.latent_capsules = ClassCapsules(model.ssl_capsules, model, image_size, rngs)
-        primary = geometry(model, image_size).grid ** 2 * model.primary_types
-        capsules, dim = {"latent": (model.ssl_capsules, model.capsule_dim), "primary": (primary, model.primary_dim)}[
-            inpaint.contrast_on
-        ]
+        if inpaint.contrast_on == "latent":
+            capsules, dim = model.ssl_capsules, model.capsule_dim
+        else:
+            capsules, dim = primary_capsules(model, image_size), model.primary_dim
         flattened = capsules * (dim if inpaint.projection_input == "poses" else 1)
         self.projection = ProjectionHead(flattened, inpaint, model, rngs) if inpaint.contrast_weight else None
         self.decoder = Decoder(model.ssl_capsules, model, image_size, rngs) if inpaint.inpaint_weight else None
@@ -193,7 +193,7 @@ class Inpaint:
         if modules.decoder is None:
             return {}
         views = jax.jit(jax.vmap(self.views))(jax.random.split(jax.random.key(0), len(images)), images)
-        whole, mask = jax.vmap(whole_picture, in_axes=(0, None))(images, self.image_size), views.mask[:, 0]
+        whole, mask = whole_pictures(images, self.image_size), views.mask[:, 0]
         masked, made = nnx.jit(self.inpainted)(modules, whole, mask)
         filled = jnp.where(mask[..., None], made, whole.astype(made.dtype))
         return {"picture": whole, "what the encoder sees": masked, "reconstruction": made, "in-painted": filled}

@@ -20,7 +20,7 @@ from jaxcaps.data.dataset import Split
 from jaxcaps.functional import at_least_float32, chroma, lab_from_rgb, safe_norm
 from jaxcaps.functional.capsules import Routed
 from jaxcaps.tasks import Examples, Shard, Task
-from jaxcaps.training.optimizer import layer_of
+from jaxcaps.training.optimizer import layer_of, norms
 from jaxcaps.training.state import Parameters, with_parameters
 from jaxcaps.training.writers import replace_text
 
@@ -95,7 +95,7 @@ def diagnose(
             results.append(jax.device_get(examined))
     metrics, shuffled = (_means([each["metrics"] for each in results]) for results in (found, others))
     gradients = _means([each["gradients"] for each in found])
-    weights = {layer: float(norm) for layer, norm in _norms(parameters).items()}
+    weights = {layer: float(norm) for layer, norm in norms(parameters, layer_of).items()}
     seen = jax.tree.map(lambda *each: np.concatenate(each), *(each["seen"] for each in found))
 
     term = next((name for name in RECONSTRUCTION if name in metrics), None)
@@ -215,21 +215,13 @@ def _examination(task: Task, modules: Any) -> Callable[..., dict[str, Any]]:
     def examine(parameters: Parameters, key: Array, images: Array, examples: Examples, shift: Array) -> dict[str, Any]:
         views = jax.vmap(task.views)(jax.random.split(key, len(images)), images)
         (_, found), gradients = jax.value_and_grad(loss, has_aux=True)(parameters, views, examples, shift)
-        return {**found, "gradients": _norms(gradients)}
+        return {**found, "gradients": norms(gradients, layer_of)}
 
     return examine
 
 
 def _means(batches: list[dict[str, Any]]) -> dict[str, float]:
     return {name: float(np.mean([batch[name] for batch in batches])) for name in batches[0]}
-
-
-def _norms(values: Parameters) -> dict[str, Array]:
-    """The norm of each layer's arrays."""
-    squares: dict[str, Any] = {}
-    for path, value in values.items():
-        squares[layer_of(path)] = squares.get(layer_of(path), 0) + jnp.sum(jnp.square(value))
-    return {layer: jnp.sqrt(each) for layer, each in sorted(squares.items())}
 
 
 def _capsules(poses: np.ndarray, activations: np.ndarray) -> dict[str, float]:

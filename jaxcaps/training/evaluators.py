@@ -16,7 +16,7 @@ from jaxcaps.data.loader import Batch, Loader
 from jaxcaps.data.sampling import in_order
 from jaxcaps.evaluation.metrics import classification_metrics
 from jaxcaps.tasks import Examples, Shard, Task
-from jaxcaps.tasks.base import whole_picture
+from jaxcaps.tasks.base import whole_pictures
 from jaxcaps.training.mesh import AXIS, over_devices, replicated
 from jaxcaps.training.state import Parameters, with_parameters
 
@@ -52,8 +52,7 @@ class Predictor:
         image_size: int,
     ):
         def local(parameters: Parameters, images: jax.Array) -> jax.Array:
-            shown = jax.vmap(whole_picture, in_axes=(0, None))(images, image_size)
-            return function(with_parameters(modules, parameters), shown)
+            return function(with_parameters(modules, parameters), whole_pictures(images, image_size))
 
         sharded = over_devices(local, mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS))
         self.apply = jax.jit(sharded, out_shardings=replicated(mesh))

@@ -4,11 +4,12 @@ gradients of k micro-steps, averaged -> clip to a global norm -> AdamW -> times 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import optax
+from jax import Array
 
 from jaxcaps.config import Config, OptimizerConfig, nearest
 from jaxcaps.errors import UserError
@@ -37,6 +38,14 @@ def group_of(path: str) -> str:
 def layer_of(path: str) -> str:
     """`stem/0` and so on for the stages of the stem, the layer group for all else."""
     return "/".join(path.split("/")[1:3]) if path.startswith("encoder/stem/") else group_of(path)
+
+
+def norms(values: Parameters, name_of: Callable[[str], str]) -> dict[str, Array]:
+    """The joint norm of all arrays whose paths `name_of` gives the same name, by that name."""
+    named: dict[str, list[Array]] = {}
+    for path, value in values.items():
+        named.setdefault(name_of(path), []).append(value)
+    return {name: optax.tree.norm(each) for name, each in sorted(named.items())}
 
 
 class Length(NamedTuple):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxcaps.config import Config, TaskName
+from jaxcaps.config import Config, TaskName, uses_perceptual_network
 from jaxcaps.data.colours import bin_counts, check_colourful
 from jaxcaps.data.dataset import Dataset, load_dataset
 from jaxcaps.data.sampling import Plan, balanced, shuffled
@@ -78,7 +78,7 @@ def make_colourise(config: Config, dataset: Dataset) -> Colourise:
     if colourise.colour_loss == "bins":
         found = bin_weights(bin_counts(train), uniform_share=colourise.uniform_share)
         weights = tuple(found.tolist())
-    elif colourise.perceptual_strength:
+    elif uses_perceptual_network(config):
         file = colourise.perceptual_weights
         perceptual = random_network() if file is None else read_vgg16(Path(file))
     return Colourise(config.model, colourise, config.augmentation, config.data.image_size, perceptual, weights)

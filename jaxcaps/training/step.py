@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 from jaxcaps.data.loader import Batch
 from jaxcaps.tasks import Examples, Shard, Task
 from jaxcaps.training.mesh import AXIS, over_devices, replicated
-from jaxcaps.training.optimizer import group_of, layer_of
+from jaxcaps.training.optimizer import group_of, layer_of, norms
 from jaxcaps.training.state import Parameters, TrainState, with_parameters
 
 Metrics = dict[str, jax.Array]
@@ -70,12 +70,10 @@ def make_train_step(
 
 def _norms(gradients: Parameters) -> Metrics:
     """The gradients' norm in all, by layer group, and by stage of the stem."""
-    layers: dict[str, list[jax.Array]] = {}
-    for path, gradient in gradients.items():
-        for name in {group_of(path), layer_of(path)}:
-            layers.setdefault(name, []).append(gradient)
-    norms = {f"gradient_norm/{name}": optax.tree.norm(group) for name, group in sorted(layers.items())}
-    return {"gradient_norm": optax.tree.norm(gradients), **norms}
+    named = norms(gradients, group_of) | norms(gradients, layer_of)
+    return {"gradient_norm": optax.tree.norm(gradients)} | {
+        f"gradient_norm/{name}": norm for name, norm in named.items()
+    }
 
 
 def initial_state(modules_parameters: Parameters, optimizer: optax.MultiSteps, mesh: Mesh, *, seed: int) -> TrainState:

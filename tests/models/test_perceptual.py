@@ -12,13 +12,6 @@ from jaxcaps.models.vgg import CONVOLUTIONS
 from tests.vgg import layers_by_loops, vgg_tensors
 
 
-@pytest.fixture(scope="module")
-def vgg_file(tmp_path_factory):
-    file = tmp_path_factory.mktemp("vgg") / "vgg16.safetensors"
-    save_file(vgg_tensors(), file)
-    return file
-
-
 def test_features_of_torchvisions_tensors_equal_loops_over_them(vgg_file):
     image = np.random.default_rng(1).uniform(size=(9, 8, 3)).astype(np.float32)
     features = read_vgg16(vgg_file)(jnp.asarray(image)[None])

@@ -22,13 +22,6 @@ from tests.vgg import INDICES, layers_by_loops, vgg_tensors
 MODEL = preset("vgg", "finetune").model
 
 
-@pytest.fixture(scope="module")
-def vgg_file(tmp_path_factory):
-    file = tmp_path_factory.mktemp("vgg") / "vgg16.safetensors"
-    save_file(vgg_tensors(), file)
-    return file
-
-
 def test_the_preset_is_the_first_five_convolutions_and_with_two_more_all_seven():
     assert [(stage.width, stage.pooled) for stage in MODEL.stem] == [(c.width, c.pooled) for c in CONVOLUTIONS[:5]]
     longest = Encoder(dataclasses.replace(MODEL, extra_convs=7), 16, nnx.Rngs(0))

@@ -12,7 +12,7 @@ from jaxcaps.functional import margin_loss, nt_xent, spread_loss
 from jaxcaps.models import Encoder
 from jaxcaps.presets import preset
 from jaxcaps.tasks import Classify, Examples, Inpaint, Shard
-from jaxcaps.tasks.base import whole_picture
+from jaxcaps.tasks.base import whole_pictures
 from jaxcaps.tasks.inpaint import FILL, Views
 
 BATCH = 6
@@ -180,7 +180,7 @@ def test_views_have_the_networks_size_whatever_the_data_keeps(make):
     large = jnp.repeat(jnp.repeat(images(), 2, axis=1), 2, axis=2)
     views = jax.jit(jax.vmap(task.views))(jax.random.split(jax.random.key(0), BATCH), large)
     assert views.image.shape == views_of(task).image.shape
-    np.testing.assert_allclose(whole_picture(large[0], 16), whole_picture(images()[0], 16), atol=1e-6)
+    np.testing.assert_allclose(whole_pictures(large, 16), whole_pictures(images(), 16), atol=1e-6)
 
 
 def test_each_classification_loss_is_the_mean_of_the_functional_one():
