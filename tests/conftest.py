@@ -4,14 +4,9 @@ import os
 import shutil
 import tempfile
 
-# Tests compile much and compute little: unoptimised code takes half the time in all.
-os.environ["XLA_FLAGS"] = " ".join(
-    [
-        os.environ.get("XLA_FLAGS", ""),
-        "--xla_force_host_platform_device_count=8",
-        "--xla_backend_optimization_level=0",
-    ]
-)
+from tests.compilation import flags
+
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags(devices=8)}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 # Worker and child processes inherit it: what one has compiled the others need not.

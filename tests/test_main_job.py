@@ -19,6 +19,7 @@ from safetensors.numpy import load_file
 from jaxcaps.training.checkpoint import read_parameters
 from jaxcaps.training.writers import read_rows
 from tests.command import run
+from tests.compilation import flags
 
 TINY = ("--preset=tiny", "--synthetic-count=60", "--epochs=3")
 
@@ -43,7 +44,7 @@ def runs(tmp_path_factory):
 ENVIRONMENT = os.environ | {
     "PYTHONPATH": str(Path(__file__).parents[1]),
     "PYTHONWARNINGS": "default",
-    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    "XLA_FLAGS": flags(devices=1),
 }
 
 

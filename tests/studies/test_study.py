@@ -19,6 +19,7 @@ from jaxcaps.studies.results import choose, compare, gather
 from jaxcaps.studies.run import claim, final_plan, read_plan, report, run_one, write_array
 from jaxcaps.training.ledger import record_reading
 from tests.command import run
+from tests.compilation import flags as xla_flags
 
 IMAGES = 60
 
@@ -247,7 +248,7 @@ def test_the_ledger_only_grows_and_has_each_reading_once(tmp_path):
 def test_a_study_from_the_command_line(tmp_path, capsys, monkeypatch):
     """Pre-training, both kinds of classifier, scores, and nothing done twice."""
     # For the cells' processes: one device compiles faster than eight.
-    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    monkeypatch.setenv("XLA_FLAGS", xla_flags(devices=1))
     flags = ("--preset=tiny", "--inits=random,inpaint,extra-trees", "--seeds=3", "--ssl-epochs=1", "--epochs=1")
     out = tmp_path / "study"
     outcome = run(capsys, *flags, f"--out={out}", command="study")

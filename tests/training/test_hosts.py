@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from jaxcaps.training.checkpoint import read_parameters
+from tests.compilation import flags
 
 # Contrast alone: it is what must see the pictures of both hosts, and half as much to compile.
 FLAGS = ("--stage=ssl", "--preset=tiny", "--synthetic-count=60", "--epochs=1", "--inpaint-weight=0")
 
 
 def start(devices, out, *more):
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "XLA_FLAGS": flags}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "XLA_FLAGS": flags(devices)}
     return subprocess.Popen(
         [sys.executable, "-m", "jaxcaps.train", *FLAGS, f"--out={out}", *more],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -86,10 +86,17 @@ CASES = {
 }
 
 
-def gradients_on(config, devices, padding=0):
+@functools.cache
+def gradients_of(config, devices):
     mesh = mesh_of(devices)
-    modules, parameters = network_of(config)
-    function = jax.jit(loss_and_gradients(task_of(config), modules, mesh))
+    modules, _ = network_of(config)
+    return mesh, jax.jit(loss_and_gradients(task_of(config), modules, mesh))
+
+
+def gradients_on(config, devices, padding=0):
+    """The parts of the loss and the gradients; compiled once for each number of devices."""
+    mesh, function = gradients_of(config, devices)
+    _, parameters = network_of(config)
     dtype = next(iter(parameters.values())).dtype
     seed, step, progress = jnp.asarray(0, jnp.int32), jnp.asarray(5, jnp.int32), jnp.asarray(0.3, dtype)
     return jax.device_get(function(parameters, batch_on(mesh, padding=padding), seed, step, progress))
