@@ -106,7 +106,7 @@ def plan_of(flags: Flags) -> "Plan":
     Raises:
         UserError: a flag that is not as it should be.
     """
-    from jaxcaps.studies.plan import Plan, parse_arms, parse_flags, parse_grid, parse_numbers
+    from jaxcaps.studies.plan import Plan, parse_arms, parse_flags, parse_grid, parse_numbers, with_classes
     from jaxcaps.studies.plans import named_plan
 
     named = named_plan(flags.plan) if flags.plan is not None else None
@@ -118,18 +118,20 @@ def plan_of(flags: Flags) -> "Plan":
         raise UserError(f"--folds={flags.folds}: give 2 to 100, or 0 for the data's own split")
     lengths = {"ssl": flags.ssl_epochs, "finetune": flags.epochs}
     epochs = {stage: (f"--epochs={value:g}",) if value is not None else () for stage, value in lengths.items()}
-    return Plan(
-        data=absolute(flags.data),
-        preset=flags.preset,
-        arms=parse_arms(inits),
-        seeds=parse_numbers("--seeds", flags.seeds or (named.seeds if named else "0,1,2"), int),
-        folds=flags.folds,
-        label_fractions=tuple(sorted(fractions)),
-        minority=flags.minority,
-        recipes=parse_grid(flags.grid),
-        vgg_weights=absolute_path(flags.vgg_weights) if flags.vgg_weights else "",
-        pretrain=epochs["ssl"] + parse_flags("--ssl", flags.ssl),
-        finetune=epochs["finetune"] + parse_flags("--finetune", flags.finetune),
+    return with_classes(
+        Plan(
+            data=absolute(flags.data),
+            preset=flags.preset,
+            arms=parse_arms(inits),
+            seeds=parse_numbers("--seeds", flags.seeds or (named.seeds if named else "0,1,2"), int),
+            folds=flags.folds,
+            label_fractions=tuple(sorted(fractions)),
+            minority=flags.minority,
+            recipes=parse_grid(flags.grid),
+            vgg_weights=absolute_path(flags.vgg_weights) if flags.vgg_weights else "",
+            pretrain=epochs["ssl"] + parse_flags("--ssl", flags.ssl),
+            finetune=epochs["finetune"] + parse_flags("--finetune", flags.finetune),
+        )
     )
 
 

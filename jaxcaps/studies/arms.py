@@ -13,6 +13,8 @@ from typing import Literal
 from jaxcaps.config import nearest
 from jaxcaps.errors import UserError
 
+# Stands in an arm's flags for how many classes the data has; `plan.with_classes` fills it in.
+CLASSES = "{classes}"
 # The baseline that is trained for as many epochs, or as many seconds, as pre-training and fine-tuning take together.
 Longer = Literal["", "epochs", "seconds"]
 
@@ -61,6 +63,17 @@ _NAMED = (
         "frozen-capsules",
         "contrast and in-painting, primary and latent capsules as initialised",
         ("--lr-mult=primary:0,routing:0",),
+    ),
+    Arm(
+        "few-latent",
+        "contrast and in-painting through one latent capsule per class",
+        (f"--ssl-capsules={CLASSES}",),
+    ),
+    Arm(
+        "transfer-latent",
+        "the same, its latent capsules handed on as class capsules",
+        (f"--ssl-capsules={CLASSES}",),
+        finetune=("--transfer-latent",),
     ),
     Arm(
         "lr-mult",

@@ -15,7 +15,7 @@ from jaxcaps.commands import parse_config
 from jaxcaps.config import Config, architecture_hash, from_dict
 from jaxcaps.errors import UserError
 from jaxcaps.models.vgg import read_convolutions
-from jaxcaps.studies.arms import Arm, arm
+from jaxcaps.studies.arms import CLASSES, Arm, arm
 from jaxcaps.training.setup import load_data
 
 # The flags that a study gives itself.
@@ -206,6 +206,29 @@ def parse_flags(flag: str, text: str) -> tuple[str, ...]:
         if each.startswith("--") and name in OWN_FLAGS:
             raise UserError(f"{flag}={text!r}: --{name} is the study's to give; see --help for its own flag")
     return flags
+
+
+def with_classes(plan: Plan) -> Plan:
+    """The plan with the data's number of classes where its arms ask for it.
+
+    Raises:
+        UserError: the data cannot be read.
+    """
+
+    def asks(each: Arm) -> bool:
+        return any(CLASSES in flag for flag in each.pretrain or ())
+
+    if not any(map(asks, plan.arms)):
+        return plan
+    flags = plan.finetuning(plan.cells()[0], plan.label_fractions[0], Recipe(), None, "unused")
+    classes = str(len(load_data(parse_config(flags), ("train",)).classes))
+    arms = (
+        dataclasses.replace(each, pretrain=tuple(flag.replace(CLASSES, classes) for flag in each.pretrain or ()))
+        if asks(each)
+        else each
+        for each in plan.arms
+    )
+    return dataclasses.replace(plan, arms=tuple(arms))
 
 
 def check(plan: Plan) -> dict[str, Config]:

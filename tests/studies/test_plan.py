@@ -17,6 +17,7 @@ from jaxcaps.studies.plan import (
     parse_grid,
     parse_numbers,
     to_plain,
+    with_classes,
 )
 from jaxcaps.studies.plans import PLANS
 
@@ -140,6 +141,15 @@ def test_a_plan_survives_yaml():
 
 @pytest.mark.parametrize("name", PLANS)
 def test_the_arms_of_a_ready_made_study_are_comparable(name):
-    plan = plan_of(PLANS[name].inits, preset="tiny")
+    plan = with_classes(plan_of(PLANS[name].inits, preset="tiny"))
     check(plan)
     assert len(plan.arms) > 5
+
+
+def test_as_many_latent_capsules_as_the_data_has_classes():
+    plan = with_classes(plan_of("few-latent,transfer-latent,inpaint"))
+    pretrain = {each.name: each.pretrain for each in plan.arms}
+    assert pretrain["few-latent"] == pretrain["transfer-latent"] == ("--ssl-capsules=3",)
+    assert pretrain["inpaint"] == arm("inpaint").pretrain
+    plain = plan_of("inpaint", data="nowhere")
+    assert with_classes(plain) is plain, "an arm that does not ask must not cost a reading of the data"
