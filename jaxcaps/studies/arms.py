@@ -71,7 +71,7 @@ _NAMED = (
     ),
     Arm(
         "transfer-latent",
-        "the same, its latent capsules handed on as class capsules",
+        "as few-latent, its latent capsules handed on as class capsules",
         (f"--ssl-capsules={CLASSES}",),
         finetune=("--transfer-latent",),
     ),

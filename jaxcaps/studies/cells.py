@@ -28,7 +28,7 @@ from jaxcaps.training.writers import replace_text
 
 log = logging.getLogger("jaxcaps")
 
-OUTCOME, FAILED, PREDICTIONS = "outcome.json", "failed.json", "predictions.npz"
+OUTCOME, FAILED, PREDICTIONS, METRICS = "outcome.json", "failed.json", "predictions.npz", "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class FineTuning:
         fingerprint: of the data.
         updates: updates of the optimiser.
         pretraining_seconds, seconds: of both stages.
+        validation: balanced accuracy on those validation pictures whose labels the share shows, by which recipes are
+            chosen; None for a classifier of pixels.
     """
 
     label_fraction: float
@@ -52,6 +54,7 @@ class FineTuning:
     updates: int
     pretraining_seconds: float
     seconds: float
+    validation: float | None
 
 
 def run_cell(plan: Plan, cell: Cell, folder: Path, *, keep_checkpoints: bool) -> None:
@@ -113,7 +116,7 @@ def _networks(plan: Plan, cell: Cell, folder: Path) -> list[FineTuning]:
             flags = plan.finetuning(cell, fraction, recipe, restore, str(out))
             config = _lengthened(plan, cell, parse_config(flags), folder, fraction, recipe)
             seconds = _timed(config)
-            # Labels that were hidden from learning are not hidden from scoring.
+            # Labels that were hidden from learning and from the choice of a recipe are not hidden from scoring.
             found = predict(out, plan.split, hidden_labels=False)
             Predictions.of(found.split, found.probabilities, found.classes).save(out)
             done.append(
@@ -126,6 +129,7 @@ def _networks(plan: Plan, cell: Cell, folder: Path) -> list[FineTuning]:
                     updates=run_length(config, sum(found.meta["train_counts"])).updates,
                     pretraining_seconds=before,
                     seconds=seconds,
+                    validation=json.loads((out / METRICS).read_text(encoding="utf-8"))["balanced_accuracy"],
                 )
             )
     return done
@@ -168,7 +172,7 @@ def _pixels(plan: Plan, cell: Cell, folder: Path) -> list[FineTuning]:
         Predictions.of(scored, probabilities, training.classes).save(out)
         seconds = time.monotonic() - began
         where = str(out.relative_to(folder))
-        done.append(FineTuning(fraction, Recipe().name, where, "", training.fingerprint, 0, 0.0, seconds))
+        done.append(FineTuning(fraction, Recipe().name, where, "", training.fingerprint, 0, 0.0, seconds, None))
     return done
 
 
@@ -179,7 +183,7 @@ def _timed(config: Config) -> float:
     clock = Path(f"{config.out}.seconds")
     began = time.monotonic()
     earlier = float(clock.read_text(encoding="utf-8")) if clock.is_file() else 0.0
-    finished = (Path(config.out) / "metrics.json").is_file()
+    finished = (Path(config.out) / METRICS).is_file()
     try:
         train(config)
     finally:

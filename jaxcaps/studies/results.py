@@ -16,8 +16,6 @@ from jaxcaps.studies.execution import folder_of
 from jaxcaps.studies.plan import Cell, Choice, Plan, Recipe
 
 METRICS = ("accuracy", "balanced_accuracy", "mcc", "macro_f1", "macro_roc_auc")
-# What a recipe is chosen by, on validation.
-CHOSEN_BY = "balanced_accuracy"
 
 
 @dataclass(frozen=True)
@@ -66,9 +64,10 @@ def _check_comparable(plan: Plan, results: Sequence[Result]) -> None:
 
 
 def choose(plan: Plan, results: Sequence[Result]) -> tuple[Choice, ...]:
-    """The recipe of each arm, share of the labels and fold: the best mean over seeds of validation's `CHOSEN_BY`.
+    """The recipe of each arm, share of the labels and fold: the best mean over seeds of `FineTuning.validation`.
 
-    The first of equals is taken. Every arm chooses in the same way, from the same grid.
+    That knows no labels but those that the share shows. The first of equals is taken. Every arm chooses in the same
+    way, from the same grid.
     """
     choices = []
     for arm in plan.arms:
@@ -79,9 +78,10 @@ def choose(plan: Plan, results: Sequence[Result]) -> tuple[Choice, ...]:
                 means = {}
                 for recipe in plan.recipes:
                     scores = [
-                        one.score(CHOSEN_BY)
+                        one.run.validation
                         for one in results
-                        if (one.cell.arm, one.cell.fold) == (arm.name, fold)
+                        if one.run.validation is not None
+                        and (one.cell.arm, one.cell.fold) == (arm.name, fold)
                         and (one.run.label_fraction, one.run.recipe) == (fraction, recipe.name)
                     ]
                     if scores:

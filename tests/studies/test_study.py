@@ -8,6 +8,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from sklearn.metrics import balanced_accuracy_score
 
 from jaxcaps.errors import UnsuitableTask, UserError
 from jaxcaps.presets import preset
@@ -17,7 +18,9 @@ from jaxcaps.studies.execution import folder_of, read_failure, run_all, run_here
 from jaxcaps.studies.plan import Cell, Plan, parse_arms, parse_grid
 from jaxcaps.studies.results import choose, compare, gather
 from jaxcaps.studies.run import claim, final_plan, read_plan, report, run_one, write_array
+from jaxcaps.training.folder import read_config
 from jaxcaps.training.ledger import record_reading
+from jaxcaps.training.setup import load_data
 from tests.command import run
 from tests.compilation import flags as xla_flags
 
@@ -50,7 +53,7 @@ def finish(plan, out, quality, **changes):
                     names[order], labels[order], groups[order], np.eye(3)[best][order], np.array(["a", "b", "c"])
                 )
                 found.save(folder / where)
-                same = (fraction, recipe.name, where, "architecture", f"data-{cell.fold}", 7, 1.0, 2.0)
+                same = (fraction, recipe.name, where, "architecture", f"data-{cell.fold}", 7, 1.0, 2.0, right.mean())
                 done.append(dataclasses.replace(FineTuning(*same), **changes.get(cell.arm, {})))
         (folder / cells.OUTCOME).write_text(json.dumps([dataclasses.asdict(one) for one in done]), encoding="utf-8")
 
@@ -100,6 +103,28 @@ def test_each_arm_chooses_its_recipe_in_each_fold_from_the_same_grid(tmp_path):
     with (tmp_path / "choices.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {(row["initialisation"], int(row["fold"])): row["recipe"] for row in rows} == better
+
+
+def test_a_recipe_is_chosen_without_the_labels_that_a_share_hides(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, images in (("train", 24), ("val", 16), ("test", 8)):
+        arrays[f"{split}_images"] = rng.integers(0, 256, (images, 32, 32), dtype=np.uint8)
+        arrays[f"{split}_labels"] = np.arange(images)[:, None] % 2
+    np.savez(tmp_path / "set.npz", **arrays)
+    flags = ("--epochs=1", "--batch-size=8", "--effective-batch=8")
+    data = f"npz:{tmp_path / 'set.npz'}"
+    plan = plan_of("random", data=data, seeds=(0,), label_fractions=(0.5,), finetune=flags)
+    (cell,) = plan.cells()
+    cells.run_cell(plan, cell, tmp_path, keep_checkpoints=False)
+    (done,) = cells.read_outcome(tmp_path)
+    validation = load_data(read_config(tmp_path / done.folder), ("validation",)).splits["validation"]
+    shown = np.array(validation.names)[validation.labels >= 0]
+    found = Predictions.load(tmp_path / done.folder)
+    seen = np.isin(found.names, shown)
+    assert 0 < seen.sum() < len(seen), "all pictures are scored, some are chosen by"
+    predicted = found.probabilities[seen].argmax(axis=1)
+    assert done.validation == pytest.approx(balanced_accuracy_score(found.labels[seen], predicted))
 
 
 def test_a_final_study_runs_what_was_chosen_with_seeds_that_were_not_seen(tmp_path):
