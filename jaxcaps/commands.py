@@ -80,7 +80,8 @@ def parse_config(arguments: Sequence[str]) -> Config:
         if not isinstance(file.get(name), str | None):
             raise UserError(f"{early.config}: {name} should be text, found {file[name]!r}")
     named = early.preset or file.get("preset")
-    data = early.data or file.get("data", {}).get("data")
+    section = file.get("data")
+    data = early.data or (section.get("data") if isinstance(section, dict) else None)
     restored = _restored(early.restore or file.get("restore"), stage, data)
     base = to_dict(preset(named or restored.get("preset", "demo"), stage))
     base = merged(base, _from_restored(restored, keep_architecture=named is None))
@@ -236,6 +237,8 @@ def _checked(config: Config) -> Config:
                     "leave one of the two away"
                 )
     restore, vgg_weights = config.restore, config.vgg_weights
+    if config.classify.transfer_latent and restore is None:
+        raise UserError("--transfer-latent takes latent capsules from a run: give --restore, its folder")
     if vgg_weights is not None:
         if restore is not None:
             raise UserError(f"--vgg-weights={vgg_weights} and --restore={restore} both start the stem; give one")

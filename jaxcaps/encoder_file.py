@@ -29,10 +29,6 @@ class Header(NamedTuple):
     config: Config
     learnt_from: frozenset[str]
 
-    def learnt(self, data: str) -> set[str]:
-        """The pictures of `data` (as `--data` says) that were learnt from, if it is of the same kind and name."""
-        return set(self.learnt_from) if _anonymous(data) == self.config.data.data else set()
-
 
 def published() -> tuple[str, ...]:
     """The names of the encoders that come with the library."""
@@ -74,7 +70,7 @@ def write_encoder(path: Path, encoder: Mapping[str, np.ndarray], config: Config,
 
     # Where it was learnt is nobody's business, and of no use elsewhere.
     plain = to_dict(config) | {"out": None, "restore": None}
-    plain["data"]["data"] = _anonymous(config.data.data)
+    plain["data"]["data"] = anonymous(config.data.data)
     for section, name in ((plain, "vgg_weights"), (plain["colourise"], "perceptual_weights")):
         section[name] = None if section[name] is None else Path(section[name]).name
     metadata = {
@@ -94,8 +90,13 @@ def read_header(path: Path) -> Header:
     missing = [name for name in ("config", "learnt_from") if name not in metadata]
     if missing:
         raise UserError(f"{path}: its header has no {' and no '.join(missing)}; export it anew from its run")
-    config = from_dict(Config, json.loads(metadata["config"]), f"the header of {path}")
-    return Header(config, frozenset(json.loads(metadata["learnt_from"])))
+    try:
+        config, learnt_from = (json.loads(metadata[name]) for name in ("config", "learnt_from"))
+    except ValueError as error:
+        raise UserError(f"{path}: its header is damaged: {error}") from None
+    if not isinstance(config, dict) or not isinstance(learnt_from, list):
+        raise UserError(f"{path}: its header is damaged: config should be a mapping, learnt_from a list")
+    return Header(from_dict(Config, config, f"the header of {path}"), frozenset(map(str, learnt_from)))
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -107,8 +108,11 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     return _open(path)[1]
 
 
-def _anonymous(data: str) -> str:
+def anonymous(data: str) -> str:
+    """What `--data` says, without the folders: the kind, and of a path the last part; a set of TFDS keeps its name."""
     kind, _, place = data.partition(":")
+    if kind == "tfds":
+        return f"{kind}:{place.partition('@')[0]}"
     return f"{kind}:{Path(place).name}" if place else kind
 
 

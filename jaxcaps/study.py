@@ -92,11 +92,13 @@ def main() -> None:
     if flags.dry_run:
         print(dry_run(plan, flags.jobs))
         return
+    ledger = Path(flags.ledger) if flags.ledger else None
     if flags.slurm:
-        print(f"Written: {write_array(plan, out)}. After it has run, this command without --slurm makes the table.")
+        array = write_array(plan, out, ledger)
+        print(f"Written: {array}. After it has run, this command without --slurm makes the table.")
         return
     devices = tuple(part for part in flags.devices.split(",") if part)
-    machine = Machine(flags.jobs, devices, flags.keep_checkpoints, Path(flags.ledger) if flags.ledger else None)
+    machine = Machine(flags.jobs, devices, flags.keep_checkpoints, ledger)
     sys.exit(0 if run_study(plan, out, machine) else 1)
 
 

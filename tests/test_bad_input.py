@@ -82,6 +82,7 @@ FLAGS = {
     "missing configuration": (["--config=nowhere.yaml"], ["nowhere.yaml"]),
     "missing restore folder": (["--stage=finetune", "--restore=nowhere"], ["--restore=nowhere"]),
     "restore for pre-training": (["--restore=nowhere"], ["--restore", "--stage=finetune"]),
+    "latent capsules from nowhere": (["--stage=finetune", "--transfer-latent"], ["--transfer-latent", "--restore"]),
     "some of the flags of several hosts": (["--coordinator=localhost:1"], ["--num-processes"]),
 }
 
@@ -96,6 +97,12 @@ def test_a_mistaken_flag_is_named_and_nothing_written(case, capsys, in_folder):
 def test_a_mistyped_name_in_a_configuration_file_is_named(capsys, in_folder):
     (in_folder / "my.yaml").write_text("training:\n  epoch: 3\n")
     refused(run(capsys, "--config=my.yaml"), "my.yaml", "'epoch'", "did you mean 'training.epochs'")
+
+
+@pytest.mark.parametrize("text", ["data: csv:x.csv\n", "data:\n"])
+def test_text_where_a_section_of_the_configuration_should_be_is_named(capsys, in_folder, text):
+    (in_folder / "my.yaml").write_text(text)
+    refused(run(capsys, "--config=my.yaml"), "my.yaml", "data")
 
 
 def test_a_known_name_in_the_wrong_section_is_answered_with_its_section(capsys, in_folder):

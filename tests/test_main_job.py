@@ -179,7 +179,7 @@ def test_pictures_that_were_learnt_from_are_not_scored(runs, capsys, tmp_path):
     before = learnt.read_text()
     with (runs / "finetune" / "predictions.csv").open(newline="") as file:
         scored = next(csv.DictReader(file))["name"]
-    learnt.write_text(before + scored + "\n")
+    learnt.write_text(before + f"synthetic\t{scored}\n")
     outcome = run(capsys, f"--restore={runs}/finetune", command="evaluate")
     learnt.write_text(before)
     assert outcome.status == 2

@@ -17,6 +17,7 @@ from jaxcaps.encoder_file import published, read_header, write_encoder
 from jaxcaps.errors import UserError
 from jaxcaps.models import Encoder
 from jaxcaps.presets import preset
+from jaxcaps.training.folder import check_not_learnt, read_learnt, write_learnt
 from jaxcaps.training.setup import load_data, make_modules, make_task, starting_parameters
 from jaxcaps.training.state import parameters_of
 from tests.command import run
@@ -55,8 +56,31 @@ def test_the_header_tells_what_it_is_and_not_where_it_was(file):
     assert header.config.data.data == "csv:labels.csv"
     assert header.config.vgg_weights == header.config.colourise.perceptual_weights == "vgg16.safetensors"
     assert b"somebody" not in file.read_bytes()
-    assert header.learnt("csv:/elsewhere/labels.csv") == {"a.png", "b.png"}
-    assert header.learnt("csv:/elsewhere/other.csv") == set()
+    assert header.learnt_from == {"a.png", "b.png"}
+
+
+@pytest.mark.parametrize(
+    ("data", "known_as"),
+    [
+        ("csv:/somewhere/labels.csv", "csv:labels.csv"),
+        ("tfds:malaria@/somewhere", "tfds:malaria"),
+        ("tfds:malaria/plain:1.0.0", "tfds:malaria/plain:1.0.0"),
+        ("synthetic", "synthetic"),
+    ],
+)
+def test_data_is_known_again_wherever_it_lies(data, known_as):
+    assert encoder_file.anonymous(data) == known_as
+
+
+def test_pictures_that_were_learnt_from_stay_known_through_a_fine_tuning_on_other_data(file, tmp_path):
+    learnt = read_learnt(file) | {("csv:/here/other.csv", "c.png")}
+    write_learnt(tmp_path, learnt)
+    assert read_learnt(tmp_path) == learnt
+    check_not_learnt(learnt, "csv:/here/third.csv", ["a.png", "c.png"], "test", file)
+    check_not_learnt(learnt, "csv:/elsewhere/other.csv", ["c.png"], "test", file)
+    for data, name in (("csv:/elsewhere/labels.csv", "a.png"), ("csv:/here/other.csv", "c.png")):
+        with pytest.raises(UserError, match=f"1 pictures of the test split were learnt from in .* {name}"):
+            check_not_learnt(learnt, data, ["x.png", name], "test", file)
 
 
 def test_a_published_encoder_is_found_by_name(file, monkeypatch):
@@ -84,6 +108,24 @@ def test_an_encoders_file_starts_a_fine_tuning_on_ones_own_data(encoder, file, c
     np.testing.assert_array_equal(start["class_capsules/weights"], drawn["class_capsules/weights"])
 
 
+def test_arrays_of_other_shapes_or_meanings_are_refused(encoder, file, tmp_path):
+    arrays = {f"encoder/{path}": np.asarray(value) for path, value in parameters_of(encoder).items()}
+    for name, changed in (
+        ("missing", {path: value for path, value in arrays.items() if path != "encoder/primary/convolution/bias"}),
+        ("shape", arrays | {"encoder/primary/convolution/bias": np.zeros(1, np.float32)}),
+        ("more", arrays | {"encoder/primary/convolution/other": np.zeros(1, np.float32)}),
+    ):
+        write_encoder(tmp_path / f"{name}.safetensors", changed, TINY, frozenset())
+        with pytest.raises(UserError, match=f"{name}.safetensors: primary/convolution/"):
+            jaxcaps.load_pretrained(str(tmp_path / f"{name}.safetensors"))
+    # Trap: 2 types of 16 dimensions have the kernels of 4 types of 8.
+    regrouped = ["--primary-types=2", "--primary-dim=16"]
+    config = parse_config(["--stage=finetune", f"--restore={file}", "--data=synthetic", *regrouped])
+    _, draw = make_modules(config, make_task(config, load_data(config, ("train", "validation"))))
+    with pytest.raises(UserError, match=r"another architecture:\n  primary_types: 4 -> 2\n  primary_dim: 8 -> 16"):
+        starting_parameters(config, draw())
+
+
 def test_files_that_are_no_encoders_are_refused(tmp_path, capsys):
     (tmp_path / "text.safetensors").write_text("hello", encoding="utf-8")
     save_file({"encoder/x": np.zeros(3, np.float32)}, tmp_path / "bare.safetensors")
@@ -96,6 +138,11 @@ def test_files_that_are_no_encoders_are_refused(tmp_path, capsys):
         outcome = run(capsys, "--stage=finetune", f"--restore={path}", "--data=synthetic")
         assert outcome.status == 2
         assert message in outcome.errors
+    for config, learnt_from in (("{", "[]"), ("[]", "[]"), ("{}", "null"), ("{}", '"abc"')):
+        metadata = {"config": config, "learnt_from": learnt_from}
+        save_file({"encoder/x": np.zeros(3, np.float32)}, tmp_path / "damaged.safetensors", metadata=metadata)
+        with pytest.raises(UserError, match=r"damaged\.safetensors: its header is damaged"):
+            read_header(tmp_path / "damaged.safetensors")
     header = {"config": json.dumps({"modle": {}}), "learnt_from": "[]"}
     save_file({"encoder/x": np.zeros(3, np.float32)}, tmp_path / "old.safetensors", metadata=header)
     with pytest.raises(UserError, match="unknown key 'modle'"):

@@ -39,8 +39,8 @@ def test_training_on_a_prepared_set(sets, capsys):
     # The name is kept, not where it was found: the set may lie elsewhere tomorrow.
     config = yaml.safe_load((sets.parent / "finetune" / "config.yaml").read_text())
     assert config["data"]["data"] == "tfds:frames"
-    learnt = (sets.parent / "finetune" / "learnt_from.txt").read_text().split()
-    assert set(learnt) == {f"{n}.png" for n in range(48) if n // 3 % 4 < 2}
+    learnt = (sets.parent / "finetune" / "learnt_from.txt").read_text().splitlines()
+    assert set(learnt) == {f"tfds:frames\t{n}.png" for n in range(48) if n // 3 % 4 < 2}
 
     again = run(capsys, *finetune, "--batch-size=8", "--effective-batch=8")
     assert again.status == 0, again.errors

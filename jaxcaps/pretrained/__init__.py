@@ -2,12 +2,13 @@
 
 from typing import TYPE_CHECKING
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from jaxcaps.encoder_file import PREFIX, encoder_file, read_arrays, read_header
 from jaxcaps.errors import UserError
-from jaxcaps.training.state import with_parameters
+from jaxcaps.training.state import parameters_of, with_parameters
 
 if TYPE_CHECKING:
     from jaxcaps.models import Encoder
@@ -31,10 +32,18 @@ def load_pretrained(name: str) -> "Encoder":
     file = encoder_file(name) or encoder_file(f"{PREFIX}{name}")
     assert file is not None
     config = read_header(file).config
-    module = nnx.eval_shape(lambda: Encoder(config.model, config.data.image_size, nnx.Rngs(0)))
+
+    def build() -> Encoder:
+        return Encoder(config.model, config.data.image_size, nnx.Rngs(0))
+
     arrays = {path.removeprefix("encoder/"): jnp.asarray(value) for path, value in read_arrays(file).items()}
-    try:
-        encoder: Encoder = with_parameters(module, arrays)
-    except KeyError as error:
-        raise UserError(f"{file}: it has no parameter {error}, which its architecture needs") from None
+    shapes = jax.eval_shape(lambda: parameters_of(build()))
+    wanted, found = (
+        {path: f"{value.dtype}{list(value.shape)}" for path, value in each.items()} for each in (shapes, arrays)
+    )
+    wrong = sorted(path for path in wanted.keys() | found.keys() if wanted.get(path) != found.get(path))
+    if wrong:
+        expected, got = (each.get(wrong[0], "none") for each in (wanted, found))
+        raise UserError(f"{file}: {wrong[0]} is {got}, where its architecture has {expected} ({len(wrong)} such)")
+    encoder: Encoder = with_parameters(nnx.eval_shape(build), arrays)
     return encoder

@@ -49,15 +49,7 @@ def run_study(plan: Plan, out: Path, machine: Machine) -> bool:
     """
     check(plan)
     claim(plan, out)
-    if plan.split == "test":
-        record_reading(
-            machine.ledger,
-            data=plan.data + (f", minority {plan.minority}" if plan.minority else ""),
-            what=f"final study of {plan.selection}",
-            arms=",".join(arm.name for arm in plan.arms),
-            seeds=",".join(map(str, plan.seeds)),
-            folder=out,
-        )
+    _record_reading(plan, out, machine.ledger)
     _, failed = run_all(
         plan, out, jobs=machine.jobs, devices=machine.devices, keep_checkpoints=machine.keep_checkpoints
     )
@@ -136,6 +128,20 @@ def claim(plan: Plan, out: Path) -> None:
         )
 
 
+def _record_reading(plan: Plan, out: Path, ledger: Path | None) -> None:
+    """Before any cell runs, if the study opens the test split."""
+    if plan.split == "test":
+        record_reading(
+            ledger,
+            data=plan.data + (f", minority {plan.minority}" if plan.minority else ""),
+            what=f"final study of {plan.selection}",
+            arms=",".join(arm.name for arm in plan.arms),
+            seeds=",".join(map(str, plan.seeds)),
+            folder=out,
+            once=True,
+        )
+
+
 def read_plan(out: Path) -> Plan:
     """
     Raises:
@@ -146,12 +152,18 @@ def read_plan(out: Path) -> Plan:
     return from_plain(read_yaml(out / PLAN), str(out / PLAN))
 
 
-def write_array(plan: Plan, out: Path) -> Path:
+def write_array(plan: Plan, out: Path, ledger: Path | None) -> Path:
     """Writes a SLURM array job in which each task is a cell; the study's own command then makes the table.
 
-    Cells that are given another's seconds come last, in an array of their own.
+    Cells that are given another's seconds come last, in an array of their own. A reading of the test split is recorded
+    now, since its cells run by themselves.
+
+    Raises:
+        UserError: as `run_study`.
     """
+    check(plan)
     claim(plan, out)
+    _record_reading(plan, out, ledger)
     cells = plan.cells()
     last = [number for number, cell in enumerate(cells) if plan.arm(cell.arm).longer == "seconds"]
     first = [number for number in range(len(cells)) if number not in last]

@@ -74,7 +74,7 @@ def diagnose(
         reconstruction: `term`, which of the loss; `error`, its value; `shuffled`, by what factor it grows when each
             picture's latent poses are another picture's; None without a decoder.
     """
-    batch_size = min(batch_size, len(split))
+    batch_size = min(batch_size, len(split), PICTURES)
     batches = max(1, min(len(split), PICTURES) // batch_size)
     # Neighbours in a split are often pictures of one lesion.
     chosen = np.random.default_rng(SEED).permutation(len(split))[: batches * batch_size]
@@ -121,7 +121,10 @@ def warnings(findings: Findings) -> list[str]:
     """What of the findings is sick, a sentence for each."""
     found = []
     for layer, ratio in findings["gradient_over_weight"].items():
-        if ratio is not None and ratio < LEAST_GRADIENT:
+        if ratio == 0:
+            # As it should be where the last phase of a sequence, or the chosen terms, do without the layer.
+            found.append(f"{layer}: at the end of training no term of the loss reaches it")
+        elif ratio is not None and ratio < LEAST_GRADIENT:
             found.append(f"{layer}: its gradient is {ratio:.1e} of its weights: it hardly learns from the loss")
     if findings["coupling_entropy"] > MOST_ENTROPY:
         found.append(
@@ -226,6 +229,8 @@ def _means(batches: list[dict[str, Any]]) -> dict[str, float]:
 
 def _capsules(poses: np.ndarray, activations: np.ndarray) -> dict[str, float]:
     """Of poses [pictures, capsules, dim] and their activations [pictures, capsules]."""
+    # NumPy adds up bfloat16 in bfloat16.
+    activations = activations.astype(np.float64)
     return {
         "activity": float(activations.mean()),
         "dead": float((activations.max(axis=0) < DEAD).mean()),

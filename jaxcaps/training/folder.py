@@ -7,11 +7,14 @@ from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from jaxcaps.config import Config, differences, from_dict, identity, read_yaml, yaml_text
-from jaxcaps.encoder_file import encoder_file, read_header
+from jaxcaps.encoder_file import anonymous, encoder_file, read_header
 from jaxcaps.errors import UserError
 from jaxcaps.training.writers import replace_text
 
 log = logging.getLogger("jaxcaps")
+
+# Pictures, each as (what --data says, its name).
+Learnt = set[tuple[str, str]]
 
 
 def default_folder(config: Config) -> Path:
@@ -57,33 +60,36 @@ def read_config(folder: Path) -> Config:
     return from_dict(Config, read_yaml(path), str(path))
 
 
-def write_learnt_names(folder: Path, names: Iterable[str]) -> None:
-    """Records the pictures that this run, and the run it was restored from, learnt from."""
-    replace_text(folder / "learnt_from.txt", "".join(f"{name}\n" for name in sorted(names)))
+def write_learnt(folder: Path, learnt: Learnt) -> None:
+    """Records the pictures that this run, and the runs it was restored from, learnt from."""
+    replace_text(folder / "learnt_from.txt", "".join(f"{data}\t{name}\n" for data, name in sorted(learnt)))
 
 
-def learnt_names(origin: str | Path, data: str) -> set[str]:
-    """The names of the pictures that a run (its folder) or an encoder (its file) learnt from.
-
-    Nothing is known, and the set empty, if that was other data than `data`.
-    """
+def read_learnt(origin: str | Path) -> Learnt:
+    """The pictures that a run (its folder) or an encoder (its file) learnt from, whatever their data."""
     file = encoder_file(str(origin))
     if file is not None:
-        return read_header(file).learnt(data)
-    folder = Path(origin)
-    path = folder / "learnt_from.txt"
-    if not path.is_file() or read_config(folder).data.data != data:
-        return set()
-    return set(path.read_text(encoding="utf-8").splitlines())
+        header = read_header(file)
+        return {(header.config.data.data, name) for name in header.learnt_from}
+    path = Path(origin) / "learnt_from.txt"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    found = set()
+    for line in lines:
+        data, _, name = line.partition("\t")
+        found.add((data, name))
+    return found
 
 
-def check_not_learnt(learnt: set[str], names: Iterable[str], split: str, origin: str | Path) -> None:
+def check_not_learnt(learnt: Learnt, data: str, names: Iterable[str], split: str, origin: str | Path) -> None:
     """Refuses to score pictures that were learnt from.
 
+    Data is known again by what `--data` says; what an encoder's file was learnt from, by the kind and the last part of
+    the path.
+
     Raises:
-        UserError: some of the split's pictures were in the training split of the run in `origin`.
+        UserError: some of the split's pictures were in the training split of the run in `origin`, or of one before it.
     """
-    leaked = sorted(learnt & set(names))
+    leaked = sorted({name for known, name in learnt if known in (data, anonymous(data))} & set(names))
     if leaked:
         raise UserError(
             f"{len(leaked)} pictures of the {split} split were learnt from in {origin} (such as {leaked[0]}): its "

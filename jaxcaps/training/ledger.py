@@ -15,8 +15,10 @@ from jaxcaps import __version__
 COLUMNS = ("date", "version", "commit", "data", "what", "arms", "seeds", "folder")
 
 
-def record_reading(ledger: Path | None, *, data: str, what: str, arms: str, seeds: str, folder: Path) -> None:
-    """Appends a line, unless one says the same already (a study that was resumed reads once).
+def record_reading(
+    ledger: Path | None, *, data: str, what: str, arms: str, seeds: str, folder: Path, once: bool = False
+) -> None:
+    """Appends a line.
 
     Args:
         ledger: the file; `ledger.csv` beside `folder` where None.
@@ -24,10 +26,11 @@ def record_reading(ledger: Path | None, *, data: str, what: str, arms: str, seed
         what: why the split is read.
         arms, seeds: of the study; empty for a single run.
         folder: of the study or run.
+        once: not where a line says the same already: a study that is resumed reads each picture once.
     """
     ledger = ledger or folder.absolute().parent / "ledger.csv"
     row = [_now(), __version__, _commit(), data, what, arms, seeds, str(folder)]
-    if ledger.is_file():
+    if once and ledger.is_file():
         with ledger.open(encoding="utf-8", newline="") as file:
             known = list(csv.reader(file))
         if any(line[3:] == row[3:] for line in known):

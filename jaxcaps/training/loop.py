@@ -30,8 +30,8 @@ from jaxcaps.training.folder import (
     check_not_learnt,
     default_folder,
     is_finished,
-    learnt_names,
-    write_learnt_names,
+    read_learnt,
+    write_learnt,
 )
 from jaxcaps.training.mesh import connect, device_mesh, replicated
 from jaxcaps.training.optimizer import Length, make_optimizer, run_length
@@ -75,8 +75,9 @@ def train(config: Config) -> Path:
         length = run_length(config, len(dataset.splits["train"]))
         modules, draw = make_modules(config, task)
         start = starting_parameters(config, draw())
-        earlier = learnt_names(config.restore, config.data.data) if config.restore else set()
-        check_not_learnt(earlier, dataset.splits["validation"].names, "validation", config.restore or "")
+        data = config.data.data
+        earlier = read_learnt(config.restore) if config.restore else set()
+        check_not_learnt(earlier, data, dataset.splits["validation"].names, "validation", config.restore or "")
         plan = sampling_plan(config, dataset)
         run = Run(config, folder, mesh, dataset, task, length, modules, plan)
         # All that can be refused has been, by every host: only now is anything written.
@@ -84,7 +85,7 @@ def train(config: Config) -> Path:
             multihost_utils.sync_global_devices("checked")
         if run.main:
             run_log.claim(folder, config)
-            write_learnt_names(folder, earlier | set(dataset.splits["train"].names))
+            write_learnt(folder, earlier | {(data, name) for name in dataset.splits["train"].names})
         run.go(start)
     return folder
 

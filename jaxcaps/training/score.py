@@ -14,7 +14,7 @@ from jaxcaps.errors import UserError
 from jaxcaps.training.checkpoint import read_parameters
 from jaxcaps.training.evaluators import Classification
 from jaxcaps.training.finish import score_classifier
-from jaxcaps.training.folder import check_not_learnt, learnt_names, read_config
+from jaxcaps.training.folder import check_not_learnt, read_config, read_learnt
 from jaxcaps.training.ledger import record_reading
 from jaxcaps.training.mesh import device_mesh, replicated
 from jaxcaps.training.setup import load_data, make_modules, make_task
@@ -77,7 +77,7 @@ def predict(
     modules, _ = make_modules(config, make_task(config, dataset))
     scored = dataset.splits[split]
     if split != "train":
-        check_not_learnt(learnt_names(folder, config.data.data), scored.names, split, folder)
+        check_not_learnt(read_learnt(folder), config.data.data, scored.names, split, folder)
     size = config.data.image_size
     probabilities = Classification(modules, scored, classes, mesh, batch_size, size).predict(parameters, scored)
     return Predicted(scored, probabilities, classes, config, meta)

@@ -13,7 +13,7 @@ from jaxcaps.data.colours import bin_counts, check_colourful
 from jaxcaps.data.dataset import Dataset, load_dataset
 from jaxcaps.data.sampling import Plan, balanced, shuffled
 from jaxcaps.data.subsets import Subset
-from jaxcaps.encoder_file import encoder_file, read_arrays
+from jaxcaps.encoder_file import encoder_file, read_arrays, read_header
 from jaxcaps.errors import UserError
 from jaxcaps.functional import bin_weights
 from jaxcaps.models import Encoder
@@ -21,10 +21,17 @@ from jaxcaps.models.perceptual import random_network, read_vgg16
 from jaxcaps.models.vgg import fitted_to_encoder, read_convolutions
 from jaxcaps.tasks import Classify, ClassifyPlainly, Colourise, Inpaint, Task
 from jaxcaps.training.checkpoint import read_parameters
+from jaxcaps.training.folder import read_config
 from jaxcaps.training.state import Parameters, parameters_of
 from jaxcaps.training.transfer import transfer
 
 log = logging.getLogger("jaxcaps")
+
+# What of the model's configuration decides what the encoder's arrays mean.
+OF_ENCODER = (
+    "stem", "extra_convs", "normalization", "primary_types", "primary_dim", "primary_kernel", "primary_stride",
+    "primary_padding",
+)  # fmt: skip
 
 
 def load_data(config: Config, splits: tuple[str, ...]) -> Dataset:
@@ -116,6 +123,15 @@ def starting_parameters(config: Config, parameters: Parameters) -> Parameters:
         else {path: jnp.asarray(value) for path, value in read_arrays(file).items()}
     )
     merged = transfer(restored, parameters, latent=config.classify.transfer_latent, origin=Path(config.restore))
+    # Arrays of equal shapes may still mean other capsules.
+    origin = (read_config(Path(config.restore)) if file is None else read_header(file).config).model
+    changes = [
+        f"  {name}: {getattr(origin, name)!r} -> {getattr(config.model, name)!r}"
+        for name in OF_ENCODER
+        if getattr(origin, name) != getattr(config.model, name)
+    ]
+    if changes:
+        raise UserError(f"--restore={config.restore}: its encoder is of another architecture:\n" + "\n".join(changes))
     log.info("From %s (+ taken, - left as initialised, . not used):", config.restore)
     for line in merged.account:
         log.info("  %s", line)

@@ -252,7 +252,7 @@ def test_a_runs_seconds_are_its_own_and_those_of_all_its_attempts(tmp_path, monk
 
 def test_a_slurm_array_has_every_cell_and_keeps_those_that_wait_apart(tmp_path):
     plan = plan_of("random,random-seconds,inpaint")
-    text = write_array(plan, tmp_path).read_text(encoding="utf-8")
+    text = write_array(plan, tmp_path, None).read_text(encoding="utf-8")
     assert "#SBATCH --array=0,1,3,4\n" in text
     assert f'python -m jaxcaps.study --out={tmp_path} --cell="$SLURM_ARRAY_TASK_ID"' in text
     assert "#SBATCH --array=2,5\n" in (tmp_path / "array-last.sh").read_text(encoding="utf-8")
@@ -261,13 +261,29 @@ def test_a_slurm_array_has_every_cell_and_keeps_those_that_wait_apart(tmp_path):
 def test_the_ledger_only_grows_and_has_each_reading_once(tmp_path):
     ledger = tmp_path / "deep" / "ledger.csv"
     reading = {"data": "csv:x", "what": "final", "arms": "a,b", "seeds": "1,2", "folder": tmp_path}
-    record_reading(ledger, **reading)
-    record_reading(ledger, **reading)
-    record_reading(ledger, **(reading | {"seeds": "3"}))
+    record_reading(ledger, **reading, once=True)
+    record_reading(ledger, **reading, once=True)
+    record_reading(ledger, **(reading | {"seeds": "3"}), once=True)
     with ledger.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["seeds"] for row in rows] == ["1,2", "3"]
     assert rows[0]["arms"] == "a,b"
+    # An evaluation that is repeated may be of another run in the same folder.
+    record_reading(ledger, **reading)
+    assert len(ledger.read_text(encoding="utf-8").splitlines()) == 1 + 3
+
+
+def test_a_final_study_on_a_cluster_is_recorded_before_its_cells_can_run(tmp_path):
+    plan = dataclasses.replace(plan_of(), split="test", selection="somewhere")
+    ledger = tmp_path / "ledger.csv"
+    write_array(plan, tmp_path / "final", ledger)
+    write_array(plan, tmp_path / "final", ledger)
+    with ledger.open(newline="") as file:
+        assert [row["what"] for row in csv.DictReader(file)] == ["final study of somewhere"]
+    wrong = plan_of(finetune=("--lr=oops",))
+    with pytest.raises((UserError, SystemExit)):
+        write_array(wrong, tmp_path / "wrong", None)
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_a_study_from_the_command_line(tmp_path, capsys, monkeypatch):
