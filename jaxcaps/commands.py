@@ -237,8 +237,6 @@ def _checked(config: Config) -> Config:
                     "leave one of the two away"
                 )
     restore, vgg_weights = config.restore, config.vgg_weights
-    if config.classify.transfer_latent and restore is None:
-        raise UserError("--transfer-latent takes latent capsules from a run: give --restore, its folder")
     if vgg_weights is not None:
         if restore is not None:
             raise UserError(f"--vgg-weights={vgg_weights} and --restore={restore} both start the stem; give one")

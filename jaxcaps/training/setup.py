@@ -111,7 +111,13 @@ def make_modules(config: Config, task: Task) -> tuple[nnx.Module, Callable[[], P
 
 
 def starting_parameters(config: Config, parameters: Parameters) -> Parameters:
-    """As initialised, or with the encoder of `--restore`, or the kernels of `--vgg-weights`."""
+    """As initialised, or with the encoder of `--restore`, or the kernels of `--vgg-weights`.
+
+    Raises:
+        UserError: what is to be taken is not there, or does not fit.
+    """
+    if config.classify.transfer_latent and config.restore is None:
+        raise UserError("--transfer-latent takes latent capsules from a run: give --restore, its folder")
     if config.vgg_weights is not None:
         return with_vgg_kernels(parameters, Path(config.vgg_weights), config.model.extra_convs)
     if config.restore is None:
