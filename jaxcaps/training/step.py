@@ -78,11 +78,9 @@ def _norms(gradients: Parameters) -> Metrics:
 
 def initial_state(modules_parameters: Parameters, optimizer: optax.MultiSteps, mesh: Mesh, *, seed: int) -> TrainState:
     """The state before the first step, a copy on every device."""
+    # Dozens of arrays of zeros: as one program they take a tenth of the time.
+    start = jax.jit(optimizer.init, compiler_options={"xla_backend_optimization_level": 0})
     with jax.numpy_dtype_promotion("standard"):
-        state = TrainState(
-            jnp.asarray(seed, jnp.int32),
-            jnp.zeros((), jnp.int32),
-            modules_parameters,
-            optimizer.init(modules_parameters),
-        )
+        optimizer_state = start(modules_parameters)
+    state = TrainState(jnp.asarray(seed, jnp.int32), jnp.zeros((), jnp.int32), modules_parameters, optimizer_state)
     return jax.device_put(state, replicated(mesh))

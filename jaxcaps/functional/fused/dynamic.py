@@ -94,16 +94,17 @@ def _agreement(
     poses: Float[Array, "in dim_in batch"],
     with_poses: Float[Array, "out dim_out batch"],
 ) -> Float[Array, "in out batch"]:
+    result: Array = fence(_spelled_agreement, weights, poses, with_poses)
+    return result
+
+
+def _spelled_agreement(weights: Array, poses: Array, with_poses: Array) -> Array:
     out_dim, in_dim = weights.shape[2:]
 
-    def spelled_out(weights: Array, poses: Array, with_poses: Array) -> Array:
-        def vote(d: int) -> Array:
-            return spelled_sum(weights[:, :, d, k, None] * poses[:, None, k] for k in range(in_dim))
+    def vote(d: int) -> Array:
+        return spelled_sum(weights[:, :, d, k, None] * poses[:, None, k] for k in range(in_dim))
 
-        return spelled_sum(vote(d) * with_poses[None, :, d] for d in range(out_dim))
-
-    result: Array = fence(spelled_out, weights, poses, with_poses)
-    return result
+    return spelled_sum(vote(d) * with_poses[None, :, d] for d in range(out_dim))
 
 
 def _gather(
@@ -111,31 +112,32 @@ def _gather(
     poses: Float[Array, "in dim_in batch"],
     couplings: Float[Array, "in out batch"],
 ) -> Float[Array, "out dim_out batch"]:
+    result: Array = fence(_spelled_gathering, weights, poses, couplings)
+    return result
+
+
+def _spelled_gathering(weights: Array, poses: Array, couplings: Array) -> Array:
     in_capsules, _, _, in_dim = weights.shape
     groups = in_capsules // GATHERED
 
-    def spelled_out(weights: Array, poses: Array, couplings: Array) -> Array:
-        def shares(w: Array, x: Array, c: Array) -> Array:
-            """What one in capsule, or one of each group, gives."""
-            return c[..., None, :] * spelled_sum(w[..., k, None] * x[..., None, None, k, :] for k in range(in_dim))
+    def shares(w: Array, x: Array, c: Array) -> Array:
+        """What one in capsule, or one of each group, gives."""
+        return c[..., None, :] * spelled_sum(w[..., k, None] * x[..., None, None, k, :] for k in range(in_dim))
 
-        arrays = (weights, poses, couplings)
-        grouped = [x[: groups * GATHERED].reshape(groups, GATHERED, *x.shape[1:]) for x in arrays]
-        totals = spelled_sum(shares(*(x[:, member] for x in grouped)) for member in range(GATHERED))
-        # In stages, spelled out too: XLA's sums over a leading axis, and products with ones, are many times slower.
-        while (count := totals.shape[0]) > 1:
-            width = min(count, 2 * GATHERED)
-            whole = count // width * width
-            staged = totals[:whole].reshape(-1, width, *totals.shape[1:])
-            summed = spelled_sum(staged[:, member] for member in range(width))
-            totals = summed if whole == count else jnp.concatenate([summed, totals[whole:]])
-        total = totals[0]
-        for i in range(groups * GATHERED, in_capsules):
-            total = total + shares(*(x[i] for x in arrays))
-        return total
-
-    result: Array = fence(spelled_out, weights, poses, couplings)
-    return result
+    arrays = (weights, poses, couplings)
+    grouped = [x[: groups * GATHERED].reshape(groups, GATHERED, *x.shape[1:]) for x in arrays]
+    totals = spelled_sum(shares(*(x[:, member] for x in grouped)) for member in range(GATHERED))
+    # In stages, spelled out too: XLA's sums over a leading axis, and products with ones, are many times slower.
+    while (count := totals.shape[0]) > 1:
+        width = min(count, 2 * GATHERED)
+        whole = count // width * width
+        staged = totals[:whole].reshape(-1, width, *totals.shape[1:])
+        summed = spelled_sum(staged[:, member] for member in range(width))
+        totals = summed if whole == count else jnp.concatenate([summed, totals[whole:]])
+    total = totals[0]
+    for i in range(groups * GATHERED, in_capsules):
+        total = total + shares(*(x[i] for x in arrays))
+    return total
 
 
 _squash = partial(squash, axis=1)
@@ -232,7 +234,7 @@ def _tile_backward(
         pose_sum = pose_sums[iteration - 1]
         c = fence(couple, _agreement(weights, poses, pose_sum))
         dc = _agreement(weights, poses, ds)
-        da = fence(lambda c, dc: c * (dc - jnp.sum(c * dc, axis=1, keepdims=True)), c, dc)
+        da = fence(_softmax_backward, c, dc)
         terms += [(c, ds), (da, pose_sum)]
         # This iteration's pose is in the sums of all later ones.
         sum_cotangent = sum_cotangent + _gather(weights, poses, da)
@@ -268,6 +270,10 @@ def _tile_backward(
 
 
 _route.defvjp(_forward, _backward)
+
+
+def _softmax_backward(couplings: Array, cotangent: Array) -> Array:
+    return couplings * (cotangent - jnp.sum(couplings * cotangent, axis=1, keepdims=True))
 
 
 def _chunk(in_capsules: int, bytes_each: int) -> int:

@@ -152,29 +152,20 @@ def fused_em_patches(
 
 def _distances(weights: Array, poses: Array, mean: Array, precision: Array) -> Array:
     """sum_h w_jh (V_ijh - m_jh)^2, [in, out, lanes]."""
-
-    def spelled_out(weights: Array, poses: Array, mean: Array, precision: Array) -> Array:
-        return spelled_sum(
-            precision[None, :, c, a] * jnp.square(_vote(weights, poses, c, a) - mean[None, :, c, a])
-            for c, a in np.ndindex(mean.shape[1:3])
-        )
-
-    result: Array = fence(spelled_out, weights, poses, mean, precision)
-    return result
+    return spelled_sum(
+        precision[None, :, c, a] * jnp.square(_vote(weights, poses, c, a) - mean[None, :, c, a])
+        for c, a in np.ndindex(mean.shape[1:3])
+    )
 
 
 def _agreements(weights: Array, poses: Array, mean: Array, by_vote: Array, by_square: Array) -> Array:
     """sum_h g_jh V_ijh + q_jh (V_ijh - m_jh)^2, [in, out, lanes]."""
 
-    def spelled_out(weights: Array, poses: Array, mean: Array, by_vote: Array, by_square: Array) -> Array:
-        def term(c: int, a: int) -> Array:
-            vote = _vote(weights, poses, c, a)
-            return by_vote[None, :, c, a] * vote + by_square[None, :, c, a] * jnp.square(vote - mean[None, :, c, a])
+    def term(c: int, a: int) -> Array:
+        vote = _vote(weights, poses, c, a)
+        return by_vote[None, :, c, a] * vote + by_square[None, :, c, a] * jnp.square(vote - mean[None, :, c, a])
 
-        return spelled_sum(term(c, a) for c, a in np.ndindex(mean.shape[1:3]))
-
-    result: Array = fence(spelled_out, weights, poses, mean, by_vote, by_square)
-    return result
+    return spelled_sum(term(c, a) for c, a in np.ndindex(mean.shape[1:3]))
 
 
 def _vote(weights: Array, poses: Array, column: int, row: int) -> Array:
@@ -197,15 +188,8 @@ def _gather(weights: Array, poses: Array, coefficients: Array, mean: Array | Non
     """sum_i c_ij V_ij, or with a mean sum_i c_ij (V_ij - m_j)^2: [out, columns, rows, lanes]."""
     size = _group(len(weights))
 
-    def spelled_out(total: Array, weights: Array, poses: Array, coefficients: Array, *mean: Array) -> Array:
-        def share(i: int) -> Array:
-            votes = _votes_of_one(weights[i], poses[i])
-            return coefficients[i, :, None, None] * (jnp.square(votes - mean[0]) if mean else votes)
-
-        return total + spelled_sum(share(i) for i in range(size))
-
     def add(total: Array, group: tuple[Array, ...]) -> tuple[Array, None]:
-        return fence(spelled_out, total, *group, *(() if mean is None else (mean,))), None
+        return fence(_with_group, total, *group, *(() if mean is None else (mean,))), None
 
     _, out_capsules, _, columns = weights.shape
     # In the type of the poses, whatever they vary over inside `jax.shard_map`.
@@ -214,16 +198,21 @@ def _gather(weights: Array, poses: Array, coefficients: Array, mean: Array | Non
     return total
 
 
+def _with_group(total: Array, weights: Array, poses: Array, coefficients: Array, *mean: Array) -> Array:
+    """A total, and what a group of in capsules gives."""
+
+    def share(i: int) -> Array:
+        votes = _votes_of_one(weights[i], poses[i])
+        return coefficients[i, :, None, None] * (jnp.square(votes - mean[0]) if mean else votes)
+
+    return total + spelled_sum(share(i) for i in range(len(weights)))
+
+
 def _total(coefficients: Array) -> Array:
     """sum_i c_ij, [out, lanes]."""
-
-    def spelled_out(coefficients: Array) -> Array:
-        (groups,) = _in_groups(_group(len(coefficients)), coefficients)
-        of_groups = spelled_sum(groups[:, member] for member in range(groups.shape[1]))
-        return spelled_sum(of_groups)
-
-    result: Array = fence(spelled_out, coefficients)
-    return result
+    (groups,) = _in_groups(_group(len(coefficients)), coefficients)
+    of_groups = spelled_sum(groups[:, member] for member in range(groups.shape[1]))
+    return spelled_sum(of_groups)
 
 
 @jax.custom_vjp
@@ -243,7 +232,8 @@ def _gaussian_backward(kept: tuple[Array, ...], cotangents: tuple[Array, Array])
     by_mean, by_variance = cotangents
     # The mean moves the variance by the votes' mean distance from it, which is 0.
     slot = (coefficients, by_mean - 2 * by_variance * mean, 2 * by_variance)
-    return None, None, _agreements(weights, poses, mean, by_mean, by_variance), slot
+    agreements = fence(_agreements, weights, poses, mean, by_mean, by_variance)
+    return None, None, agreements, slot
 
 
 _gaussian.defvjp(_gaussian_forward, _gaussian_backward)
@@ -251,16 +241,17 @@ _gaussian.defvjp(_gaussian_forward, _gaussian_backward)
 
 @jax.custom_vjp
 def _distance(weights: Array, poses: Array, mean: Array, precision: Array, slot: Slot) -> Array:
-    return _distances(weights, poses, mean, precision)
+    distances: Array = fence(_distances, weights, poses, mean, precision)
+    return distances
 
 
 def _distance_forward(weights: Array, poses: Array, mean: Array, precision: Array, slot: Slot) -> tuple[Array, Any]:
-    return _distances(weights, poses, mean, precision), (weights, poses, mean, precision)
+    return _distance(weights, poses, mean, precision, slot), (weights, poses, mean, precision)
 
 
 def _distance_backward(kept: tuple[Array, ...], cotangent: Array) -> tuple[Any, ...]:
     weights, poses, mean, precision = kept
-    away = _gather(weights, poses, cotangent) - mean * _total(cotangent)[:, None, None]
+    away = _gather(weights, poses, cotangent) - mean * fence(_total, cotangent)[:, None, None]
     by_precision = _gather(weights, poses, cotangent, mean)
     return None, None, -2 * precision * away, by_precision, (cotangent, -2 * precision * mean, 2 * precision)
 
@@ -293,9 +284,13 @@ def _over_out(of_votes: Array, combine: Callable[[Array, Array], Array]) -> Arra
 def _compete(layer: _Layer, logits: Array) -> Array:
     """A softmax over all the parents of each in capsule, as `compete_across`; [in, out, lanes] to couplings."""
     top = _over_map(layer, _over_out(logits, jnp.maximum), -jnp.inf, jnp.maximum)
-    shares = fence(lambda logits, top: jnp.exp(logits - top[:, None]), logits, top)
+    shares = fence(_shares, logits, top)
     total = _over_map(layer, _over_out(shares, jnp.add), 0.0, jnp.add)
     return shares / total[:, None]
+
+
+def _shares(logits: Array, top: Array) -> Array:
+    return jnp.exp(logits - top[:, None])
 
 
 def _compete_forward(layer: _Layer, logits: Array) -> tuple[Array, Array]:
@@ -331,7 +326,7 @@ def _iterate(
             return logit, jax.nn.log_sigmoid(logit) - 0.5 * (logs + dim * np.log(2 * np.pi)), 1 / variance
 
         shares = couplings * active[:, None]
-        mass = _total(shares)
+        mass = fence(_total, shares)
         mean, variance = _gaussian(weights, poses, shares / jnp.maximum(mass, LEAST_MASS)[None], next(free))
         logit, offset, precision = fence(describe, variance, mass, beta_a, beta_u)
         if iteration < settings.iterations - 1:
