@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxcaps.commands import parse_config
-from jaxcaps.config import Config, architecture_hash, from_dict
+from jaxcaps.config import Config, architecture_hash, from_dict, uses_perceptual_network
 from jaxcaps.errors import UserError
+from jaxcaps.models.perceptual import read_vgg16
 from jaxcaps.models.vgg import read_convolutions
 from jaxcaps.studies.arms import CLASSES, Arm, arm
 from jaxcaps.training.setup import load_data
@@ -257,7 +258,9 @@ def check(plan: Plan) -> dict[str, Config]:
             config = parse_config(plan.finetuning(cell, plan.label_fractions[0], recipe, None, "unused"))
             configs.setdefault(each.name, config)
         if each.pretrain is not None:
-            parse_config(plan.pretraining(cell, "unused"))
+            before = parse_config(plan.pretraining(cell, "unused"))
+            if uses_perceptual_network(before) and before.colourise.perceptual_weights:
+                read_vgg16(Path(before.colourise.perceptual_weights))
     for fold in range(plan.folds) if plan.folds else (None,):
         # The smallest share of the labels is the one that may leave a class without any.
         load_data(

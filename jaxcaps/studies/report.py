@@ -1,4 +1,4 @@
-"""What a study writes: `study.csv`, `table.md`, `choices.csv`, and the figures of differences and of convergence."""
+"""What a study writes: its rows as CSV files, `table.md`, and the figures of differences and of convergence."""
 
 import csv
 import math
@@ -15,6 +15,7 @@ from jaxcaps.evaluation.table import replacing
 from jaxcaps.studies.arms import Arm
 from jaxcaps.studies.execution import folder_of, read_failure
 from jaxcaps.studies.plan import Cell, Choice, Plan
+from jaxcaps.studies.pretrainings import pretraining_table, pretrainings, write_pretrainings
 from jaxcaps.studies.results import METRICS, Line, Result, corrected
 from jaxcaps.training.writers import read_rows, replace_text
 
@@ -41,6 +42,10 @@ def write_report(
     _write_differences(lines, out / "differences.csv")
     _write_choices(choices, out / "choices.csv")
     text = table(plan, lines, out)
+    before = pretrainings(plan, out)
+    if before:
+        write_pretrainings(before, out / "pretraining.csv")
+        text += "\n\n" + pretraining_table(before)
     replace_text(out / "table.md", text + "\n")
     figures = out / "figures"
     figures.mkdir(exist_ok=True)

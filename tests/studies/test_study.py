@@ -8,6 +8,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from sklearn.metrics import balanced_accuracy_score
 
 from jaxcaps.errors import UnsuitableTask, UserError
@@ -16,6 +17,7 @@ from jaxcaps.studies import cells, execution
 from jaxcaps.studies.cells import FineTuning, Predictions
 from jaxcaps.studies.execution import folder_of, read_failure, run_all, run_here
 from jaxcaps.studies.plan import Cell, Plan, parse_arms, parse_grid
+from jaxcaps.studies.pretrainings import pretraining_table
 from jaxcaps.studies.results import choose, compare, gather
 from jaxcaps.studies.run import claim, final_plan, read_plan, report, run_one, write_array
 from jaxcaps.training.folder import read_config
@@ -79,6 +81,20 @@ def test_only_seeds_with_all_folds_take_part(tmp_path):
     random, inpaint = compare(plan, gather(plan, tmp_path))
     assert (random.seeds, inpaint.seeds) == ((0, 1), (0,))
     assert "inpaint/seed-1/fold-2: not run" in report(plan, tmp_path)
+
+
+def test_the_table_of_pre_trainings_has_means_of_what_any_of_them_measured():
+    rows = [
+        {"initialisation": "inpaint", "coupling_entropy": 0.5, "reconstruction/shuffled": 2.0, "saturation": None},
+        {"initialisation": "inpaint", "coupling_entropy": 0.7, "reconstruction/shuffled": 3.0, "saturation": None},
+        {"initialisation": "contrast", "coupling_entropy": 0.9, "reconstruction": None, "saturation": None},
+    ]
+    assert pretraining_table(rows).splitlines() == [
+        "| pre-training | with another's poses, times | coupling entropy |",
+        "|---|---|---|",
+        "| inpaint | 2.5 | 0.6 |",
+        "| contrast | - | 0.9 |",
+    ]
 
 
 @pytest.mark.parametrize("what", ["architecture", "fingerprint", "updates"])
@@ -302,6 +318,13 @@ def test_a_study_from_the_command_line(tmp_path, capsys, monkeypatch):
     assert len(results["extra-trees"].predictions.labels) == 15
     assert not list(out.glob("**/checkpoints"))
     assert (out / "cells/inpaint/seed-3/ssl/encoder.safetensors").is_file()
+    with (out / "pretraining.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    diagnosis = json.loads((out / "cells/inpaint/seed-3/ssl/diagnosis.json").read_text())
+    assert (row["initialisation"], row["seed"]) == ("inpaint", "3")
+    assert float(row["reconstruction/shuffled"]) == diagnosis["reconstruction"]["shuffled"]
+    assert float(row["gradient_over_weight/primary"]) == diagnosis["gradient_over_weight"]["primary"]
+    assert "| pre-training | linear probe |" in (out / "table.md").read_text()
     before = {path: path.stat().st_mtime_ns for path in out.glob("cells/**/*.json")}
     again = run(capsys, *flags, f"--out={out}", command="study")
     assert "3 cells, 3 of them finished" in again.output
@@ -322,10 +345,12 @@ def test_a_study_from_the_command_line(tmp_path, capsys, monkeypatch):
         (["--finetune=--lrr=3"], "lrr"),
         (["--label-fractions=0.01"], "leaves no label of class"),
         (["--inits=random,extra-trees@lr=3"], "extra-trees is no network"),
+        (["--inits=colourise+perceptual-weights=small.safetensors"], "features.0.weight"),
     ],
 )
 def test_bad_studies_are_refused_before_anything_runs(flags, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    save_file({"features.0.weight": np.zeros((2, 3, 3, 3), np.float32)}, "small.safetensors")
     outcome = run(capsys, "--preset=tiny", *flags, command="study")
     assert outcome.status == 2
     assert message in outcome.errors
