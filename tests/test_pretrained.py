@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 import jaxcaps
 from jaxcaps import encoder_file
 from jaxcaps.commands import parse_config
+from jaxcaps.config import yaml_text
 from jaxcaps.encoder_file import published, read_header, write_encoder
 from jaxcaps.errors import UserError
 from jaxcaps.models import Encoder
@@ -76,6 +77,10 @@ def test_pictures_that_were_learnt_from_stay_known_through_a_fine_tuning_on_othe
     learnt = read_learnt(file) | {("csv:/here/other.csv", "c.png")}
     write_learnt(tmp_path, learnt)
     assert read_learnt(tmp_path) == learnt
+    # Runs of before lines named their data.
+    (tmp_path / "config.yaml").write_text(yaml_text(TINY))
+    (tmp_path / "learnt_from.txt").write_text("d.png\n")
+    assert read_learnt(tmp_path) == {(TINY.data.data, "d.png")}
     check_not_learnt(learnt, "csv:/here/third.csv", ["a.png", "c.png"], "test", file)
     check_not_learnt(learnt, "csv:/elsewhere/other.csv", ["c.png"], "test", file)
     for data, name in (("csv:/elsewhere/labels.csv", "a.png"), ("csv:/here/other.csv", "c.png")):
@@ -175,3 +180,6 @@ def test_a_published_encoder_is_fine_tuned(tmp_path, capsys):
     assert outcome.status == 0, outcome.errors
     assert "From pretrained:busi-demo" in outcome.output
     assert "+ encoder/primary/convolution/kernel" in outcome.output
+    # What the encoder learnt from stays known beside what this run did.
+    origins = {data for data, _ in read_learnt(tmp_path / "run")}
+    assert origins == {"csv:labels.csv", "synthetic"}

@@ -91,6 +91,16 @@ def replacing(path: Path) -> Iterator[TextIO]:
         temporary.unlink(missing_ok=True)
 
 
+def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """A CSV file with a column for every name that any row has, in order of appearance."""
+    with replacing(path) as file:
+        table = csv.DictWriter(
+            file, list(dict.fromkeys(name for row in rows for name in row)), restval="", lineterminator="\n"
+        )
+        table.writeheader()
+        table.writerows(rows)
+
+
 def _plain(value: Any) -> Any:
     """What JSON can hold."""
     if isinstance(value, Mapping):

@@ -20,6 +20,7 @@ from jaxcaps.data.dataset import Split
 from jaxcaps.errors import UserError
 from jaxcaps.studies.pixels import PIXELS, classify_pixels
 from jaxcaps.studies.plan import Cell, Plan, Recipe
+from jaxcaps.training.folder import is_finished
 from jaxcaps.training.loop import train
 from jaxcaps.training.optimizer import run_length
 from jaxcaps.training.score import predict
@@ -28,7 +29,7 @@ from jaxcaps.training.writers import replace_text
 
 log = logging.getLogger("jaxcaps")
 
-OUTCOME, FAILED, PREDICTIONS, METRICS = "outcome.json", "failed.json", "predictions.npz", "metrics.json"
+OUTCOME, FAILED, PREDICTIONS = "outcome.json", "failed.json", "predictions.npz"
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,18 @@ def run_cell(plan: Plan, cell: Cell, folder: Path, *, keep_checkpoints: bool) ->
 
 
 def read_outcome(folder: Path) -> list[FineTuning] | None:
-    """What a finished cell came to; None for one that is not finished."""
+    """What a finished cell came to; None for one that is not finished.
+
+    Raises:
+        UserError: another version wrote it.
+    """
     path = folder / OUTCOME
     if not path.is_file():
         return None
-    return [FineTuning(**values) for values in json.loads(path.read_text(encoding="utf-8"))]
+    try:
+        return [FineTuning(**values) for values in json.loads(path.read_text(encoding="utf-8"))]
+    except TypeError:
+        raise UserError(f"{path} is of another version of jaxcaps; remove the cell's folder to run it again") from None
 
 
 class Predictions(NamedTuple):
@@ -129,7 +137,7 @@ def _networks(plan: Plan, cell: Cell, folder: Path) -> list[FineTuning]:
                     updates=run_length(config, sum(found.meta["train_counts"])).updates,
                     pretraining_seconds=before,
                     seconds=seconds,
-                    validation=json.loads((out / METRICS).read_text(encoding="utf-8"))["balanced_accuracy"],
+                    validation=json.loads((out / "metrics.json").read_text(encoding="utf-8"))["balanced_accuracy"],
                 )
             )
     return done
@@ -183,7 +191,7 @@ def _timed(config: Config) -> float:
     clock = Path(f"{config.out}.seconds")
     began = time.monotonic()
     earlier = float(clock.read_text(encoding="utf-8")) if clock.is_file() else 0.0
-    finished = (Path(config.out) / METRICS).is_file()
+    finished = is_finished(Path(config.out))
     try:
         train(config)
     finally:

@@ -13,6 +13,8 @@ from typing import Any
 
 from jaxcaps.commands import parse_config
 from jaxcaps.config import Config, architecture_hash, from_dict, uses_perceptual_network
+from jaxcaps.data.items import class_names
+from jaxcaps.data.sources import open_source
 from jaxcaps.errors import UserError
 from jaxcaps.models.perceptual import read_vgg16
 from jaxcaps.models.vgg import read_convolutions
@@ -221,8 +223,14 @@ def with_classes(plan: Plan) -> Plan:
 
     if not any(map(asks, plan.arms)):
         return plan
-    flags = plan.finetuning(plan.cells()[0], plan.label_fractions[0], Recipe(), None, "unused")
-    classes = str(len(load_data(parse_config(flags), ("train",)).classes))
+    data = parse_config(plan.finetuning(plan.cells()[0], plan.label_fractions[0], Recipe(), None, "unused")).data
+    source = open_source(
+        data.data,
+        synthetic_count=data.synthetic_count,
+        synthetic_seed=data.synthetic_seed,
+        image_size=data.image_size * data.oversampling,
+    )
+    classes = str(len(class_names(source.items)))
     arms = (
         dataclasses.replace(each, pretrain=tuple(flag.replace(CLASSES, classes) for flag in each.pretrain or ()))
         if asks(each)
@@ -248,8 +256,9 @@ def check(plan: Plan) -> dict[str, Config]:
         raise UserError("--inits: imagenet and --vgg-weights=FILE need each other")
     if plan.vgg_weights:
         read_convolutions(Path(plan.vgg_weights), "--vgg-weights")
-    configs: dict[str, Config] = {}
     first = plan.cells()[0]
+    classes = _check_data(plan, first)
+    configs: dict[str, Config] = {}
     for each in plan.arms:
         if each.pixels:
             continue
@@ -257,20 +266,14 @@ def check(plan: Plan) -> dict[str, Config]:
         for recipe in plan.recipes:
             config = parse_config(plan.finetuning(cell, plan.label_fractions[0], recipe, None, "unused"))
             configs.setdefault(each.name, config)
-        if each.pretrain is not None:
-            before = parse_config(plan.pretraining(cell, "unused"))
-            if uses_perceptual_network(before) and before.colourise.perceptual_weights:
-                read_vgg16(Path(before.colourise.perceptual_weights))
-    for fold in range(plan.folds) if plan.folds else (None,):
-        # The smallest share of the labels is the one that may leave a class without any.
-        load_data(
-            parse_config(
-                plan.finetuning(
-                    dataclasses.replace(first, fold=fold), plan.label_fractions[0], Recipe(), None, "unused"
-                )
-            ),
-            ("train", "validation"),
-        )
+        before = None if each.pretrain is None else parse_config(plan.pretraining(cell, "unused"))
+        if configs[each.name].classify.transfer_latent and (before is None or before.model.ssl_capsules != classes):
+            raise UserError(
+                f"--inits: {each.name} hands latent capsules on as class capsules (--transfer-latent): it has to "
+                f"pre-train with --ssl-capsules={classes}, as many as there are classes"
+            )
+        if before is not None and uses_perceptual_network(before) and before.colourise.perceptual_weights:
+            read_vgg16(Path(before.colourise.perceptual_weights))
     for each in plan.arms:
         if each.baseline:
             continue
@@ -281,6 +284,28 @@ def check(plan: Plan) -> dict[str, Config]:
                 "data and steps of fine-tuning; only declared baselines may differ"
             )
     return configs
+
+
+def _check_data(plan: Plan, first: Cell) -> int:
+    """How many classes the data has.
+
+    Raises:
+        UserError: as `load_data`, of any fold; or the smallest share of the labels, the one that may leave a class
+            without any, shows too few of validation.
+    """
+    fraction = min(plan.label_fractions)
+    for fold in range(plan.folds) if plan.folds else (None,):
+        flags = plan.finetuning(dataclasses.replace(first, fold=fold), fraction, Recipe(), None, "unused")
+        data = load_data(parse_config(flags), ("train", "validation"))
+        shown = set(data.splits["validation"].labels.tolist()) - {-1}
+        missing = [name for number, name in enumerate(data.classes) if number not in shown]
+        if not shown or (missing and len(plan.recipes) > 1 and fraction < 1):
+            where = "" if fold is None else f" of fold {fold}"
+            raise UserError(
+                f"--label-fractions: {fraction:g} of the labels shows none of {', '.join(missing)} in validation"
+                f"{where}, by which runs are followed and recipes chosen; give a larger share"
+            )
+    return len(data.classes)
 
 
 def _differences(first: Config, second: Config) -> str:

@@ -1,21 +1,21 @@
 """What the pre-trainings of a study came to: held-out losses, probes and diagnoses, beside the scores they led to."""
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxcaps.evaluation.table import replacing
 from jaxcaps.studies.execution import folder_of
 from jaxcaps.studies.plan import Plan
+from jaxcaps.training.folder import is_finished
 
 Row = dict[str, Any]
 
 # Columns of the table, by what they are called in a row.
 SHOWN = {
-    "linear_probe/balanced_accuracy": "linear probe",
-    "reconstruction/error": "reconstruction error",
+    "validation/linear_probe/balanced_accuracy": "linear probe",
+    "validation/inpainting": "in-painting error",
+    "validation/colour_error": "colour error",
     "reconstruction/shuffled": "with another's poses, times",
     "coupling_entropy": "coupling entropy",
     "gradient_over_weight/primary": "gradient / weights, primary",
@@ -26,43 +26,34 @@ SHOWN = {
 
 
 def pretrainings(plan: Plan, out: Path) -> list[Row]:
-    """A row for each finished pre-training: its last validation metrics, and its diagnosis flattened to `part/name`."""
+    """A row for each finished pre-training: its last metrics of the validation split, `validation/...`, and its
+    diagnosis on some of it, `part/name`."""
     rows = []
     for cell in plan.cells():
         folder = folder_of(out, cell) / "ssl"
-        # It is the last that a run writes.
-        if not (folder / "metrics.json").is_file():
+        if not is_finished(folder):
             continue
         metrics, diagnosis = (
             json.loads((folder / name).read_text(encoding="utf-8")) for name in ("metrics.json", "diagnosis.json")
         )
-        held_out = {
-            name.removeprefix("validation/"): value for name, value in metrics.items() if name.startswith("validation/")
-        }
+        held_out = {name: value for name, value in metrics.items() if name.startswith("validation/")}
         diagnosis["warnings"] = "; ".join(diagnosis["warnings"])
         fold = "" if cell.fold is None else cell.fold
         rows.append({"initialisation": cell.arm, "seed": cell.seed, "fold": fold} | held_out | _flat(diagnosis))
     return rows
 
 
-def write_pretrainings(rows: Sequence[Row], path: Path) -> None:
-    """One column for every name that any row has, in order of appearance."""
-    with replacing(path) as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)), restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def pretraining_table(rows: Sequence[Row]) -> str:
     """Markdown: each initialisation's means over seeds and folds of what `SHOWN` names, as far as any row has it."""
     shown = {name: title for name, title in SHOWN.items() if any(row.get(name) is not None for row in rows)}
-    lines = ["| pre-training | " + " | ".join(shown.values()) + " |", "|---" * (1 + len(shown)) + "|"]
+    lines = ["| pre-training | runs | " + " | ".join(shown.values()) + " |", "|---" * (2 + len(shown)) + "|"]
     for arm in dict.fromkeys(row["initialisation"] for row in rows):
-        cells = []
+        own = [row for row in rows if row["initialisation"] == arm]
+        cells = [arm, str(len(own))]
         for name in shown:
-            values = [row[name] for row in rows if row["initialisation"] == arm and row.get(name) is not None]
+            values = [row[name] for row in own if row.get(name) is not None]
             cells.append(f"{sum(values) / len(values):.3g}" if values else "-")
-        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -11,11 +11,11 @@ from jaxcaps.commands import parse_config
 from jaxcaps.config import uses_perceptual_network
 from jaxcaps.evaluation.comparison_plots import plot_convergence, plot_differences
 from jaxcaps.evaluation.paired import Estimate
-from jaxcaps.evaluation.table import replacing
+from jaxcaps.evaluation.table import replacing, write_rows
 from jaxcaps.studies.arms import Arm
 from jaxcaps.studies.execution import folder_of, read_failure
 from jaxcaps.studies.plan import Cell, Choice, Plan
-from jaxcaps.studies.pretrainings import pretraining_table, pretrainings, write_pretrainings
+from jaxcaps.studies.pretrainings import pretraining_table, pretrainings
 from jaxcaps.studies.results import METRICS, Line, Result, corrected
 from jaxcaps.training.writers import read_rows, replace_text
 
@@ -44,7 +44,7 @@ def write_report(
     text = table(plan, lines, out)
     before = pretrainings(plan, out)
     if before:
-        write_pretrainings(before, out / "pretraining.csv")
+        write_rows(before, out / "pretraining.csv")
         text += "\n\n" + pretraining_table(before)
     replace_text(out / "table.md", text + "\n")
     figures = out / "figures"
@@ -96,6 +96,8 @@ def _heading(plan: Plan, lines: Sequence[Line]) -> str:
     text += f"in {TITLES[MAIN[0]]}, corrected for the number of lines (Holm)."
     if plan.split == "validation" and len(plan.recipes) > 1:
         text += " Recipes are chosen on these very scores: trust the differences between arms, not the levels."
+        if min(plan.label_fractions) < 1:
+            text += " With a share of the labels they are chosen by the pictures whose labels it shows (`study.csv`)."
     return text
 
 
@@ -125,7 +127,7 @@ def _missing(plan: Plan, out: Path) -> list[str]:
 def _write_rows(plan: Plan, results: Sequence[Result], out: Path) -> None:
     """A row for each fine-tuning."""
     columns = ["initialisation", "seed", "fold", "label_fraction", "recipe", "split", "images", *METRICS]
-    facts = ["architecture", "fingerprint", "updates", "pretraining_seconds", "seconds", "folder"]
+    facts = ["validation", "architecture", "fingerprint", "updates", "pretraining_seconds", "seconds", "folder"]
     with replacing(out / "study.csv") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns + facts)

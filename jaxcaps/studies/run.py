@@ -48,8 +48,7 @@ def run_study(plan: Plan, out: Path, machine: Machine) -> bool:
         UserError: a mistake in the plan, or a folder that holds another study; nothing has been run then.
     """
     check(plan)
-    claim(plan, out)
-    _record_reading(plan, out, machine.ledger)
+    _record_reading(plan, out, machine.ledger, begun=not claim(plan, out))
     _, failed = run_all(
         plan, out, jobs=machine.jobs, devices=machine.devices, keep_checkpoints=machine.keep_checkpoints
     )
@@ -106,8 +105,11 @@ def final_plan(selection: Path, seeds: tuple[int, ...]) -> Plan:
     return replace(plan, seeds=seeds, split="test", chosen=choose(plan, results), selection=str(selection))
 
 
-def claim(plan: Plan, out: Path) -> None:
+def claim(plan: Plan, out: Path) -> bool:
     """Makes the folder this study's.
+
+    Returns:
+        Whether it is new; False where the same study was begun there before.
 
     Raises:
         UserError: it holds another study, or something else.
@@ -118,7 +120,7 @@ def claim(plan: Plan, out: Path) -> None:
             raise UserError(f"--out={out} exists and holds no study; nothing was changed. Give another --out")
         out.mkdir(parents=True, exist_ok=True)
         replace_text(path, yaml.safe_dump(_plain(plan), sort_keys=False))
-        return
+        return True
     changes = differences(read_yaml(path), _plain(plan))
     if changes:
         listed = "\n".join(f"  {line}" for line in changes)
@@ -126,10 +128,11 @@ def claim(plan: Plan, out: Path) -> None:
             f"--out={out} holds another study; nothing was changed. Give another --out.\n"
             f"That one -> this one:\n{listed}"
         )
+    return False
 
 
-def _record_reading(plan: Plan, out: Path, ledger: Path | None) -> None:
-    """Before any cell runs, if the study opens the test split."""
+def _record_reading(plan: Plan, out: Path, ledger: Path | None, *, begun: bool) -> None:
+    """Before any cell runs, if the study opens the test split; a study that is resumed is on record."""
     if plan.split == "test":
         record_reading(
             ledger,
@@ -138,7 +141,7 @@ def _record_reading(plan: Plan, out: Path, ledger: Path | None) -> None:
             arms=",".join(arm.name for arm in plan.arms),
             seeds=",".join(map(str, plan.seeds)),
             folder=out,
-            once=True,
+            once=begun,
         )
 
 
@@ -162,8 +165,7 @@ def write_array(plan: Plan, out: Path, ledger: Path | None) -> Path:
         UserError: as `run_study`.
     """
     check(plan)
-    claim(plan, out)
-    _record_reading(plan, out, ledger)
+    _record_reading(plan, out, ledger, begun=not claim(plan, out))
     cells = plan.cells()
     last = [number for number, cell in enumerate(cells) if plan.arm(cell.arm).longer == "seconds"]
     first = [number for number in range(len(cells)) if number not in last]

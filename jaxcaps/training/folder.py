@@ -75,8 +75,9 @@ def read_learnt(origin: str | Path) -> Learnt:
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     found = set()
     for line in lines:
-        data, _, name = line.partition("\t")
-        found.add((data, name))
+        data, tab, name = line.partition("\t")
+        # Runs of before lines named their data learnt from their own alone.
+        found.add((data, name) if tab else (read_config(Path(origin)).data.data, line))
     return found
 
 

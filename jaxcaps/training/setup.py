@@ -116,7 +116,7 @@ def starting_parameters(config: Config, parameters: Parameters) -> Parameters:
     Raises:
         UserError: what is to be taken is not there, or does not fit.
     """
-    if config.classify.transfer_latent and config.restore is None:
+    if config.stage == "finetune" and config.classify.transfer_latent and config.restore is None:
         raise UserError("--transfer-latent takes latent capsules from a run: give --restore, its folder")
     if config.vgg_weights is not None:
         return with_vgg_kernels(parameters, Path(config.vgg_weights), config.model.extra_convs)

@@ -1,12 +1,11 @@
 """Where a run's numbers go: JSON lines as they come, and the same as a CSV table."""
 
-import csv
 import json
 import math
 from pathlib import Path
 from typing import Any
 
-from jaxcaps.evaluation.table import replacing
+from jaxcaps.evaluation.table import replacing, write_rows
 
 Row = dict[str, float]
 
@@ -28,12 +27,7 @@ class MetricsWriter:
             file.write(_line(row))
 
     def write_csv(self) -> None:
-        """One column for every name that any row has, in order of appearance."""
-        columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        with replacing(self.csv) as file:
-            table = csv.DictWriter(file, columns, restval="")
-            table.writeheader()
-            table.writerows(self.rows)
+        write_rows(self.rows, self.csv)
 
 
 def _line(row: Row) -> str:

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import math
+import shutil
 import subprocess
 
 import numpy as np
@@ -16,7 +17,7 @@ from jaxcaps.presets import preset
 from jaxcaps.studies import cells, execution
 from jaxcaps.studies.cells import FineTuning, Predictions
 from jaxcaps.studies.execution import folder_of, read_failure, run_all, run_here
-from jaxcaps.studies.plan import Cell, Plan, parse_arms, parse_grid
+from jaxcaps.studies.plan import Cell, Plan, check, parse_arms, parse_grid
 from jaxcaps.studies.pretrainings import pretraining_table
 from jaxcaps.studies.results import choose, compare, gather
 from jaxcaps.studies.run import claim, final_plan, read_plan, report, run_one, write_array
@@ -90,11 +91,22 @@ def test_the_table_of_pre_trainings_has_means_of_what_any_of_them_measured():
         {"initialisation": "contrast", "coupling_entropy": 0.9, "reconstruction": None, "saturation": None},
     ]
     assert pretraining_table(rows).splitlines() == [
-        "| pre-training | with another's poses, times | coupling entropy |",
-        "|---|---|---|",
-        "| inpaint | 2.5 | 0.6 |",
-        "| contrast | - | 0.9 |",
+        "| pre-training | runs | with another's poses, times | coupling entropy |",
+        "|---|---|---|---|",
+        "| inpaint | 2 | 2.5 | 0.6 |",
+        "| contrast | 1 | - | 0.9 |",
     ]
+
+
+def test_cells_of_another_version_are_named(tmp_path):
+    plan = plan_of("random", seeds=(0,))
+    finish(plan, tmp_path, lambda *_: 0.5)
+    outcome = folder_of(tmp_path, plan.cells()[0]) / cells.OUTCOME
+    (values,) = json.loads(outcome.read_text(encoding="utf-8"))
+    values.pop("validation")
+    outcome.write_text(json.dumps([values]), encoding="utf-8")
+    with pytest.raises(UserError, match=r"outcome\.json is of another version of jaxcaps"):
+        gather(plan, tmp_path)
 
 
 @pytest.mark.parametrize("what", ["architecture", "fingerprint", "updates"])
@@ -121,15 +133,27 @@ def test_each_arm_chooses_its_recipe_in_each_fold_from_the_same_grid(tmp_path):
     assert {(row["initialisation"], int(row["fold"])): row["recipe"] for row in rows} == better
 
 
-def test_a_recipe_is_chosen_without_the_labels_that_a_share_hides(tmp_path):
+def write_npz(path, train, validation):
+    """Pictures of noise in two classes; what `--data` says."""
     rng = np.random.default_rng(0)
     arrays = {}
-    for split, images in (("train", 24), ("val", 16), ("test", 8)):
+    for split, images in (("train", train), ("val", validation), ("test", 8)):
         arrays[f"{split}_images"] = rng.integers(0, 256, (images, 32, 32), dtype=np.uint8)
         arrays[f"{split}_labels"] = np.arange(images)[:, None] % 2
-    np.savez(tmp_path / "set.npz", **arrays)
+    np.savez(path, **arrays)
+    return f"npz:{path}"
+
+
+def test_a_share_that_shows_too_little_of_validation_is_refused(tmp_path):
+    data = write_npz(tmp_path / "few.npz", 24, 6)
+    with pytest.raises(UserError, match=r"--label-fractions: 0\.25 of the labels shows none of 0, 1 in validation, by"):
+        check(plan_of(data=data, label_fractions=(0.25, 1.0)))
+    check(plan_of(data=data, label_fractions=(0.5, 1.0), recipes=parse_grid("lr=0.1,0.2")))
+
+
+def test_a_recipe_is_chosen_without_the_labels_that_a_share_hides(tmp_path):
     flags = ("--epochs=1", "--batch-size=8", "--effective-batch=8")
-    data = f"npz:{tmp_path / 'set.npz'}"
+    data = write_npz(tmp_path / "set.npz", 24, 16)
     plan = plan_of("random", data=data, seeds=(0,), label_fractions=(0.5,), finetune=flags)
     (cell,) = plan.cells()
     cells.run_cell(plan, cell, tmp_path, keep_checkpoints=False)
@@ -296,6 +320,10 @@ def test_a_final_study_on_a_cluster_is_recorded_before_its_cells_can_run(tmp_pat
     write_array(plan, tmp_path / "final", ledger)
     with ledger.open(newline="") as file:
         assert [row["what"] for row in csv.DictReader(file)] == ["final study of somewhere"]
+    # Begun anew, it reads the pictures again.
+    shutil.rmtree(tmp_path / "final")
+    write_array(plan, tmp_path / "final", ledger)
+    assert len(ledger.read_text(encoding="utf-8").splitlines()) == 1 + 2
     wrong = plan_of(finetune=("--lr=oops",))
     with pytest.raises((UserError, SystemExit)):
         write_array(wrong, tmp_path / "wrong", None)
@@ -324,7 +352,7 @@ def test_a_study_from_the_command_line(tmp_path, capsys, monkeypatch):
     assert (row["initialisation"], row["seed"]) == ("inpaint", "3")
     assert float(row["reconstruction/shuffled"]) == diagnosis["reconstruction"]["shuffled"]
     assert float(row["gradient_over_weight/primary"]) == diagnosis["gradient_over_weight"]["primary"]
-    assert "| pre-training | linear probe |" in (out / "table.md").read_text()
+    assert "| pre-training | runs | linear probe |" in (out / "table.md").read_text()
     before = {path: path.stat().st_mtime_ns for path in out.glob("cells/**/*.json")}
     again = run(capsys, *flags, f"--out={out}", command="study")
     assert "3 cells, 3 of them finished" in again.output
@@ -345,6 +373,8 @@ def test_a_study_from_the_command_line(tmp_path, capsys, monkeypatch):
         (["--finetune=--lrr=3"], "lrr"),
         (["--label-fractions=0.01"], "leaves no label of class"),
         (["--inits=random,extra-trees@lr=3"], "extra-trees is no network"),
+        (["--finetune=--transfer-latent"], "random hands latent capsules on"),
+        (["--inits=transfer-latent+ssl-capsules=8"], "with --ssl-capsules=3, as many as there are classes"),
         (["--inits=colourise+perceptual-weights=small.safetensors"], "features.0.weight"),
     ],
 )

@@ -17,8 +17,8 @@ def fence(function: Callable[..., Any], *arguments: Array) -> Any:
     It fuses the votes' sums into the loops that use them, which then compute them many times over, or finds that two
     sums have votes in common, and stores them. A branch whose condition it cannot see through is left alone.
 
-    A sum that is spelled out takes long to trace, so give a function of the module, not a new one each time: it is
-    traced once for all arguments of the same shapes.
+    A sum that is spelled out takes long to trace. A function of the module, unlike a new one each time, is traced once
+    for all arguments of the same shapes.
     """
     function = jax.jit(function, inline=True)
 
