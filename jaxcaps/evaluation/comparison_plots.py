@@ -8,6 +8,9 @@ import numpy as np
 from jaxcaps.evaluation.paired import Estimate
 from jaxcaps.evaluation.plots import COLOURS, DPI, new_figure
 
+# Runs so many times as long as the shortest put the epochs on a logarithmic axis.
+LONG = 3
+
 
 def plot_differences(estimates: Mapping[str, Estimate], title: str, path: Path) -> None:
     """Draws each difference with its 95% interval on a line of its own, the first on top.
@@ -33,24 +36,43 @@ def plot_differences(estimates: Mapping[str, Estimate], title: str, path: Path) 
     figure.savefig(path, dpi=DPI)
 
 
-def plot_convergence(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str, path: Path) -> None:
-    """Draws the mean over runs of a metric against the epoch, and where half of the runs lie.
+Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
+
+
+def plot_convergence(panels: Mapping[str, Curves], title: str, path: Path) -> None:
+    """Draws the mean over runs of a metric against the epoch, and where half of the runs lie, panels side by side.
 
     Args:
-        curves: by the name of the line, epochs [evaluations] and values [runs, evaluations].
+        panels: by the name of the panel, by the name of the line: epochs [evaluations] and values [runs, evaluations].
         title: of the axis.
         path: PNG file to write.
     """
-    figure = new_figure(8, 4.5)
-    axes = figure.add_subplot()
-    for number, (name, (epochs, values)) in enumerate(curves.items()):
-        colour, style = COLOURS[number % len(COLOURS)], ("-", "--", ":")[number // len(COLOURS) % 3]
-        axes.plot(epochs, values.mean(axis=0), style, color=colour, marker="o", markersize=3, label=name)
-        if len(values) > 3:
-            low, high = np.percentile(values, [25, 75], axis=0)
-            axes.fill_between(epochs, low, high, color=colour, alpha=0.12, linewidth=0)
-    axes.set(xlabel="epoch of fine-tuning", ylabel=title)
-    axes.grid(color="0.9")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+    figure = new_figure(2 + 4.5 * len(panels), 4.5)
+    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    ends = [epochs[-1] for curves in panels.values() for epochs, _ in curves.values()]
+    every = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (panel, curves) in zip(every, panels.items(), strict=True):
+        for name, (epochs, values) in curves.items():
+            number = names.index(name)
+            colour, style = COLOURS[number % len(COLOURS)], ("-", "--", ":")[number // len(COLOURS) % 3]
+            axes.plot(epochs, values.mean(axis=0), style, color=colour, marker="o", markersize=3, label=name)
+            if len(values) > 3:
+                low, high = np.percentile(values, [25, 75], axis=0)
+                axes.fill_between(epochs, low, high, color=colour, alpha=0.12, linewidth=0)
+        axes.set_title(panel, fontsize=9, parse_math=False)
+        axes.set_xlabel("epoch of fine-tuning")
+        if max(ends) > LONG * min(ends):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(ScalarFormatter())
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.grid(color="0.9")
+        axes.spines[["top", "right"]].set_visible(False)
+    every[0].set_ylabel(title)
+    lines = {line.get_label(): line for axes in every for line in axes.get_lines()}
+    every[-1].legend(
+        [lines[name] for name in names], names, fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5)
+    )
     figure.savefig(path, dpi=DPI)

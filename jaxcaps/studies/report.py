@@ -162,23 +162,27 @@ def _write_choices(choices: Sequence[Choice], path: Path) -> None:
             writer.writerow([one.arm, one.label_fraction, "" if one.fold is None else one.fold, one.recipe])
 
 
-def _curves(plan: Plan, results: Sequence[Result], out: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """{line: (epochs, balanced accuracy [runs, evaluations])} of the runs that were evaluated equally often."""
-    curves: dict[str, list[tuple[list[float], list[float]]]] = {}
+def _curves(plan: Plan, results: Sequence[Result], out: Path) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """{panel: {arm: (epochs, balanced accuracy [runs, evaluations])}}, as long as the shortest run of an arm.
+
+    A panel is a share of the labels with a recipe.
+    """
+    runs: dict[str, dict[str, list[tuple[list[float], list[float]]]]] = {}
     for one in results:
         rows = read_rows(folder_of(out, one.cell) / one.run.folder / "metrics.jsonl")
         found = [row for row in rows if "validation/balanced_accuracy" in row]
         if found:
             epochs, values = [row["epoch"] for row in found], [row["validation/balanced_accuracy"] for row in found]
-            shares = f" {one.run.label_fraction:g}" if len(plan.label_fractions) > 1 else ""
-            recipe = f" {one.run.recipe}" if len(plan.recipes) > 1 else ""
-            curves.setdefault(f"{one.cell.arm}{shares}{recipe}", []).append((epochs, values))
-    drawn = {}
-    for name, runs in curves.items():
-        length = min(len(values) for _, values in runs)
-        epochs = np.mean([epochs[:length] for epochs, _ in runs], axis=0)
-        drawn[name] = epochs, np.array([values[:length] for _, values in runs])
-    return drawn
+            shares = [f"{one.run.label_fraction:g} of labels"] if len(plan.label_fractions) > 1 else []
+            panel = ", ".join(shares + ([one.run.recipe] if len(plan.recipes) > 1 else []))
+            runs.setdefault(panel, {}).setdefault(one.cell.arm, []).append((epochs, values))
+
+    def together(parts: list[tuple[list[float], list[float]]]) -> tuple[np.ndarray, np.ndarray]:
+        length = min(len(values) for _, values in parts)
+        epochs = np.mean([epochs[:length] for epochs, _ in parts], axis=0)
+        return epochs, np.array([values[:length] for _, values in parts])
+
+    return {panel: {arm: together(parts) for arm, parts in arms.items()} for panel, arms in runs.items()}
 
 
 def _title(line: Line) -> str:

@@ -352,6 +352,7 @@ def test_a_study_from_the_command_line(tmp_path, capsys, monkeypatch):
     assert (row["initialisation"], row["seed"]) == ("inpaint", "3")
     assert float(row["reconstruction/shuffled"]) == diagnosis["reconstruction"]["shuffled"]
     assert float(row["gradient_over_weight/primary"]) == diagnosis["gradient_over_weight"]["primary"]
+    assert (out / "figures" / "convergence.png").is_file()
     assert "| pre-training | runs | linear probe |" in (out / "table.md").read_text()
     before = {path: path.stat().st_mtime_ns for path in out.glob("cells/**/*.json")}
     again = run(capsys, *flags, f"--out={out}", command="study")
