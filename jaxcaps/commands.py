@@ -204,6 +204,8 @@ def _checked(config: Config) -> Config:
         ("--mask-fraction", inpaint.mask_fraction, 0.01, 0.9),
         ("--contrast-weight", inpaint.contrast_weight, 0, float("inf")),
         ("--inpaint-weight", inpaint.inpaint_weight, 0, float("inf")),
+        ("--hidden-capsules", inpaint.hidden_capsules, 0, 0.9),
+        ("--capsule-weight", inpaint.capsule_weight, 0, float("inf")),
         ("--perceptual-strength", colourise.perceptual_strength, 0, float("inf")),
         ("--uniform-share", colourise.uniform_share, 1e-3, 1),
         ("--decoding-temperature", colourise.decoding_temperature, 1e-3, 100),

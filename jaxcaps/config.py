@@ -195,6 +195,10 @@ class InpaintConfig:
     """share of the in-painting loss that is on the pixels the encoder saw"""
     reconstruction: Literal["l1", "l2"] = "l1"
     """absolute or squared error"""
+    hidden_capsules: float = 0.0
+    """share of the grid's places whose primary capsules are hidden from the latent capsules"""
+    capsule_weight: float = 0.0
+    """weight of predicting the poses of hidden primary capsules from the latent ones; 0 switches it off"""
 
 
 @dataclass(frozen=True)

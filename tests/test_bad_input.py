@@ -82,6 +82,10 @@ FLAGS = {
     "missing configuration": (["--config=nowhere.yaml"], ["nowhere.yaml"]),
     "missing restore folder": (["--stage=finetune", "--restore=nowhere"], ["--restore=nowhere"]),
     "restore for pre-training": (["--restore=nowhere"], ["--restore", "--stage=finetune"]),
+    "hidden capsules to predict, and none hidden": (
+        ["--capsule-weight=1"],
+        ["--capsule-weight=1", "--hidden-capsules"],
+    ),
     "latent capsules from nowhere": (["--stage=finetune", "--transfer-latent"], ["--transfer-latent", "--restore"]),
     "some of the flags of several hosts": (["--coordinator=localhost:1"], ["--num-processes"]),
 }

@@ -34,6 +34,7 @@ from jaxcaps.functional.colour import (
 )
 from jaxcaps.functional.convolution import convolution, transposed_convolution
 from jaxcaps.functional.losses import (
+    hidden_pose_loss,
     longest_capsule,
     margin_loss,
     masked_l1,
@@ -45,7 +46,7 @@ from jaxcaps.functional.losses import (
     spread_loss,
     spread_margin,
 )
-from jaxcaps.functional.masks import block_mask, central_mask, free_form_mask, hide
+from jaxcaps.functional.masks import block_mask, central_mask, free_form_mask, hide, place_mask
 from jaxcaps.functional.patches import compete_across, extract_patches
 from jaxcaps.functional.precision import at_least_float32
 from jaxcaps.functional.routing import (
@@ -131,6 +132,7 @@ __all__ = [
     "free_form_mask",
     "gaussian_blur",
     "heinsen_routing",
+    "hidden_pose_loss",
     "hide",
     "initial_deviation",
     "inverted_attention_routing",
@@ -147,6 +149,7 @@ __all__ = [
     "nt_xent_per_anchor",
     "over_batch",
     "perceptual_loss",
+    "place_mask",
     "rebalanced_cross_entropy",
     "rgb_from_lab",
     "routing_parameters",

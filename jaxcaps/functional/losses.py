@@ -162,6 +162,26 @@ def _share_hidden_and_visible(
     return (1 - visible_share) * mean_over(hidden) + visible_share * mean_over(~hidden)
 
 
+def hidden_pose_loss(
+    prediction: Float[Array, "capsules dim"], poses: Float[Array, "capsules dim"], hidden: Bool[Array, "capsules"]
+) -> Float[Array, ""]:
+    """How far predicted poses of hidden capsules point from the true ones: the mean of 1 - cosine, in [0, 2].
+
+    The mean over no capsules is 0; a pose of norm 0 points nowhere, its cosine is 0. Poses are no targets to be moved:
+    stop their gradient where the prediction alone should learn.
+
+    Args:
+        prediction, poses: of all capsules, in the same dtype; the norm of a prediction does not matter.
+        hidden: True for those that count.
+    """
+    prediction, poses = at_least_float32(prediction), at_least_float32(poses)
+    norms = safe_norm(prediction) * safe_norm(poses)
+    pointing = norms > 0
+    cosines = jnp.where(pointing, jnp.sum(prediction * poses, axis=-1) / jnp.where(pointing, norms, 1), 0)
+    counted = hidden.astype(cosines.dtype)
+    return jnp.sum((1 - cosines) * counted) / jnp.maximum(jnp.sum(counted), 1)
+
+
 def masked_l1(
     prediction: Float[Array, "height width channels"],
     target: Float[Array, "height width channels"],

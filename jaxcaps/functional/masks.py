@@ -99,6 +99,17 @@ def _squared_distances(
     return jnp.sum((offsets - along[:, :, None] * steps[None, :, :]) ** 2, axis=2)
 
 
+def place_mask(key: PRNGKeyArray, places: int, *, fraction: float) -> Bool[Array, "places"]:
+    """True at `fraction` of the places of a grid of capsules, to the nearest whole one, all alike probable.
+
+    Args:
+        key: decides which.
+        places: how many there are.
+        fraction: between 0 and 1.
+    """
+    return jax.random.permutation(key, places) < round(fraction * places)
+
+
 def hide(
     image: Float[Array, "height width channels"],
     mask: Bool[Array, "height width"],

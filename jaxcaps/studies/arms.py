@@ -58,6 +58,11 @@ _NAMED = (
     Arm("colourise", "colourisation, absolute error and perceptual loss", ("--task=colourise",)),
     Arm("colourise-bins", "colourisation as classification of bins", ("--task=colourise", "--colour-loss=bins")),
     Arm("skips", "contrast and in-painting, decoder with skips", ("--decoder-skips",)),
+    Arm(
+        "masked-capsules",
+        "contrast and in-painting, half of the primary capsules hidden and to be predicted",
+        ("--hidden-capsules=0.5", "--capsule-weight=1"),
+    ),
     Arm("balanced", "contrast and in-painting, class-balanced (uses labels)", ("--sampling=balanced",)),
     Arm(
         "frozen-capsules",

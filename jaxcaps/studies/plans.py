@@ -23,7 +23,7 @@ PLANS = {
     ),
     "components": Named(
         "each part of the pre-training alone, and what is transferred",
-        "random,inpaint,contrast,inpaint-only,sequence,colourise,skips,frozen-capsules,few-latent,transfer-latent,"
+        "random,inpaint,contrast,inpaint-only,sequence,colourise,masked-capsules,skips,frozen-capsules,few-latent,transfer-latent,"
         "random-epochs,random-seconds,convnet,uniform,logistic-regression,extra-trees",
     ),
     "open-questions": Named(

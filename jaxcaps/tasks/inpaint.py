@@ -1,7 +1,8 @@
 """Contrast of two masked views (NT-Xent) together with in-painting of what the masks hide.
 
 The study's "dual-stage" self-supervision (El-Shimy et al. 2025): Chen et al. 2020 for the contrast, Pathak et al.
-2016 for the in-painting. The encoder sees the masked views alone.
+2016 for the in-painting. The encoder sees the masked views alone. Beyond the study, some of the primary capsules may be
+hidden from the latent ones, which then have to predict them.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
 from jaxcaps.config import AugmentationConfig, InpaintConfig, ModelConfig
@@ -19,16 +21,18 @@ from jaxcaps.functional import (
     central_mask,
     coupling_entropy,
     free_form_mask,
+    hidden_pose_loss,
     hide,
     masked_l1,
     masked_l2,
     nt_xent,
+    place_mask,
     safe_norm,
 )
 from jaxcaps.functional.capsules import Routed
 from jaxcaps.models import ClassCapsules, Decoder, Encoded, Encoder
 from jaxcaps.models.capsnet import dtypes
-from jaxcaps.models.geometry import primary_capsules
+from jaxcaps.models.geometry import geometry, primary_capsules
 from jaxcaps.tasks.base import Examples, Shard, random_view, whole_pictures
 
 # Hidden pixels are mid-grey: 0 at the encoder's input, and no picture's border.
@@ -36,10 +40,12 @@ FILL = 0.5
 
 
 class Views(NamedTuple):
-    """Two views of each picture: `image` whole, `mask` True where hidden from the encoder."""
+    """Two views of each picture: `image` whole, `mask` True where hidden from the encoder, `hidden` True for primary
+    capsules hidden from the latent ones (None where none is)."""
 
     image: Float[Array, "batch 2 height width 3"]
     mask: Bool[Array, "batch 2 height width"]
+    hidden: Bool[Array, "batch 2 capsules"] | None = None
 
 
 class ProjectionHead(nnx.Module):
@@ -86,6 +92,19 @@ class PretrainingNetwork(nnx.Module):
         self.projection = ProjectionHead(flattened, inpaint, model, rngs) if inpaint.contrast_weight else None
         self.decoder = Decoder(model.ssl_capsules, model, image_size, rngs) if inpaint.inpaint_weight else None
         self.term_weights = TermWeights(model) if inpaint.loss_weighting == "uncertainty" else None
+        self.predictor = _predictor(model, image_size, rngs) if inpaint.capsule_weight else None
+
+
+def _predictor(model: ModelConfig, image_size: int, rngs: nnx.Rngs) -> nnx.Linear:
+    """From the flattened latent poses to those of all primary capsules."""
+    dtype, param_dtype = dtypes(model)
+    return nnx.Linear(
+        model.ssl_capsules * model.capsule_dim,
+        primary_capsules(model, image_size) * model.primary_dim,
+        dtype=dtype,
+        param_dtype=param_dtype,
+        rngs=rngs,
+    )
 
 
 @dataclass(frozen=True)
@@ -103,13 +122,23 @@ class Inpaint:
         return PretrainingNetwork(encoder, self.model, self.inpaint, self.image_size, rngs)
 
     def views(self, key: PRNGKeyArray, image: UInt8[Array, "height width 3"]) -> Views:
-        def view(key: PRNGKeyArray, masked: Array) -> tuple[Array, Array]:
+        def view(key: PRNGKeyArray, masked: Array) -> Views:
             augment_key, mask_key = jax.random.split(key)
             shown = random_view(augment_key, image, self.augmentation, self.image_size, dtypes(self.model).parameters)
-            return shown, self._mask(mask_key) & masked
+            return Views(shown, self._mask(mask_key) & masked, self._hidden(key))
 
         masked = jnp.array([True, self.inpaint.masked_views == "both"])
-        return Views(*jax.vmap(view)(jax.random.split(key), masked))
+        views: Views = jax.vmap(view)(jax.random.split(key), masked)
+        return views
+
+    def _hidden(self, key: PRNGKeyArray) -> Bool[Array, "capsules"] | None:
+        """Capsules are ordered by place, then type: whole places are hidden, as a neighbour's types tell much."""
+        if not self.inpaint.hidden_capsules:
+            return None
+        places = geometry(self.model, self.image_size).grid ** 2
+        # Beside the keys of the view and its mask, which are the same without.
+        hidden = place_mask(jax.random.fold_in(key, 7), places, fraction=self.inpaint.hidden_capsules)
+        return jnp.repeat(hidden, self.model.primary_types)
 
     def _mask(self, key: PRNGKeyArray) -> Bool[Array, "height width"]:
         if self.inpaint.mask == "central":
@@ -127,10 +156,13 @@ class Inpaint:
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         batch = examples.valid.shape[0]
         # First views, then second views: the embeddings split in two, and each pair keeps its example's number.
-        image, mask = (jnp.concatenate([each[:, 0], each[:, 1]]) for each in views)
+        image, mask, hidden = jax.tree.map(lambda each: jnp.concatenate([each[:, 0], each[:, 1]]), views)
         valid = jnp.concatenate([examples.valid, examples.valid])
         encoded = modules.encoder(jax.vmap(hide, in_axes=(0, 0, None))(image, mask, FILL))
-        latent = modules.latent_capsules(encoded.poses)
+        poses = encoded.poses
+        if hidden is not None:
+            poses = jnp.where(hidden[..., None], jnp.zeros_like(poses), poses)
+        latent = modules.latent_capsules(poses)
 
         metrics = {"coupling_entropy": shard.mean(jax.vmap(coupling_entropy)(latent.couplings), valid)}
         contrast_weight, inpaint_weight = self.weights(progress)
@@ -154,6 +186,12 @@ class Inpaint:
             )
             metrics["nt_xent"] = contrast
             loss = loss + contrast_weight * contrast
+        if modules.predictor is not None:
+            predicted = modules.predictor(latent.poses.reshape(2 * batch, -1)).reshape(encoded.poses.shape)
+            # The prediction learns, not what is predicted, which would become all alike.
+            distances = jax.vmap(hidden_pose_loss)(predicted, lax.stop_gradient(encoded.poses), hidden)
+            metrics["capsule_prediction"] = shard.mean(distances, valid)
+            loss = loss + self.inpaint.capsule_weight * metrics["capsule_prediction"]
         if modules.decoder is not None:
             # The masked views come first.
             count = 2 * batch if self.inpaint.masked_views == "both" else batch

@@ -27,6 +27,7 @@ GROUPS = {
     "decoder/": "decoder",
     "norm_scale": "head",
     "term_weights/": "head",
+    "predictor/": "head",
 }
 
 

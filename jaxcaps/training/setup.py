@@ -71,6 +71,10 @@ def make_task(config: Config, dataset: Dataset) -> Task:
 def make_inpaint(config: Config, dataset: Dataset) -> Inpaint:
     if not (config.inpaint.contrast_weight or config.inpaint.inpaint_weight):
         raise UserError("--contrast-weight=0 and --inpaint-weight=0 leave nothing to learn; give one a weight")
+    if config.inpaint.capsule_weight and not config.inpaint.hidden_capsules:
+        raise UserError(
+            f"--capsule-weight={config.inpaint.capsule_weight:g}: no capsule is hidden; give --hidden-capsules=0.5"
+        )
     if config.inpaint.loss_weighting == "uncertainty" and not (
         config.inpaint.contrast_weight and config.inpaint.inpaint_weight and config.inpaint.ssl_stages == "joint"
     ):

@@ -9,7 +9,7 @@ from jaxcaps.training.state import Parameters
 ENCODER = "encoder/"
 LATENT, CLASS = "latent_capsules/", "class_capsules/"
 # What a run holds beside its encoder, and a classifier has no use for.
-UNUSED = ("latent_capsules/", "class_capsules/", "projection/", "decoder/", "norm_scale", "term_weights/")
+UNUSED = ("latent_capsules/", "class_capsules/", "projection/", "decoder/", "norm_scale", "term_weights/", "predictor/")
 
 
 class Transfer(NamedTuple):

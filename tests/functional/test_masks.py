@@ -4,7 +4,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcaps.functional.masks import _squared_distances, block_mask, central_mask, free_form_mask, hide
+from jaxcaps.functional.masks import (
+    _squared_distances,
+    block_mask,
+    central_mask,
+    free_form_mask,
+    hide,
+    place_mask,
+)
 
 
 def masks(count, height=64, width=64, **options):
@@ -110,3 +117,11 @@ def test_nothing_of_a_hidden_pixel_is_left():
     assert jnp.isfinite(hide(image, mask, 0.0)).all()
     derivative = jax.grad(lambda x: hide(x, mask, 0.0).sum())(image)
     np.testing.assert_array_equal(derivative, np.broadcast_to(~mask[:, :, None], (4, 4, 3)))
+
+
+def test_places_are_hidden_in_the_share_that_was_asked_for_all_alike():
+    draw = jax.vmap(lambda key: place_mask(key, 10, fraction=0.3))
+    drawn = np.asarray(draw(jax.random.split(jax.random.key(0), 2000)))
+    np.testing.assert_array_equal(drawn.sum(axis=1), 3)
+    # The standard deviation of each mean is 0.01.
+    np.testing.assert_allclose(drawn.mean(axis=0), 0.3, atol=0.05)

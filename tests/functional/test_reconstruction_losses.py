@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from jaxcaps.functional import masked_l1, masked_l2, perceptual_loss
+from jaxcaps.functional import hidden_pose_loss, masked_l1, masked_l2, perceptual_loss
 from tests import references
 
 BOTH = pytest.mark.parametrize(("loss", "power"), [(masked_l1, 1), (masked_l2, 2)])
@@ -76,3 +76,18 @@ def test_the_perceptual_loss_by_hand():
     assert perceptual_loss(features, target) == pytest.approx((4 + 4.5) / 2)
     narrow = [each.astype(jnp.bfloat16) for each in features]
     assert perceptual_loss(narrow, target).dtype == jnp.float32
+
+
+def test_the_loss_of_hidden_poses_is_the_mean_of_one_minus_the_cosine():
+    """Alike 0, across 1, opposite 2, a pose of no length 1; what is not hidden does not count."""
+    poses = jnp.array([[0.5, 0.0], [0.5, 0.0], [0.5, 0.0], [0.0, 0.0], [0.5, 0.0]])
+    prediction = jnp.array([[3.0, 0.0], [0.0, 2.0], [-1.0, 0.0], [1.0, 1.0], [-1.0, 0.0]])
+    hidden = jnp.array([True, True, True, True, False])
+    assert hidden_pose_loss(prediction, poses, hidden) == pytest.approx((0 + 1 + 2 + 1) / 4)
+    assert hidden_pose_loss(prediction, poses, jnp.zeros(5, bool)) == 0
+    check_grads(
+        lambda each: hidden_pose_loss(jnp.asarray(each), poses, hidden), (prediction,), order=1, atol=1e-2, rtol=1e-2
+    )
+    gradient = jax.grad(hidden_pose_loss)(jnp.zeros_like(prediction), poses, hidden)
+    assert np.isfinite(gradient).all()
+    assert hidden_pose_loss(prediction.astype(jnp.bfloat16), poses.astype(jnp.bfloat16), hidden).dtype == jnp.float32

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxcaps.functional import margin_loss, nt_xent, spread_loss
+from jaxcaps.functional import hidden_pose_loss, margin_loss, nt_xent, spread_loss
 from jaxcaps.models import Encoder
 from jaxcaps.presets import preset
 from jaxcaps.tasks import Classify, Examples, Inpaint, Shard
@@ -68,6 +68,27 @@ def test_the_joint_loss_is_the_weighted_sum_of_its_terms():
     loss, metrics = loss_of(task, network(task), views_of(task))
     np.testing.assert_allclose(loss, 2 * metrics["nt_xent"] + 3 * metrics["inpainting"], rtol=1e-6)
     assert metrics["loss"] == loss
+
+
+def test_latent_capsules_do_not_see_hidden_ones_and_learn_to_predict_them():
+    plain, task = inpaint_task(), inpaint_task(hidden_capsules=0.5, capsule_weight=2.0, contrast_on="primary")
+    views, modules = views_of(task), network(task)
+    # The views are those of without, and half of the places are hidden, with all their types.
+    np.testing.assert_allclose(views.image, views_of(plain).image, atol=1e-6)
+    np.testing.assert_array_equal(views.mask, views_of(plain).mask)
+    places = views.hidden.reshape(BATCH, 2, -1, task.model.primary_types)
+    assert (places.any(axis=-1) == places.all(axis=-1)).all()
+    np.testing.assert_array_equal(places.all(axis=-1).mean(axis=-1), 0.5)
+    loss, metrics = loss_of(task, modules, views)
+    weighted = metrics["nt_xent"] + 10 * metrics["inpainting"] + 2 * metrics["capsule_prediction"]
+    np.testing.assert_allclose(loss, weighted, rtol=1e-6)
+
+    image, mask, hidden = (jnp.concatenate([each[:, 0], each[:, 1]]) for each in views)
+    poses = modules.encoder(jnp.where(mask[..., None], jnp.float32(FILL), image)).poses
+    latent = modules.latent_capsules(jnp.where(hidden[..., None], jnp.float32(0), poses))
+    predicted = modules.predictor(latent.poses.reshape(2 * BATCH, -1)).reshape(poses.shape)
+    expected = np.mean([hidden_pose_loss(*each) for each in zip(predicted, poses, hidden, strict=True)])
+    np.testing.assert_allclose(metrics["capsule_prediction"], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_gradients_and_reconstructions_are_those_of_the_loss_itself():
         seen = jnp.concatenate([jnp.where(views.mask[:, i, ..., None], 0.5, views.image[:, i]) for i in range(2)])
         encoded = modules.encoder(seen)
         poses = modules.latent_capsules(encoded.poses).poses
-        image, mask = (jnp.concatenate([each[:, 0], each[:, 1]]) for each in views)
+        image, mask = (jnp.concatenate([each[:, 0], each[:, 1]]) for each in views[:2])
         made = modules.decoder(poses[jnp.arange(-1, 2 * PICTURES - 1)], encoded.maps)
         errors = jnp.abs(made - image).mean(-1)
         shares = [each.astype(jnp.float32) for each in (mask, ~mask)]

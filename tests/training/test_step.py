@@ -75,8 +75,15 @@ def test_bfloat16_trains_float32_parameters_close_to_float32():
 
 CASES = {
     "ssl": config_of("ssl"),
-    "ssl with skips, contrast on primary capsules, learnt weights": config_of(
-        "ssl", model={"decoder_skips": True}, inpaint={"contrast_on": "primary", "loss_weighting": "uncertainty"}
+    "ssl with skips, masked and contrasted primary capsules, learnt weights": config_of(
+        "ssl",
+        model={"decoder_skips": True},
+        inpaint={
+            "contrast_on": "primary",
+            "loss_weighting": "uncertainty",
+            "hidden_capsules": 0.5,
+            "capsule_weight": 1.0,
+        },
     ),
     "colourise": dataclasses.replace(config_of("ssl"), task="colourise"),
     "spread": config_of("finetune"),
