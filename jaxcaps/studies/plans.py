@@ -23,8 +23,8 @@ PLANS = {
     ),
     "components": Named(
         "each part of the pre-training alone, and what is transferred",
-        "random,inpaint,contrast,inpaint-only,sequence,colourise,masked-capsules,skips,frozen-capsules,few-latent,transfer-latent,"
-        "random-epochs,random-seconds,convnet,uniform,logistic-regression,extra-trees",
+        "random,inpaint,contrast,inpaint-only,sequence,colourise,masked-capsules,skips,frozen-capsules,few-latent,"
+        "transfer-latent,random-epochs,random-seconds,convnet,uniform,logistic-regression,extra-trees",
     ),
     "open-questions": Named(
         "balanced pre-training, learning rates by depth, longer pre-training, frozen encoders",

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxcaps.commands import parse_config
 from jaxcaps.config import uses_perceptual_network
-from jaxcaps.evaluation.comparison_plots import plot_convergence, plot_differences
+from jaxcaps.evaluation.comparison_plots import Curves, plot_convergence, plot_differences
 from jaxcaps.evaluation.paired import Estimate
 from jaxcaps.evaluation.table import replacing, write_rows
 from jaxcaps.studies.arms import Arm
@@ -162,7 +162,7 @@ def _write_choices(choices: Sequence[Choice], path: Path) -> None:
             writer.writerow([one.arm, one.label_fraction, "" if one.fold is None else one.fold, one.recipe])
 
 
-def _curves(plan: Plan, results: Sequence[Result], out: Path) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
+def _curves(plan: Plan, results: Sequence[Result], out: Path) -> dict[str, Curves]:
     """{panel: {arm: (epochs, balanced accuracy [runs, evaluations])}}, as long as the shortest run of an arm.
 
     A panel is a share of the labels with a recipe.

@@ -143,6 +143,10 @@ def _spelled_gathering(weights: Array, poses: Array, couplings: Array) -> Array:
 _squash = partial(squash, axis=1)
 
 
+def _softmax_backward(couplings: Array, cotangent: Array) -> Array:
+    return couplings * (cotangent - jnp.sum(couplings * cotangent, axis=1, keepdims=True))
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _couplings(couple: Couple, weights: Array, poses: Array, pose_sum: Array) -> Array:
     couplings: Array = fence(couple, _agreement(weights, poses, pose_sum))
@@ -270,10 +274,6 @@ def _tile_backward(
 
 
 _route.defvjp(_forward, _backward)
-
-
-def _softmax_backward(couplings: Array, cotangent: Array) -> Array:
-    return couplings * (cotangent - jnp.sum(couplings * cotangent, axis=1, keepdims=True))
 
 
 def _chunk(in_capsules: int, bytes_each: int) -> int:
