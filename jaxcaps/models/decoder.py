@@ -28,6 +28,8 @@ class Decoder(nnx.Module):
         channels: of the maps; 3 are a picture's.
         activation: of the last layer; the sigmoid's values are a picture's.
         gain: scales the last layer's initial kernel; a small one makes maps that begin near 0.
+        features: where above 0, the last convolution makes so many maps, and a product for each pixel makes the
+            channels from them. Of hundreds of channels that takes a fraction of the time.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Decoder(nnx.Module):
         channels: int = 3,
         activation: Callable[[Array], Array] = jax.nn.sigmoid,
         gain: float = 1.0,
+        features: int = 0,
     ):
         shape = geometry(model, image_size)
         dtype, param_dtype = dtypes(model)
@@ -58,7 +61,7 @@ class Decoder(nnx.Module):
         for stage in shape.decoder:
             target, target_width = shape.maps[stage.stage]
             if stage.stage == 0:
-                target_width = channels
+                target_width = features or channels
             convolutions.append(
                 TransposedConvolution(
                     width,
@@ -66,7 +69,7 @@ class Decoder(nnx.Module):
                     kernel=stage.kernel,
                     stride=round(target / side),
                     target=target,
-                    gain=gain if stage.stage == 0 else 1.0,
+                    gain=gain if stage.stage == 0 and not features else 1.0,
                     dtype=dtype,
                     param_dtype=param_dtype,
                     rngs=rngs,
@@ -76,6 +79,18 @@ class Decoder(nnx.Module):
                 norms.append(GroupNorm(target_width, model, rngs))
             side, width = target, target_width
         self.convolutions, self.norms = nnx.List(convolutions), nnx.List(norms)
+        self.pixelwise = (
+            nnx.Linear(
+                features,
+                channels,
+                kernel_init=nnx.initializers.variance_scaling(2 * gain**2, "fan_in", "truncated_normal"),
+                dtype=dtype,
+                param_dtype=param_dtype,
+                rngs=rngs,
+            )
+            if features
+            else None
+        )
 
     def __call__(
         self, poses: Float[Array, "batch capsules dim"], maps: Sequence[Array] = ()
@@ -95,4 +110,6 @@ class Decoder(nnx.Module):
             if self.skips and stage.skip:
                 x = x + maps[stage.stage]
             x = nnx.relu(x)
+        if self.pixelwise is not None:
+            x = self.pixelwise(nnx.relu(x))
         return self.activation(at_least_float32(x))
