@@ -86,6 +86,10 @@ FLAGS = {
         ["--capsule-weight=1"],
         ["--capsule-weight=1", "--hidden-capsules"],
     ),
+    "capsules hidden from nobody": (
+        ["--hidden-capsules=0.5", "--inpaint-weight=0", "--contrast-on=primary", "--preset=tiny"],
+        ["--hidden-capsules=0.5", "--capsule-weight", "--contrast-on=latent"],
+    ),
     "latent capsules from nowhere": (["--stage=finetune", "--transfer-latent"], ["--transfer-latent", "--restore"]),
     "some of the flags of several hosts": (["--coordinator=localhost:1"], ["--num-processes"]),
 }

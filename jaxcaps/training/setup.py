@@ -69,17 +69,24 @@ def make_task(config: Config, dataset: Dataset) -> Task:
 
 
 def make_inpaint(config: Config, dataset: Dataset) -> Inpaint:
-    if not (config.inpaint.contrast_weight or config.inpaint.inpaint_weight):
+    inpaint = config.inpaint
+    if not (inpaint.contrast_weight or inpaint.inpaint_weight):
         raise UserError("--contrast-weight=0 and --inpaint-weight=0 leave nothing to learn; give one a weight")
-    if config.inpaint.capsule_weight and not config.inpaint.hidden_capsules:
+    if inpaint.capsule_weight and not inpaint.hidden_capsules:
         raise UserError(
-            f"--capsule-weight={config.inpaint.capsule_weight:g}: no capsule is hidden; give --hidden-capsules=0.5"
+            f"--capsule-weight={inpaint.capsule_weight:g}: no capsule is hidden; give --hidden-capsules=0.5"
         )
-    if config.inpaint.loss_weighting == "uncertainty" and not (
-        config.inpaint.contrast_weight and config.inpaint.inpaint_weight and config.inpaint.ssl_stages == "joint"
+    latent_contrast = inpaint.contrast_weight and inpaint.contrast_on == "latent"
+    if inpaint.hidden_capsules and not (inpaint.inpaint_weight or inpaint.capsule_weight or latent_contrast):
+        raise UserError(
+            f"--hidden-capsules={inpaint.hidden_capsules:g}: nothing learns from the latent capsules that "
+            "they are hidden from; give --capsule-weight=1, an --inpaint-weight, or --contrast-on=latent"
+        )
+    if inpaint.loss_weighting == "uncertainty" and not (
+        inpaint.contrast_weight and inpaint.inpaint_weight and inpaint.ssl_stages == "joint"
     ):
         raise UserError("--loss-weighting=uncertainty weighs two terms that are learnt together; give both a weight")
-    return Inpaint(config.model, config.inpaint, config.augmentation, config.data.image_size)
+    return Inpaint(config.model, inpaint, config.augmentation, config.data.image_size)
 
 
 def make_colourise(config: Config, dataset: Dataset) -> Colourise:
