@@ -91,7 +91,7 @@ class DataConfig:
     fold: int = 0
     """which fold is the test split, from 0"""
     label_fraction: float = 1.0
-    """share of each class's groups whose labels training and validation may use; nested for one --subset-seed"""
+    """share of each class's images, in whole groups, whose labels training and validation may use; nested"""
     minority: str = ""
     """CLASS:SHARE, as in normal:0.1: training keeps so few groups of a class that it makes up that share"""
     subset_seed: int = 0

@@ -1,5 +1,6 @@
 """`python -m jaxcaps.study`: many runs that differ in one thing, and a table of their differences."""
 
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,8 @@ class Flags:
     """epochs of fine-tuning; the preset's where not given"""
     vgg_weights: str = ""
     """safetensors file of torchvision's VGG-16, for --inits=imagenet with --preset=vgg"""
+    perceptual_weights: str = ""
+    """such a file for the perceptual loss of --inits=colourise; without it a fixed random network"""
     ssl: str = ""
     """further flags of every pre-training, in one string: '--lr=0.002 --temperature=0.1'"""
     finetune: str = ""
@@ -64,6 +67,13 @@ class Flags:
     cell: Annotated[int | None, tyro.conf.arg(help="run this one cell of the study in --out")] = None
 
 
+# What makes a study what it is; a final one has it from the study that it names.
+OF_PLAN = (
+    "data", "plan", "inits", "folds", "label_fractions", "minority", "grid", "preset", "ssl_epochs", "epochs",
+    "vgg_weights", "perceptual_weights", "ssl", "finetune",
+)  # fmt: skip
+
+
 def main() -> None:
     flags = tyro.cli(
         Flags,
@@ -72,6 +82,7 @@ def main() -> None:
     )
     if __name__ == "__main__":  # not where another program calls this
         use_large_pages()
+        _end_by_exception()
     out = Path(flags.out)
     if flags.cell is not None:
         from jaxcaps.studies.run import run_one
@@ -86,20 +97,37 @@ def main() -> None:
     if flags.final is not None:
         if flags.seeds is None:
             raise UserError("--final needs fresh --seeds, which took no part in the choice, as in --seeds=100,101,102")
+        ignored = [name for name in OF_PLAN if getattr(flags, name) != getattr(Flags, name)]
+        if ignored:
+            raise UserError(
+                f"--{ignored[0].replace('_', '-')} and --final={flags.final}: a final study is the one that it names, "
+                "with other seeds; leave the flag away"
+            )
         plan = final_plan(Path(flags.final), parse_numbers("--seeds", flags.seeds, int))
     else:
         plan = plan_of(flags)
     if flags.dry_run:
         print(dry_run(plan, flags.jobs))
         return
-    ledger = Path(flags.ledger) if flags.ledger else None
+    devices = tuple(part for part in flags.devices.split(",") if part)
+    machine = Machine(flags.jobs, devices, flags.keep_checkpoints, Path(flags.ledger) if flags.ledger else None)
     if flags.slurm:
-        array = write_array(plan, out, ledger)
+        array = write_array(plan, out, machine)
         print(f"Written: {array}. After it has run, this command without --slurm makes the table.")
         return
-    devices = tuple(part for part in flags.devices.split(",") if part)
-    machine = Machine(flags.jobs, devices, flags.keep_checkpoints, ledger)
     sys.exit(0 if run_study(plan, out, machine) else 1)
+
+
+def _end_by_exception() -> None:
+    """So that a study that is told to stop ends its cells, and a cell writes down the seconds that it took."""
+
+    def stop(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # `nohup` has it ignored.
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, stop)
 
 
 def plan_of(flags: Flags) -> "Plan":
@@ -131,6 +159,7 @@ def plan_of(flags: Flags) -> "Plan":
             minority=flags.minority,
             recipes=parse_grid(flags.grid),
             vgg_weights=absolute_path(flags.vgg_weights) if flags.vgg_weights else "",
+            perceptual_weights=absolute_path(flags.perceptual_weights) if flags.perceptual_weights else "",
             pretrain=epochs["ssl"] + parse_flags("--ssl", flags.ssl),
             finetune=epochs["finetune"] + parse_flags("--finetune", flags.finetune),
         )

@@ -143,7 +143,7 @@ def load_dataset(
     )
     notes.append(note)
     readable[left_out(labels, groups, readable, assigned, classes, data, subset)] = False
-    labels = hidden(labels, groups, assigned, classes, subset)
+    labels = hidden(labels, groups, readable, assigned, classes, subset)
     if labels_required:
         readable[(labels < 0) & (assigned == TRAIN)] = False
     if subset.described():

@@ -44,7 +44,10 @@ def shuffled(count: int, batch_size: int, seed: int) -> Plan:
     Raises:
         UserError: the batch is larger than the set.
     """
-    _check_batch(batch_size, count)
+    if batch_size > count:
+        raise UserError(
+            f"--batch-size={batch_size} is larger than the training set of {count} images; give at most {count}"
+        )
 
     @lru_cache(maxsize=2)
     def order(epoch: int) -> np.ndarray:
@@ -67,22 +70,24 @@ def shuffled(count: int, batch_size: int, seed: int) -> Plan:
 def balanced(labels: np.ndarray, batch_size: int, seed: int) -> Plan:
     """With replacement, each example by the weight 1 / (number of its class): all classes are equally frequent.
 
+    Examples without a label, as pre-training may have them, are as frequent as they are in the set; the classes are
+    equally frequent among the rest. A batch may be larger than the set.
+
     Args:
-        labels: int [n], the class of each example.
+        labels: int [n], the class of each example, -1 where unknown.
         batch_size: examples of a step.
         seed: of the draws.
 
     Raises:
-        UserError: an example without a label (-1), or a batch larger than the set.
+        UserError: no example has a label.
     """
-    _check_batch(batch_size, len(labels))
-    unknown = int(np.sum(labels < 0))
-    if unknown:
-        raise UserError(
-            f"--sampling=balanced needs labels, and {unknown} of {len(labels)} training images have none; "
-            "give --sampling=shuffled"
-        )
-    weights = 1 / np.bincount(labels)[labels]
+    known = labels >= 0
+    if not known.any():
+        raise UserError("--sampling=balanced needs labels, and no training image has one; give --sampling=shuffled")
+    counts = np.bincount(labels[known])
+    weights = 1 / counts[labels]
+    # Together the known weigh as much as there are classes.
+    weights[~known] = np.sum(counts > 0) / known.sum()
     cumulative = np.cumsum(weights / weights.sum())
     # Rounding must not leave a gap below 1, the end of the last interval.
     cumulative[-1] = 1
@@ -112,10 +117,3 @@ def _words(seed: int, stream: int, number: int, count: int) -> np.ndarray:
     # The low word counts the words drawn.
     counter = np.array([0, number, 0, 0], np.uint64)
     return np.random.Philox(key=key, counter=counter).random_raw(count)
-
-
-def _check_batch(batch_size: int, count: int) -> None:
-    if batch_size > count:
-        raise UserError(
-            f"--batch-size={batch_size} is larger than the training set of {count} images; give at most {count}"
-        )

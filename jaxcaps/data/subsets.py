@@ -21,7 +21,7 @@ class Subset:
         folds: where not 0, the data's splits are put aside: its groups are dealt to so many folds, and fold number
             `fold` is the test split.
         fold: from 0.
-        label_fraction: the share of each class's groups whose labels training and validation may use.
+        label_fraction: the share of each class's images, in whole groups, whose labels training and validation may use.
         minority: "CLASS:SHARE": training keeps so few groups of the class that it makes up this share of it; or "".
         seed: of the choice of groups.
     """
@@ -143,9 +143,14 @@ def left_out(
 
 
 def hidden(
-    labels: np.ndarray, groups: np.ndarray, assigned: np.ndarray, classes: tuple[str, ...], subset: Subset
+    labels: np.ndarray,
+    groups: np.ndarray,
+    readable: np.ndarray,
+    assigned: np.ndarray,
+    classes: tuple[str, ...],
+    subset: Subset,
 ) -> np.ndarray:
-    """The labels, -1 where training and validation may not use them.
+    """The labels, -1 where training and validation may not use them. Shares are of the images that are there.
 
     Raises:
         UserError: a class would have no label left in training.
@@ -154,7 +159,7 @@ def hidden(
         return labels
     labels = labels.copy()
     for split in (TRAIN, VALIDATION):
-        rows = np.flatnonzero((assigned == split) & (labels >= 0))
+        rows = np.flatnonzero(readable & (assigned == split) & (labels >= 0))
         known = with_known_labels(labels[rows], groups[rows], subset.label_fraction, subset.seed)
         for number, name in enumerate(classes):
             members = labels[rows] == number

@@ -16,11 +16,16 @@ def open_csv(file: Path) -> ImageFiles:
         UserError: no such file, no text, no `path` column, a row without a path or with too many fields, a path
             listed twice, an unknown name of a split. Line and value are named.
     """
-    return ImageFiles.of(list_table(file, f"--data=csv:{file}"), _fitted(file.parent / DATASET))
+    return ImageFiles.of(list_table(file, f"--data=csv:{file}"), fitted_in(file.parent))
 
 
-def _fitted(record: Path) -> tuple[str, ...]:
-    """What `data_prep` fitted on the training split, by its record beside the table; nothing without one."""
+def fitted_in(folder: Path) -> tuple[str, ...]:
+    """What `data_prep` fitted on the training split, by its record beside the table; nothing without one.
+
+    Raises:
+        UserError: the record is not what `data_prep` writes.
+    """
+    record = folder / DATASET
     if not record.is_file():
         return ()
     try:

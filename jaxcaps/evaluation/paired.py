@@ -93,17 +93,37 @@ def difference(first: Resampled, second: Resampled, metric: str, *, relative: bo
         relative: the mean of `first` over the mean of `second`, minus 1, instead of the difference.
         seed: of the draws of seeds.
     """
-    seeds, resamples = first.drawn[metric].shape
-    draws = np.random.default_rng(seed).integers(seeds, size=(seeds, resamples))
-    columns = np.arange(resamples)
 
-    def compared(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        ones, others = one.mean(axis=0), other.mean(axis=0)
+    def compared(ones: np.ndarray, others: np.ndarray) -> np.ndarray:
         return ratio(ones, others) - 1 if relative else ones - others
 
-    values = compared(first.drawn[metric][draws, columns], second.drawn[metric][draws, columns])
+    values = compared(_drawn(first, metric, seed), _drawn(second, metric, seed))
+    return _estimate(float(compared(first.point[metric].mean(), second.point[metric].mean())), values)
+
+
+def level(of: Resampled, metric: str, *, seed: int = 0) -> Estimate:
+    """A metric itself, with both sources of chance in its interval, as those of `difference`. It has no p-value: NaN.
+
+    Args:
+        of: an arm.
+        metric: one of `SCALAR_METRICS`.
+        seed: of the draws of seeds.
+    """
+    return _estimate(float(of.point[metric].mean()), _drawn(of, metric, seed))._replace(p_value=float("nan"))
+
+
+def _drawn(of: Resampled, metric: str, seed: int) -> np.ndarray:
+    """The mean over seeds in each resample, the seeds drawn as well: float [resamples]."""
+    seeds, resamples = of.drawn[metric].shape
+    # Another stream than that of the images' groups, whose draws begin with the same numbers otherwise.
+    draws = np.random.default_rng([seed, 1]).integers(seeds, size=(seeds, resamples))
+    drawn: np.ndarray = of.drawn[metric][draws, np.arange(resamples)].mean(axis=0)
+    return drawn
+
+
+def _estimate(value: float, values: np.ndarray) -> Estimate:
+    """Of a value and its resamples; NaN among these are left out."""
     values = values[~np.isnan(values)]
-    value = float(compared(first.point[metric], second.point[metric]))
     if not len(values):
         return Estimate(value, float("nan"), float("nan"), float("nan"))
     low, high = np.percentile(values, [2.5, 97.5])

@@ -13,6 +13,11 @@ from typing import Literal
 from jaxcaps.config import nearest
 from jaxcaps.errors import UserError
 
+# The flags of `jaxcaps.train` that a study gives itself.
+OWN_FLAGS = (
+    "stage", "task", "restore", "out", "seed", "data", "preset", "config", "folds", "fold", "label-fraction",
+    "minority", "vgg-weights",
+)  # fmt: skip
 # Stands in an arm's flags for how many classes the data has; `plan.with_classes` fills it in.
 CLASSES = "{classes}"
 # The baseline that is trained for as many epochs, or as many seconds, as pre-training and fine-tuning take together.
@@ -113,11 +118,26 @@ _NAMED = (
 ARMS = {arm.name: arm for arm in _NAMED}
 
 
+def check_not_own(flag: str, where: str) -> None:
+    """
+    Args:
+        flag: a flag of `jaxcaps.train`, with or without its dashes and its value.
+        where: the flag of the study in which it stands, for the error.
+
+    Raises:
+        UserError: it is one that the study gives itself.
+    """
+    name = flag.removeprefix("--").partition("=")[0].replace("_", "-")
+    if name in OWN_FLAGS:
+        raise UserError(f"{where}: --{name} is the study's to give; see --help for its own flag")
+
+
 def arm(text: str) -> Arm:
     """The arm that a name and its flags stand for: `inpaint`, `inpaint+epochs=100+lr=0.002`, `inpaint@capsule-dim=8`.
 
     Raises:
-        UserError: no such arm (the nearest is named), or flags for an arm that does not pre-train.
+        UserError: no such arm (the nearest is named), flags for an arm that does not pre-train, or one that the study
+            gives itself.
     """
     parts = re.split(r"([+@])", text)
     name, marks, flags = parts[0], parts[1::2], parts[2::2]
@@ -126,6 +146,8 @@ def arm(text: str) -> Arm:
     found = ARMS[name]
     if not all(flags):
         raise UserError(f"--inits={text}: expected a flag after each + and @, as in inpaint+epochs=100")
+    for flag in flags:
+        check_not_own(flag, f"--inits={text}")
     pretrain = tuple(f"--{flag}" for mark, flag in zip(marks, flags, strict=True) if mark == "+")
     network = tuple(f"--{flag}" for mark, flag in zip(marks, flags, strict=True) if mark == "@")
     if pretrain and found.pretrain is None:

@@ -25,7 +25,7 @@ from jaxcaps.training.loop import train
 from jaxcaps.training.optimizer import run_length
 from jaxcaps.training.score import predict
 from jaxcaps.training.setup import load_data
-from jaxcaps.training.writers import replace_text
+from jaxcaps.training.writers import read_rows, replace_text
 
 log = logging.getLogger("jaxcaps")
 
@@ -90,6 +90,21 @@ def read_outcome(folder: Path) -> list[FineTuning] | None:
         raise UserError(f"{path} is of another version of jaxcaps; remove the cell's folder to run it again") from None
 
 
+def read_failure(folder: Path) -> tuple[bool, str] | None:
+    """Whether a cell could have run, and why it has not; None for one that did, or was not begun."""
+    path = folder / FAILED
+    if not path.is_file() or (folder / OUTCOME).is_file():
+        return None
+    values = json.loads(path.read_text(encoding="utf-8"))
+    return values["applicable"], values["reason"]
+
+
+def unsuitable(folder: Path) -> bool:
+    """Whether a cell was found not applicable: its task does not suit the data."""
+    failure = read_failure(folder)
+    return failure is not None and not failure[0]
+
+
 class Predictions(NamedTuple):
     """What a fine-tuned classifier says of the scored split: names, labels int [n], groups int [n], probabilities
     float [n, classes], and the names of the classes."""
@@ -144,24 +159,42 @@ def _networks(plan: Plan, cell: Cell, folder: Path) -> list[FineTuning]:
 
 
 def _lengthened(plan: Plan, cell: Cell, config: Config, folder: Path, fraction: float, recipe: Recipe) -> Config:
-    """With the epochs of the budget of the arm that pre-trains, for a baseline that is given it."""
-    longer, pretrained = plan.arm(cell.arm).longer, plan.pretrained()
-    if not longer or pretrained is None:
+    """With the epochs of the budget of an arm that pre-trains, for a baseline that is given it."""
+    longer = plan.arm(cell.arm).longer
+    if not longer:
         return config
-    other = dataclasses.replace(cell, arm=pretrained.name)
+    # The folders of both lie at the same depth of the study's.
+    root = folder.parents[len(Path(cell.name).parts) - 1]
+    others = [dataclasses.replace(cell, arm=each.name) for each in plan.pretrained()]
+    # A colourisation of grey pictures has no budget.
+    others = [each for each in others if not unsuitable(root / each.name)] or others[:1]
     if longer == "epochs":
-        epochs = config.training.epochs + parse_config(plan.pretraining(other, "unused")).training.epochs
+        epochs = config.training.epochs + parse_config(plan.pretraining(others[0], "unused")).training.epochs
     else:
-        # Both folders lie at the same depth of the study's.
-        root = folder.parents[len(Path(cell.name).parts) - 1]
-        done = read_outcome(root / other.name)
+        done = read_outcome(root / others[0].name)
         if done is None:
-            raise UserError(f"{cell.name} is given the seconds of {other.name}, which has not finished: run that first")
+            raise UserError(
+                f"{cell.name} is given the seconds of {others[0].name}, which has not finished: run that first"
+            )
         # In a final study the two may have different recipes.
         like = [one for one in done if one.label_fraction == fraction]
         same = next((one for one in like if one.recipe == recipe.name), like[0])
-        epochs = round(config.training.epochs * (1 + same.pretraining_seconds / same.seconds))
+        steps = _stepping_seconds(root / others[0].name / same.folder, config.training.batch_size)
+        epochs = max(1, round(config.training.epochs * (1 + same.pretraining_seconds / steps)))
     return dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=float(epochs)))
+
+
+def _stepping_seconds(run: Path, batch_size: int) -> float:
+    """What a run's steps took at the pace of its rows, start and evaluations apart: these do not grow with the epochs.
+
+    Raises:
+        UserError: the run is too short to have a pace.
+    """
+    rows = read_rows(run / "metrics.jsonl")
+    paces = [row["images_per_second"] for row in rows if "images_per_second" in row]
+    if not paces:
+        raise UserError(f"{run}: a run of {len(rows)} rows has no pace, by which another could be given its seconds")
+    return float(rows[-1]["step"] * batch_size * np.mean(1 / np.array(paces)))
 
 
 def _pixels(plan: Plan, cell: Cell, folder: Path) -> list[FineTuning]:

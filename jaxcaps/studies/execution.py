@@ -9,8 +9,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from jaxcaps.errors import UnsuitableTask, UserError
-from jaxcaps.studies.cells import FAILED, OUTCOME, read_outcome, run_cell
+from jaxcaps.studies.cells import FAILED, read_failure, read_outcome, run_cell, unsuitable
 from jaxcaps.studies.plan import Cell, Plan
 from jaxcaps.training.progress import duration
 from jaxcaps.training.writers import replace_text
@@ -33,9 +35,14 @@ def run_here(plan: Plan, cell: Cell, out: Path, *, keep_checkpoints: bool) -> bo
         Whether the study can count on it: it finished, or its task does not suit the data.
     """
     folder = folder_of(out, cell)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        run_cell(plan, cell, folder, keep_checkpoints=keep_checkpoints)
+        with FileLock(folder / "lock", timeout=0):
+            run_cell(plan, cell, folder, keep_checkpoints=keep_checkpoints)
         return True
+    except Timeout:
+        log.error("%s is being run by another process; it was left alone", cell.name)
+        return False
     except UnsuitableTask as error:
         _record(folder, str(error), applicable=False)
         return True
@@ -46,17 +53,7 @@ def run_here(plan: Plan, cell: Cell, out: Path, *, keep_checkpoints: bool) -> bo
 
 
 def _record(folder: Path, reason: str, *, applicable: bool) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     replace_text(folder / FAILED, json.dumps({"applicable": applicable, "reason": reason}, indent=2) + "\n")
-
-
-def read_failure(folder: Path) -> tuple[bool, str] | None:
-    """Whether a cell could have run, and why it has not; None for one that did, or was not begun."""
-    path = folder / FAILED
-    if not path.is_file() or (folder / OUTCOME).is_file():
-        return None
-    values = json.loads(path.read_text(encoding="utf-8"))
-    return values["applicable"], values["reason"]
 
 
 def run_all(
@@ -75,7 +72,9 @@ def run_all(
         The cells that finished and those that failed.
     """
     cells = plan.cells()
-    waiting = [cell for cell in cells if read_outcome(folder_of(out, cell)) is None and not _unsuitable(out, cell)]
+    waiting = [
+        cell for cell in cells if read_outcome(folder_of(out, cell)) is None and not unsuitable(folder_of(out, cell))
+    ]
     log.info("%d cells, %d of them finished; %d at a time", len(cells), len(cells) - len(waiting), jobs)
     running: dict[int, tuple[Cell, subprocess.Popen[bytes], float]] = {}
     failed: list[Cell] = []
@@ -104,14 +103,16 @@ def run_all(
                     done,
                     total,
                     cell.name,
-                    "failed" if cell in failed else "unsuitable" if _unsuitable(out, cell) else "done",
+                    "failed" if cell in failed else "unsuitable" if unsuitable(folder_of(out, cell)) else "done",
                     duration(time.monotonic() - since),
                     duration(left),
                 )
     finally:
-        # Ctrl-C reaches the children too; whatever else ends this one must not leave them running.
+        # Ctrl-C reaches the children too; whatever else ends this one must not leave them running. They write down the
+        # seconds that they took.
         for _, process, _ in running.values():
             process.terminate()
+        for _, process, _ in running.values():
             process.wait()
     return [cell for cell in cells if read_outcome(folder_of(out, cell)) is not None], failed
 
@@ -120,11 +121,11 @@ def _next(
     plan: Plan, waiting: Sequence[Cell], running: dict[int, tuple[Cell, subprocess.Popen[bytes], float]]
 ) -> Cell | None:
     """The first cell that waits for no other: a baseline that is given another's seconds needs them measured."""
-    pretrained = plan.pretrained()
-    unfinished = {(cell.arm, cell.seed, cell.fold) for cell in (*waiting, *(one for one, _, _ in running.values()))}
+    pretrained = {each.name for each in plan.pretrained()}
+    unfinished = [*waiting, *(cell for cell, _, _ in running.values())]
+    awaited = {(cell.seed, cell.fold) for cell in unfinished if cell.arm in pretrained}
     for cell in waiting:
-        needed = pretrained is not None and plan.arm(cell.arm).longer == "seconds"
-        if not (needed and pretrained and (pretrained.name, cell.seed, cell.fold) in unfinished):
+        if not (plan.arm(cell.arm).longer == "seconds" and (cell.seed, cell.fold) in awaited):
             return cell
     return None
 
@@ -151,14 +152,9 @@ def _start(
     return process
 
 
-def _unsuitable(out: Path, cell: Cell) -> bool:
-    failure = read_failure(folder_of(out, cell))
-    return failure is not None and not failure[0]
-
-
 def _succeeded(out: Path, cell: Cell, status: int) -> bool:
     folder = folder_of(out, cell)
-    if status == 0 and (read_outcome(folder) is not None or _unsuitable(out, cell)):
+    if status == 0 and (read_outcome(folder) is not None or unsuitable(folder)):
         return True
     if read_failure(folder) is None:
         tail = (folder / "output.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]

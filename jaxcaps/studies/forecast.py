@@ -11,7 +11,7 @@ from jaxcaps.commands import parse_config
 from jaxcaps.config import Config, identity
 from jaxcaps.data.loader import Loader
 from jaxcaps.errors import UnsuitableTask
-from jaxcaps.studies.plan import Plan
+from jaxcaps.studies.plan import Cell, Plan
 from jaxcaps.training.mesh import device_mesh
 from jaxcaps.training.optimizer import make_optimizer, run_length
 from jaxcaps.training.setup import load_data, make_modules, make_task, sampling_plan
@@ -53,6 +53,12 @@ def forecast(plan: Plan, jobs: int) -> str:
                 known[kind] = str(error)
         return known[kind]
 
+    def extension(cell: Cell) -> Measured | str:
+        others = [dataclasses.replace(cell, arm=each.name) for each in plan.pretrained()]
+        found = [measured(parse_config(plan.pretraining(each, "unused"))) for each in others]
+        # Its steps alone: they follow on those of the fine-tuning.
+        return next((each._replace(start=0.0) for each in found if isinstance(each, Measured)), found[0])
+
     lines, total = [], 0.0
     for cell in plan.cells():
         arm = plan.arm(cell.arm)
@@ -63,16 +69,14 @@ def forecast(plan: Plan, jobs: int) -> str:
             for fraction in plan.label_fractions:
                 for recipe in plan.recipes_of(cell, fraction):
                     runs.append(measured(parse_config(plan.finetuning(cell, fraction, recipe, None, "unused"))))
+                    # As long as the other arm's pre-training again, roughly: epochs and seconds are of one kind here.
+                    if arm.longer:
+                        runs.append(extension(cell))
         unsuitable = [run for run in runs if isinstance(run, str)]
         if unsuitable:
             lines.append(f"{cell.name}: not applicable: {unsuitable[0]}")
             continue
         seconds = sum(run.seconds for run in runs if isinstance(run, Measured))
-        pretrained = plan.pretrained()
-        if arm.longer and pretrained is not None:
-            # As long as the other arm's pre-training again, roughly: its epochs and its seconds are of one kind here.
-            other = measured(parse_config(plan.pretraining(dataclasses.replace(cell, arm=pretrained.name), "unused")))
-            seconds += other.seconds if isinstance(other, Measured) else 0.0
         total += seconds
         lines.append(f"{cell.name}: {seconds / 60:.1f} min")
     lines.append(

@@ -14,15 +14,16 @@ from typing import Any
 from jaxcaps.commands import parse_config
 from jaxcaps.config import Config, architecture_hash, from_dict, uses_perceptual_network
 from jaxcaps.data.items import class_names
+from jaxcaps.data.sampling import shuffled
 from jaxcaps.data.sources import open_source
 from jaxcaps.errors import UserError
 from jaxcaps.models.perceptual import read_vgg16
 from jaxcaps.models.vgg import read_convolutions
-from jaxcaps.studies.arms import CLASSES, Arm, arm
-from jaxcaps.training.setup import load_data
+from jaxcaps.studies.arms import CLASSES, Arm, arm, check_not_own
+from jaxcaps.training.setup import changed_encoder, check_flags, load_data
 
-# The flags that a study gives itself.
-OWN_FLAGS = ("stage", "task", "restore", "out", "seed", "data", "preset", "folds", "fold", "label-fraction", "minority")
+# Which pictures are in which split, beside what the study gives itself: the same in both stages.
+SPLITTING = ("split_seed", "subset_seed", "synthetic_count", "synthetic_seed")
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Plan:
         recipes: the grid of fine-tuning, the same for all arms.
         pretrain, finetune: flags of all pre-trainings and all fine-tunings.
         vgg_weights: file of VGG-16's kernels, for the arm `imagenet`.
+        perceptual_weights: file of VGG-16's kernels, for the perceptual loss of the arms that have one.
         split: what is scored; "test" in a final study alone.
         chosen: the recipes of a final study; else empty.
         selection: the study that chose them; else empty.
@@ -90,6 +92,7 @@ class Plan:
     pretrain: tuple[str, ...] = ()
     finetune: tuple[str, ...] = ()
     vgg_weights: str = ""
+    perceptual_weights: str = ""
     split: str = "validation"
     chosen: tuple[Choice, ...] = ()
     selection: str = ""
@@ -103,9 +106,9 @@ class Plan:
         arms = sorted(self.arms, key=lambda each: each.longer == "seconds")
         return [Cell(each.name, seed, fold) for seed in self.seeds for fold in folds for each in arms]
 
-    def pretrained(self) -> Arm | None:
-        """The arm whose budget the longer baselines are given: the first that pre-trains."""
-        return next((each for each in self.arms if each.pretrain is not None), None)
+    def pretrained(self) -> list[Arm]:
+        """The arms that pre-train; the longer baselines are given the budget of the first that suits the data."""
+        return [each for each in self.arms if each.pretrain is not None]
 
     def arm(self, name: str) -> Arm:
         return next(arm for arm in self.arms if arm.name == name)
@@ -135,7 +138,12 @@ class Plan:
         own = self.arm(cell.arm).pretrain
         assert own is not None
         fraction = f"--label-fraction={min(self.label_fractions):g}"
-        return ["--stage=ssl", *self.common_flags(cell), fraction, *self.pretrain, *own, f"--out={out}"]
+        flags = ["--stage=ssl", *self.common_flags(cell), fraction, *self.pretrain, *own, f"--out={out}"]
+        if not self.perceptual_weights:
+            return flags
+        config = parse_config(flags)
+        wanted = uses_perceptual_network(config) and config.colourise.perceptual_weights is None
+        return [*flags, *([f"--perceptual-weights={self.perceptual_weights}"] if wanted else [])]
 
     def finetuning(self, cell: Cell, fraction: float, recipe: Recipe, restore: str | None, out: str) -> list[str]:
         """The flags of `jaxcaps.train` for one of a cell's fine-tunings. It keeps the last parameters."""
@@ -183,7 +191,7 @@ def parse_grid(text: str) -> tuple[Recipe, ...]:
     Values that hold commas themselves are separated by semicolons: `lr-mult=stem:1;stem:0.1,primary:0.1`.
 
     Raises:
-        UserError: not of that form.
+        UserError: not of that form, or a flag that the study gives itself.
     """
     axes = []
     for part in text.split():
@@ -191,6 +199,7 @@ def parse_grid(text: str) -> tuple[Recipe, ...]:
         values = text_of_values.split(";" if ";" in text_of_values else ",")
         if not separator or not all(values):
             raise UserError(f"--grid={text!r}: expected flag=value,value for each axis, as in 'lr=0.001,0.003'")
+        check_not_own(name, f"--grid={text!r}")
         axes.append([f"--{name.removeprefix('--')}={value}" for value in values])
     return tuple(Recipe(tuple(flags)) for flags in itertools.product(*axes))
 
@@ -205,9 +214,8 @@ def parse_flags(flag: str, text: str) -> tuple[str, ...]:
     if flags and not flags[0].startswith("--"):
         raise UserError(f"{flag}={text!r}: expected flags of jaxcaps.train such as --lr=0.001, found {flags[0]!r}")
     for each in flags:
-        name = each.removeprefix("--").partition("=")[0]
-        if each.startswith("--") and name in OWN_FLAGS:
-            raise UserError(f"{flag}={text!r}: --{name} is the study's to give; see --help for its own flag")
+        if each.startswith("--"):
+            check_not_own(each, f"{flag}={text!r}")
     return flags
 
 
@@ -250,7 +258,7 @@ def check(plan: Plan) -> dict[str, Config]:
         UserError: a bad flag in any of them, a bad file of weights, or arms that differ in architecture, data or
             number of steps without being declared baselines.
     """
-    if plan.pretrained() is None and any(each.longer for each in plan.arms):
+    if not plan.pretrained() and any(each.longer for each in plan.arms):
         raise UserError("--inits: random-epochs and random-seconds need an arm that pre-trains, whose budget they get")
     if any(each.imagenet for each in plan.arms) != bool(plan.vgg_weights):
         raise UserError("--inits: imagenet and --vgg-weights=FILE need each other")
@@ -265,8 +273,16 @@ def check(plan: Plan) -> dict[str, Config]:
         cell = Cell(each.name, first.seed, first.fold)
         for recipe in plan.recipes:
             config = parse_config(plan.finetuning(cell, plan.label_fractions[0], recipe, None, "unused"))
-            configs.setdefault(each.name, config)
+            check_flags(config)
+            first_config = configs.setdefault(each.name, config)
+            if architecture_hash(config, 0) != architecture_hash(first_config, 0) or config.data != first_config.data:
+                raise UserError(
+                    f"--grid: {recipe.name} changes architecture or data, so that arms that chose differently could "
+                    "not be compared; give arms instead, as in --inits=random@capsule-dim=8,inpaint@capsule-dim=8"
+                )
         before = None if each.pretrain is None else parse_config(plan.pretraining(cell, "unused"))
+        if before is not None:
+            _check_before(each, before, configs[each.name])
         if configs[each.name].classify.transfer_latent and (before is None or before.model.ssl_capsules != classes):
             raise UserError(
                 f"--inits: {each.name} hands latent capsules on as class capsules (--transfer-latent): it has to "
@@ -286,17 +302,40 @@ def check(plan: Plan) -> dict[str, Config]:
     return configs
 
 
+def _check_before(of: Arm, before: Config, after: Config) -> None:
+    """
+    Raises:
+        UserError: a bad flag of a pre-training, or one that fits no fine-tuning.
+    """
+    check_flags(before)
+    changes = changed_encoder(before.model, after.model)
+    changes += [
+        f"  {name}: {getattr(before.data, name)!r} -> {getattr(after.data, name)!r}"
+        for name in SPLITTING
+        if getattr(before.data, name) != getattr(after.data, name)
+    ]
+    if changes:
+        listed = "\n".join(changes)
+        raise UserError(
+            f"{of.name}: its pre-training and its fine-tuning differ in what both must share (NAME@flag=value, or the "
+            f"flag in both --ssl and --finetune, gives it to both):\n{listed}"
+        )
+
+
 def _check_data(plan: Plan, first: Cell) -> int:
     """How many classes the data has.
 
     Raises:
         UserError: as `load_data`, of any fold; or the smallest share of the labels, the one that may leave a class
-            without any, shows too few of validation.
+            without any, shows too few of validation, or fewer of training than a batch has where none is drawn twice.
     """
     fraction = min(plan.label_fractions)
     for fold in range(plan.folds) if plan.folds else (None,):
         flags = plan.finetuning(dataclasses.replace(first, fold=fold), fraction, Recipe(), None, "unused")
-        data = load_data(parse_config(flags), ("train", "validation"))
+        config = parse_config(flags)
+        data = load_data(config, ("train", "validation"))
+        if config.training.sampling == "shuffled":
+            shuffled(len(data.splits["train"]), config.training.batch_size, seed=0)
         shown = set(data.splits["validation"].labels.tolist()) - {-1}
         missing = [name for number, name in enumerate(data.classes) if number not in shown]
         if not shown or (missing and len(plan.recipes) > 1 and fraction < 1):

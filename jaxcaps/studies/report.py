@@ -13,7 +13,8 @@ from jaxcaps.evaluation.comparison_plots import Curves, plot_convergence, plot_d
 from jaxcaps.evaluation.paired import Estimate
 from jaxcaps.evaluation.table import replacing, write_rows
 from jaxcaps.studies.arms import Arm
-from jaxcaps.studies.execution import folder_of, read_failure
+from jaxcaps.studies.cells import read_failure
+from jaxcaps.studies.execution import folder_of
 from jaxcaps.studies.plan import Cell, Choice, Plan
 from jaxcaps.studies.pretrainings import pretraining_table, pretrainings
 from jaxcaps.studies.results import METRICS, Line, Result, corrected
@@ -26,7 +27,7 @@ TITLES = {
     "macro_f1": "macro F1",
     "macro_roc_auc": "AUC",
 }
-# The metrics whose differences are in the table; those of all are in `differences.csv`.
+# The metrics that have a figure. By the first one differences are told from chance.
 MAIN = ("balanced_accuracy", "accuracy")
 
 
@@ -39,6 +40,7 @@ def write_report(
         The table as text.
     """
     _write_rows(plan, results, out)
+    _write_scores(lines, out / "scores.csv")
     _write_differences(lines, out / "differences.csv")
     _write_choices(choices, out / "choices.csv")
     text = table(plan, lines, out)
@@ -61,25 +63,32 @@ def write_report(
 
 
 def table(plan: Plan, lines: Sequence[Line], out: Path) -> str:
-    """The study as Markdown: mean ± standard deviation over seeds, and paired differences with 95% intervals."""
-    parts = [_heading(plan, lines)]
+    """The study as Markdown: mean ± standard deviation over seeds, paired differences, and 95% intervals of both."""
     grid = len({line.recipe for line in lines}) > 1
     shares = len(plan.label_fractions) > 1
+
+    def named(line: Line) -> list[str]:
+        return [line.arm, *([f"{line.label_fraction:g}"] if shares else []), *([line.recipe] if grid else [])]
+
     head = ["initialisation", *(["labels"] if shares else []), *(["recipe"] if grid else [])]
-    head += [TITLES[metric] for metric in METRICS]
-    head += [f"{TITLES[metric]}: difference [95%]" for metric in MAIN] + ["relative, accuracy", "p, Holm"]
-    rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    titles = [TITLES[metric] for metric in METRICS]
+    scores = [
+        [*named(line), *(_mean(line.scores[metric], line.levels[metric]) for metric in METRICS)] for line in lines
+    ]
+    parts = [_heading(plan, lines), _rows([*head, *titles], scores)]
     p_values = corrected(lines, MAIN[0])
-    for line in lines:
-        cells = [line.arm, *([f"{line.label_fraction:g}"] if shares else []), *([line.recipe] if grid else [])]
-        cells += [_mean(line.scores[metric]) for metric in METRICS]
-        if line.differences and line.relative is not None:
-            cells += [_estimate(line.differences[metric]) for metric in MAIN]
-            cells += [_percent(line.relative), f"{p_values[line.arm, line.label_fraction, line.recipe]:.3f}"]
-        else:
-            cells += ["", "", "", ""]
-        rows.append("| " + " | ".join(cells) + " |")
-    parts.append("\n".join(rows))
+    compared = [
+        [
+            *named(line),
+            *(_estimate(line.differences[metric]) for metric in METRICS),
+            _percent(line.relative),
+            f"{p_values[line.arm, line.label_fraction, line.recipe]:.3f}",
+        ]
+        for line in lines
+        if line.differences and line.relative is not None
+    ]
+    if compared:
+        parts.append("Differences:\n\n" + _rows([*head, *titles, "accuracy, relative", "p, Holm"], compared))
     parts.append("\n".join(f"- {arm.name}: {arm.about}{_perceptual(plan, arm)}" for arm in plan.arms))
     missing = _missing(plan, out)
     if missing:
@@ -87,13 +96,18 @@ def table(plan: Plan, lines: Sequence[Line], out: Path) -> str:
     return "\n\n".join(parts)
 
 
+def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
 def _heading(plan: Plan, lines: Sequence[Line]) -> str:
     images = sorted({line.images for line in lines})
     split = f"{plan.split} split" if not plan.folds else f"{plan.split} parts of {plan.folds} folds, pooled"
     text = f"{plan.data}, {split} ({', '.join(map(str, images))} images scored for each seed), seeds "
-    text += f"{', '.join(map(str, plan.seeds))}. Mean ± standard deviation over seeds; differences are paired by seed "
-    text += "and image, their intervals a bootstrap over seeds and groups of images; p is two-sided, of the difference "
-    text += f"in {TITLES[MAIN[0]]}, corrected for the number of lines (Holm)."
+    text += f"{', '.join(map(str, plan.seeds))}. Mean ± standard deviation over seeds [95% interval]; differences are "
+    text += "paired by seed and image; intervals are a bootstrap over seeds and groups of images; p is two-sided, "
+    text += f"of the difference in {TITLES[MAIN[0]]}, corrected for the number of lines (Holm)."
     if plan.split == "validation" and len(plan.recipes) > 1:
         text += " Recipes are chosen on these very scores: trust the differences between arms, not the levels."
         if min(plan.label_fractions) < 1:
@@ -138,6 +152,17 @@ def _write_rows(plan: Plan, results: Sequence[Result], out: Path) -> None:
             where = folder_of(out, cell).relative_to(out) / run.folder
             row = [cell.arm, cell.seed, fold, run.label_fraction, run.recipe, plan.split, len(one.predictions.labels)]
             writer.writerow([*row, *scores, *(f"{getattr(run, name)}" for name in facts[:-1]), where])
+
+
+def _write_scores(lines: Sequence[Line], path: Path) -> None:
+    with replacing(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("initialisation", "label_fraction", "recipe", "metric", "mean", "low", "high", "seeds"))
+        for metric in METRICS:
+            for line in lines:
+                found = line.levels[metric]
+                numbers = [f"{number:.6f}" for number in (found.value, found.low, found.high)]
+                writer.writerow([line.arm, line.label_fraction, line.recipe, metric, *numbers, len(line.seeds)])
 
 
 def _write_differences(lines: Sequence[Line], path: Path) -> None:
@@ -190,9 +215,9 @@ def _title(line: Line) -> str:
     return f"{line.arm}{recipe}" + (f", {line.label_fraction:g} of labels" if line.label_fraction < 1 else "")
 
 
-def _mean(values: np.ndarray) -> str:
+def _mean(values: np.ndarray, found: Estimate) -> str:
     spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
-    return f"{values.mean():.3f}{spread}"
+    return f"{values.mean():.3f}{spread} [{found.low:.3f}, {found.high:.3f}]"
 
 
 def _estimate(found: Estimate) -> str:

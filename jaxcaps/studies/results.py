@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxcaps.errors import UserError
 from jaxcaps.evaluation.metrics import classification_metrics
-from jaxcaps.evaluation.paired import Estimate, Resampled, difference, holm, resample
+from jaxcaps.evaluation.paired import Estimate, Resampled, difference, holm, level, resample
 from jaxcaps.studies.cells import FineTuning, Predictions, read_outcome
 from jaxcaps.studies.execution import folder_of
 from jaxcaps.studies.plan import Cell, Choice, Plan, Recipe
@@ -47,19 +47,21 @@ def gather(plan: Plan, out: Path) -> list[Result]:
 
 
 def _check_comparable(plan: Plan, results: Sequence[Result]) -> None:
-    known = {(one.cell, one.run.label_fraction, one.run.recipe): one.run for one in results}
+    # In a final study each arm has the recipe that was chosen for it, and recipes may differ in length.
+    final = bool(plan.chosen)
+    known = {(one.cell, one.run.label_fraction, "" if final else one.run.recipe): one.run for one in results}
     for one in results:
         arm = plan.arm(one.cell.arm)
         reference = dataclasses.replace(one.cell, arm=arm.reference)
-        other = known.get((reference, one.run.label_fraction, one.run.recipe))
+        other = known.get((reference, one.run.label_fraction, "" if final else one.run.recipe))
         if arm.baseline or other is None:
             continue
-        for name in ("architecture", "fingerprint", "updates"):
+        for name in ("architecture", "fingerprint") if final else ("architecture", "fingerprint", "updates"):
             found, wanted = getattr(one.run, name), getattr(other, name)
             if found != wanted:
                 raise UserError(
-                    f"{one.cell.name} and {reference.name} cannot be compared: {name} {found} and {wanted}; the "
-                    "data or the code has changed between them: remove the study's folder and run it again"
+                    f"{one.cell.name} and {reference.name} cannot be compared: {name} {found} and {wanted}. Data or "
+                    "code has changed between them: remove the folder of the older cell, and repeat the study's command"
                 )
 
 
@@ -99,6 +101,7 @@ class Line:
         arm, label_fraction, recipe: what it is.
         seeds: those that all of the comparison has.
         scores: {metric: one value for each seed, folds pooled}.
+        levels: {metric: their mean, with its interval}.
         differences: {metric: from the reference arm}; empty for the reference itself.
         relative: of the accuracy, as a share of the reference's; None for the reference itself.
         images: scored for each seed.
@@ -109,6 +112,7 @@ class Line:
     recipe: str
     seeds: tuple[int, ...]
     scores: dict[str, np.ndarray]
+    levels: dict[str, Estimate]
     differences: dict[str, Estimate]
     relative: Estimate | None
     images: int
@@ -151,8 +155,9 @@ def compare(plan: Plan, results: Sequence[Result], *, chosen_only: bool = False)
                     differences = {metric: difference(value, other, metric) for metric in METRICS}
                     relative = difference(value, other, "accuracy", relative=True)
                 scores = {metric: value.point[metric] for metric in METRICS}
+                levels = {metric: level(value, metric) for metric in METRICS}
                 label = own if own else "chosen"
-                lines.append(Line(arm.name, fraction, label, used, scores, differences, relative, images))
+                lines.append(Line(arm.name, fraction, label, used, scores, levels, differences, relative, images))
     return lines
 
 

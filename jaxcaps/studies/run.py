@@ -8,7 +8,8 @@ import yaml
 
 from jaxcaps.config import differences, read_yaml
 from jaxcaps.errors import UserError
-from jaxcaps.studies.execution import run_all, run_here
+from jaxcaps.studies.cells import unsuitable
+from jaxcaps.studies.execution import folder_of, run_all, run_here
 from jaxcaps.studies.forecast import forecast
 from jaxcaps.studies.plan import Plan, check, from_plain, to_plain
 from jaxcaps.studies.report import write_report
@@ -94,15 +95,24 @@ def final_plan(selection: Path, seeds: tuple[int, ...]) -> Plan:
             f"--final={selection} --seeds={','.join(map(str, seeds))}: {', '.join(map(str, used))} took part in the "
             "choice of recipes; give seeds that have not been seen"
         )
+    unsuited = [arm.name for arm in plan.arms if _suits_nowhere(plan, arm.name, selection)]
+    if unsuited:
+        log.info("Not applicable to %s, and left out: %s", plan.data, ", ".join(unsuited))
+        plan = replace(plan, arms=tuple(arm for arm in plan.arms if arm.name not in unsuited))
     results = gather(plan, selection)
     done = {one.cell for one in results}
     missing = [cell.name for cell in plan.cells() if cell not in done and not plan.arm(cell.arm).pixels]
     if missing:
         raise UserError(
             f"--final={selection}: {len(missing)} of its cells have not finished, such as {missing[0]}; run it to its "
-            "end first, without the arms that cannot run"
+            "end first"
         )
     return replace(plan, seeds=seeds, split="test", chosen=choose(plan, results), selection=str(selection))
+
+
+def _suits_nowhere(plan: Plan, arm: str, out: Path) -> bool:
+    """Whether each cell of an arm was found not applicable to the data."""
+    return all(unsuitable(folder_of(out, cell)) for cell in plan.cells() if cell.arm == arm)
 
 
 def claim(plan: Plan, out: Path) -> bool:
@@ -155,7 +165,7 @@ def read_plan(out: Path) -> Plan:
     return from_plain(read_yaml(out / PLAN), str(out / PLAN))
 
 
-def write_array(plan: Plan, out: Path, ledger: Path | None) -> Path:
+def write_array(plan: Plan, out: Path, machine: Machine) -> Path:
     """Writes a SLURM array job in which each task is a cell; the study's own command then makes the table.
 
     Cells that are given another's seconds come last, in an array of their own. A reading of the test split is recorded
@@ -165,11 +175,12 @@ def write_array(plan: Plan, out: Path, ledger: Path | None) -> Path:
         UserError: as `run_study`.
     """
     check(plan)
-    _record_reading(plan, out, ledger, begun=not claim(plan, out))
+    _record_reading(plan, out, machine.ledger, begun=not claim(plan, out))
     cells = plan.cells()
     last = [number for number, cell in enumerate(cells) if plan.arm(cell.arm).longer == "seconds"]
     first = [number for number in range(len(cells)) if number not in last]
     body = f'python -m jaxcaps.study --out={out} --cell="$SLURM_ARRAY_TASK_ID"'
+    body += " --keep-checkpoints" if machine.keep_checkpoints else ""
     path = out / "array.sh"
     replace_text(
         path,

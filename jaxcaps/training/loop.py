@@ -13,12 +13,11 @@ from flax import nnx
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from jaxcaps.config import Config, architecture_hash, nearest, to_dict
+from jaxcaps.config import Config, architecture_hash, to_dict
 from jaxcaps.data.dataset import Dataset
 from jaxcaps.data.loader import Loader
 from jaxcaps.data.sampling import Plan
 from jaxcaps.errors import UserError
-from jaxcaps.evaluation.metrics import SCALAR_METRICS
 from jaxcaps.models.capsnet import count_parameters
 from jaxcaps.tasks import Task
 from jaxcaps.training.checkpoint import Checkpoints
@@ -37,7 +36,14 @@ from jaxcaps.training.mesh import connect, device_mesh, replicated
 from jaxcaps.training.optimizer import Length, make_optimizer, run_length
 from jaxcaps.training.progress import Pace, ProgressBar, duration
 from jaxcaps.training.selection import Selection
-from jaxcaps.training.setup import load_data, make_modules, make_task, sampling_plan, starting_parameters
+from jaxcaps.training.setup import (
+    load_data,
+    make_modules,
+    make_task,
+    sampling_plan,
+    selecting_metric,
+    starting_parameters,
+)
 from jaxcaps.training.state import Parameters, TrainState
 from jaxcaps.training.step import Metrics, initial_state, make_train_step
 from jaxcaps.training.writers import MetricsWriter, Row
@@ -131,17 +137,9 @@ class Run:
         return evaluators
 
     def _selecting_metric(self) -> str | None:
-        training = self.config.training
         if self.config.stage == "finetune":
-            # A calibration error is better when lower.
-            known = tuple(name for name in SCALAR_METRICS if name != "ece")
-            if training.best_metric == "none":
-                return None
-            if training.best_metric not in known:
-                raise UserError(
-                    f"--best-metric={training.best_metric}: unknown{nearest(training.best_metric, (*known, 'none'))}"
-                )
-            return training.best_metric
+            return selecting_metric(self.config)
+        training = self.config.training
         if training.select_by_probe and not any(isinstance(each, Probe) for each in self.evaluators):
             raise UserError("--select-by-probe needs labels of at least two classes in training and validation")
         return LINEAR_PROBE if training.select_by_probe else None

@@ -8,20 +8,23 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxcaps.config import Config, TaskName, uses_perceptual_network
+from jaxcaps.config import Config, ModelConfig, TaskName, nearest, uses_perceptual_network
 from jaxcaps.data.colours import bin_counts, check_colourful
 from jaxcaps.data.dataset import Dataset, load_dataset
 from jaxcaps.data.sampling import Plan, balanced, shuffled
 from jaxcaps.data.subsets import Subset
 from jaxcaps.encoder_file import encoder_file, read_arrays, read_header
 from jaxcaps.errors import UserError
+from jaxcaps.evaluation.metrics import SCALAR_METRICS
 from jaxcaps.functional import bin_weights
 from jaxcaps.models import Encoder
+from jaxcaps.models.geometry import geometry
 from jaxcaps.models.perceptual import random_network, read_vgg16
 from jaxcaps.models.vgg import fitted_to_encoder, read_convolutions
 from jaxcaps.tasks import Classify, ClassifyPlainly, Colourise, Inpaint, Task
 from jaxcaps.training.checkpoint import read_parameters
 from jaxcaps.training.folder import read_config
+from jaxcaps.training.optimizer import multipliers, run_length
 from jaxcaps.training.state import Parameters, parameters_of
 from jaxcaps.training.transfer import transfer
 
@@ -68,7 +71,7 @@ def make_task(config: Config, dataset: Dataset) -> Task:
     return SELF_SUPERVISED[config.task](config, dataset)
 
 
-def make_inpaint(config: Config, dataset: Dataset) -> Inpaint:
+def make_inpaint(config: Config) -> Inpaint:
     inpaint = config.inpaint
     if not (inpaint.contrast_weight or inpaint.inpaint_weight):
         raise UserError("--contrast-weight=0 and --inpaint-weight=0 leave nothing to learn; give one a weight")
@@ -103,7 +106,7 @@ def make_colourise(config: Config, dataset: Dataset) -> Colourise:
 
 
 SELF_SUPERVISED: dict[TaskName, Callable[[Config, Dataset], Task]] = {
-    "inpaint": make_inpaint,
+    "inpaint": lambda config, dataset: make_inpaint(config),
     "colourise": make_colourise,
 }
 
@@ -140,13 +143,8 @@ def starting_parameters(config: Config, parameters: Parameters) -> Parameters:
         else {path: jnp.asarray(value) for path, value in read_arrays(file).items()}
     )
     merged = transfer(restored, parameters, latent=config.classify.transfer_latent, origin=Path(config.restore))
-    # Arrays of equal shapes may still mean other capsules.
     origin = (read_config(Path(config.restore)) if file is None else read_header(file).config).model
-    changes = [
-        f"  {name}: {getattr(origin, name)!r} -> {getattr(config.model, name)!r}"
-        for name in OF_ENCODER
-        if getattr(origin, name) != getattr(config.model, name)
-    ]
+    changes = changed_encoder(origin, config.model)
     if changes:
         raise UserError(f"--restore={config.restore}: its encoder is of another architecture:\n" + "\n".join(changes))
     log.info("From %s (+ taken, - left as initialised, . not used):", config.restore)
@@ -169,6 +167,45 @@ def with_vgg_kernels(parameters: Parameters, file: Path, count: int) -> Paramete
             taken[path] = jnp.asarray(value, parameters[path].dtype)
             log.info("  + %s %s", path, list(value.shape))
     return parameters | taken
+
+
+def selecting_metric(config: Config) -> str | None:
+    """The metric of validation by which a fine-tuning keeps its best parameters; None where it keeps the last.
+
+    Raises:
+        UserError: no such metric.
+    """
+    name = config.training.best_metric
+    # A calibration error is better when lower.
+    known = tuple(name for name in SCALAR_METRICS if name != "ece")
+    if name != "none" and name not in known:
+        raise UserError(f"--best-metric={name}: unknown{nearest(name, (*known, 'none'))}")
+    return None if name == "none" else name
+
+
+def check_flags(config: Config) -> None:
+    """What of a run's flags can be told to be wrong without its data.
+
+    Raises:
+        UserError: as the run would.
+    """
+    multipliers(config.optimizer.lr_mult)
+    run_length(config, config.training.effective_batch)
+    geometry(config.model, config.data.image_size)
+    if config.stage == "finetune":
+        selecting_metric(config)
+    elif config.task == "inpaint":
+        make_inpaint(config)
+
+
+def changed_encoder(before: ModelConfig, after: ModelConfig) -> list[str]:
+    """What of two networks keeps one's encoder from being the other's, in lines; arrays of equal shapes may still mean
+    other capsules."""
+    return [
+        f"  {name}: {getattr(before, name)!r} -> {getattr(after, name)!r}"
+        for name in OF_ENCODER
+        if getattr(before, name) != getattr(after, name)
+    ]
 
 
 def sampling_plan(config: Config, dataset: Dataset) -> Plan:

@@ -84,12 +84,20 @@ def test_in_order_shows_every_example_once_and_pads_the_last_batch(count, batch)
     assert indices.dtype == np.int32
 
 
-@pytest.mark.parametrize("plan", [lambda: shuffled(5, 6, 0), lambda: balanced(np.zeros(5, int), 6, 0)])
-def test_a_batch_larger_than_the_training_set_is_refused(plan):
+def test_a_batch_larger_than_the_training_set_is_refused_where_none_is_drawn_twice():
     with pytest.raises(UserError, match=r"--batch-size=6 is larger than the training set of 5 images; give at most 5"):
-        plan()
+        shuffled(5, 6, 0)
+    assert len(balanced(np.zeros(5, int), 6, 0)(0)[0]) == 6
+
+
+def test_balanced_leaves_the_unlabelled_their_share():
+    labels = np.repeat([-1, 0, 1], [60, 30, 10])
+    plan = balanced(labels, 100, seed=1)
+    drawn = labels[np.concatenate([plan(step)[0] for step in range(300)])]
+    shares = [np.mean(drawn == label) for label in (-1, 0, 1)]
+    np.testing.assert_allclose(shares, [0.6, 0.2, 0.2], atol=0.012)
 
 
 def test_balanced_without_labels_is_refused():
-    with pytest.raises(UserError, match=r"--sampling=balanced needs labels, and 2 of 4 .* give --sampling=shuffled"):
-        balanced(np.array([0, -1, 1, -1]), 2, 0)
+    with pytest.raises(UserError, match=r"--sampling=balanced needs labels, and no .* give --sampling=shuffled"):
+        balanced(np.array([-1, -1]), 2, 0)

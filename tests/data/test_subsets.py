@@ -11,7 +11,7 @@ from data_prep.splits import TEST, TRAIN, VALIDATION, make_folds
 from jaxcaps.config import DataConfig
 from jaxcaps.data.dataset import load_dataset
 from jaxcaps.data.splits import assign
-from jaxcaps.data.subsets import Subset, group_order, with_known_labels, without_most_of
+from jaxcaps.data.subsets import Subset, group_order, hidden, left_out, with_known_labels, without_most_of
 from jaxcaps.errors import UserError
 
 
@@ -110,6 +110,18 @@ def load(subset, *, labels_required=True, data="synthetic"):
         cache_bytes=2**28,
         subset=subset,
     )
+
+
+def test_a_rare_class_keeps_the_share_of_labels_that_the_others_keep():
+    """Of what is left of it, and not of what it was."""
+    labels = np.repeat([0, 1], [400, 900]).astype(np.int32)
+    groups, everywhere = np.arange(1300), np.full(1300, TRAIN)
+    readable = np.ones(1300, bool)
+    subset = Subset(label_fraction=0.25, minority="a:0.1")
+    readable[left_out(labels, groups, readable, everywhere, ("a", "b"), "x", subset)] = False
+    shown = hidden(labels, groups, readable, everywhere, ("a", "b"), subset)[readable]
+    assert np.bincount(labels[readable]).tolist() == [100, 900]
+    assert np.bincount(shown[shown >= 0]).tolist() == [25, 225]
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+import yaml
 
 from jaxcaps.data.dataset import load_dataset
 from jaxcaps.data.items import Item
@@ -123,6 +124,14 @@ def test_a_prepared_folder_reads_through_tfds_as_by_its_table(tmp_path, data_dir
     places = {item.name: place for place, item in enumerate(records.items)}
     for place, item in enumerate(table.items):
         np.testing.assert_array_equal(records.read(places[item.name]), table.read(place))
+
+
+def test_what_was_fitted_on_the_training_split_is_known_in_tfds_too(tmp_path, data_dir):
+    folder = prepared_folder(tmp_path / "frames", three_splits())
+    record = {"fitted": {"reference_histogram": {"on": "3 training frames"}}}
+    (folder / "dataset.yaml").write_text(yaml.safe_dump(record), encoding="utf-8")
+    PreparedFolder(folder, name="frames", data_dir=data_dir).download_and_prepare()
+    assert open_spec("tfds:frames").fitted == open_spec(f"csv:{folder}/labels.csv").fitted == ("histogram matching",)
 
 
 def test_tfds_itself_reads_what_a_prepared_folder_became(tmp_path, data_dir):
@@ -511,6 +520,11 @@ def test_a_record_that_is_lost_while_training_is_a_bad_image(data_dir):
 @pytest.mark.parametrize("file", ["dataset_info.json", "features.json"])
 def test_a_damaged_description_is_refused(frames, file, text):
     (frames / file).write_text(text)
+    refused("tfds:frames", f"its description in {frames} is damaged", "prepare the set again")
+
+
+def test_damaged_metadata_are_refused(frames):
+    (frames / "metadata.json").write_text("{")
     refused("tfds:frames", f"its description in {frames} is damaged", "prepare the set again")
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxcaps.evaluation.metrics import SCALAR_METRICS, classification_metrics
-from jaxcaps.evaluation.paired import difference, holm, resample
+from jaxcaps.evaluation.paired import difference, holm, level, resample
 
 CLASSES = ("a", "b")
 
@@ -46,6 +46,23 @@ def test_the_interval_is_that_of_a_loop_over_seeds_and_groups():
         seeds = rng.integers(0, 3, 3)
         values.append(right[0][seeds][:, rows].mean() - right[1][seeds][:, rows].mean())
     np.testing.assert_allclose([found.low, found.high], np.percentile(values, [2.5, 97.5]), atol=0.012)
+
+
+def test_the_interval_of_a_level_is_that_of_a_loop_over_seeds_and_groups():
+    """Few groups and seeds: were their draws the same numbers, the interval would be another."""
+    rng = np.random.default_rng(2)
+    labels, groups = rng.integers(0, 2, 12), np.arange(12) // 2
+    given = predictions(rng, labels, 0.7, 6)
+    given[0] = np.eye(2)[labels]
+    found = level(resample(labels, given, CLASSES, groups, resamples=8000), "accuracy")
+    right = given.argmax(axis=-1) == labels
+    assert found.value == pytest.approx(right.mean())
+    assert np.isnan(found.p_value)
+    values = []
+    for _ in range(8000):
+        rows = np.concatenate([np.flatnonzero(groups == group) for group in rng.integers(0, 6, 6)])
+        values.append(right[rng.integers(0, 6, 6)][:, rows].mean())
+    np.testing.assert_allclose([found.low, found.high], np.percentile(values, [2.5, 97.5]), atol=0.02)
 
 
 def test_the_relative_difference_is_a_share_of_the_second():

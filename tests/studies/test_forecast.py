@@ -35,10 +35,11 @@ def test_a_forecast_adds_up_the_steps_of_every_cell(monkeypatch):
     # Two recipes of a minute and a half; pre-training takes four minutes and a half.
     assert "random/seed-0: 3.0 min" in lines
     assert "inpaint/seed-1: 7.5 min" in lines
-    assert "random-epochs/seed-0: 7.5 min" in lines
+    # Each recipe is lengthened by the four epochs.
+    assert "random-epochs/seed-0: 11.0 min" in lines
     assert "extra-trees/seed-0: 0.0 min" in lines
     assert "colourise/seed-0: not applicable: the pictures are grey" in lines
-    assert lines[-1].startswith("10 cells, 36 minutes of computing")
+    assert lines[-1].startswith("10 cells, 43 minutes of computing")
     # Seeds and recipes share a measurement.
     assert len(seen) == 3
 

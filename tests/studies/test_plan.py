@@ -86,6 +86,14 @@ def test_flags_that_are_the_studys_to_give_are_refused():
     for bad in ("", "1,1", "x"):
         with pytest.raises(UserError, match="expected numbers"):
             parse_numbers("--seeds", bad, int)
+    # Wherever they stand: an arm's flags and a recipe's come last, and would overrule the study's.
+    for text in ("balanced+label-fraction=1", "random@seed=3", "inpaint+config=other.yaml"):
+        with pytest.raises(UserError, match="is the study's to give"):
+            parse_arms(text)
+    with pytest.raises(UserError, match="--label-fraction is the study's to give"):
+        parse_grid("label-fraction=0.1,1")
+    with pytest.raises(UserError, match="--label-fraction is the study's to give"):
+        parse_flags("--ssl", "--label_fraction=1")
 
 
 def test_cells_are_every_arm_seed_and_fold_once_seed_by_seed():
@@ -132,6 +140,40 @@ def test_arms_that_differ_in_more_than_their_start_are_refused():
             check(plan_of("random", arms=(ARMS["random"], other)))
     with pytest.raises(UserError, match="need an arm that pre-trains"):
         check(plan_of("random,random-epochs"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"pretrain": ("--split-seed=1",)},
+            "inpaint: its pre-training and its fine-tuning differ.*\n  split_seed: 1 -> 0",
+        ),
+        ({"arms": parse_arms("inpaint+extra-convs=7")}, r"extra-convs=7: its pre-training .*\n  extra_convs: 7 -> "),
+        ({"recipes": parse_grid("lr-mult=stem:1;stm:0.1")}, "unknown layer group 'stm'; did you mean 'stem'"),
+        ({"recipes": parse_grid("capsule-dim=8,12")}, "--grid: capsule-dim=12 changes architecture or data"),
+        ({"finetune": ("--best-metric=mmc",)}, "--best-metric=mmc: unknown; did you mean 'mcc'"),
+        ({"finetune": ("--batch-size=7",)}, "is not a multiple of --batch-size=7"),
+        ({"pretrain": ("--contrast-weight=0", "--inpaint-weight=0")}, "leave nothing to learn"),
+        (
+            {"finetune": ("--sampling=shuffled", "--batch-size=64", "--effective-batch=64")},
+            "--batch-size=64 is larger than the training set of 33 images",
+        ),
+    ],
+)
+def test_what_would_fail_after_the_pre_training_is_refused_before(changes, message):
+    with pytest.raises(UserError, match=message):
+        check(plan_of("random,inpaint", **changes))
+
+
+def test_the_perceptual_weights_of_a_study_go_to_those_who_use_them():
+    arms = parse_arms("inpaint,colourise,colourise-bins,colourise+perceptual-weights=/own")
+    plan = plan_of("random", arms=arms, perceptual_weights="/vgg")
+    given = {
+        each.name: parse_config(plan.pretraining(Cell(each.name, 0, None), "x")).colourise.perceptual_weights
+        for each in plan.pretrained()
+    }
+    assert list(given.values()) == [None, "/vgg", None, "/own"]
 
 
 def test_a_plan_survives_yaml():

@@ -5,22 +5,27 @@ import dataclasses
 import json
 import math
 import shutil
+import signal
 import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from safetensors.numpy import save_file
 from sklearn.metrics import balanced_accuracy_score
 
+from jaxcaps.commands import parse_config
 from jaxcaps.errors import UnsuitableTask, UserError
 from jaxcaps.presets import preset
 from jaxcaps.studies import cells, execution
-from jaxcaps.studies.cells import FineTuning, Predictions
-from jaxcaps.studies.execution import folder_of, read_failure, run_all, run_here
-from jaxcaps.studies.plan import Cell, Plan, check, parse_arms, parse_grid
+from jaxcaps.studies.cells import FineTuning, Predictions, read_failure
+from jaxcaps.studies.execution import folder_of, run_all, run_here
+from jaxcaps.studies.plan import Cell, Choice, Plan, Recipe, check, parse_arms, parse_grid
 from jaxcaps.studies.pretrainings import pretraining_table
 from jaxcaps.studies.results import choose, compare, gather
-from jaxcaps.studies.run import claim, final_plan, read_plan, report, run_one, write_array
+from jaxcaps.studies.run import Machine, claim, final_plan, read_plan, report, run_one, write_array
 from jaxcaps.training.folder import read_config
 from jaxcaps.training.ledger import record_reading
 from jaxcaps.training.setup import load_data
@@ -33,6 +38,10 @@ IMAGES = 60
 def plan_of(inits="random,inpaint", **changes):
     given = {"data": "synthetic", "preset": "tiny", "arms": parse_arms(inits), "seeds": (0, 1)}
     return Plan(**(given | changes))
+
+
+def machine(ledger=None):
+    return Machine(jobs=1, devices=(), keep_checkpoints=False, ledger=ledger)
 
 
 def finish(plan, out, quality, **changes):
@@ -187,6 +196,82 @@ def test_a_final_study_runs_what_was_chosen_with_seeds_that_were_not_seen(tmp_pa
         final_plan(tmp_path / "final", (9,))
 
 
+def test_a_final_study_leaves_out_what_does_not_suit_the_data(tmp_path):
+    plan = plan_of("random,colourise,inpaint")
+    claim(plan, tmp_path)
+    finish(dataclasses.replace(plan, arms=parse_arms("random,inpaint")), tmp_path, lambda *_: 0.5)
+    failed = [folder_of(tmp_path, cell) for cell in plan.cells() if cell.arm == "colourise"]
+    for folder, applicable in zip(failed, (False, True), strict=True):
+        folder.mkdir(parents=True)
+        (folder / cells.FAILED).write_text(json.dumps({"applicable": applicable, "reason": "grey"}), encoding="utf-8")
+    with pytest.raises(UserError, match="2 of its cells have not finished, such as colourise/seed-0"):
+        final_plan(tmp_path, (7,))
+    (failed[1] / cells.FAILED).write_text(json.dumps({"applicable": False, "reason": "grey"}), encoding="utf-8")
+    assert [arm.name for arm in final_plan(tmp_path, (7,)).arms] == ["random", "inpaint"]
+
+
+def test_a_final_study_compares_recipes_of_other_lengths_but_no_other_networks(tmp_path):
+    recipes = parse_grid("epochs=1,2")
+    chosen = tuple(Choice(arm, 1.0, None, f"epochs={count}") for arm, count in (("random", 1), ("inpaint", 2)))
+    plan = plan_of(recipes=recipes, chosen=chosen, split="test")
+    finish(plan, tmp_path / "a", lambda *_: 0.5, inpaint={"updates": 14})
+    assert len(gather(plan, tmp_path / "a")) == 4
+    finish(plan, tmp_path / "b", lambda *_: 0.5, inpaint={"architecture": "another"})
+    with pytest.raises(UserError, match="cannot be compared: architecture another"):
+        gather(plan, tmp_path / "b")
+
+
+def test_a_baseline_is_given_the_seconds_of_the_first_arm_that_suits_the_data(tmp_path):
+    plan = plan_of("random,random-seconds,colourise,inpaint", seeds=(0,), finetune=("--epochs=10",))
+    cell = Cell("random-seconds", 0, None)
+    finish(plan_of("random,inpaint", seeds=(0,)), tmp_path, lambda *_: 0.5, inpaint={"pretraining_seconds": 30.0})
+    failed = folder_of(tmp_path, Cell("colourise", 0, None))
+    failed.mkdir(parents=True)
+    (failed / cells.FAILED).write_text(json.dumps({"applicable": False, "reason": "grey"}), encoding="utf-8")
+    # 20 steps of 16 pictures, 32 a second: ten seconds for ten epochs, however long it took to start.
+    rows = [{"step": 10}, {"step": 20, "images_per_second": 32.0}]
+    run_folder = folder_of(tmp_path, Cell("inpaint", 0, None)) / "finetune/1/as-given"
+    (run_folder / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    config = parse_config(plan.finetuning(cell, 1.0, Recipe(), None, "x"))
+    assert config.training.batch_size == 16
+    longer = cells._lengthened(plan, cell, config, folder_of(tmp_path, cell), 1.0, Recipe())
+    assert longer.training.epochs == 10 * (1 + 30 / 10)
+    (run_folder / "metrics.jsonl").write_text(json.dumps({"step": 1}), encoding="utf-8")
+    with pytest.raises(UserError, match="a run of 1 rows has no pace"):
+        cells._lengthened(plan, cell, config, folder_of(tmp_path, cell), 1.0, Recipe())
+
+
+def test_a_cell_that_another_process_runs_is_left_alone(tmp_path, monkeypatch):
+    plan, cell = plan_of(), Cell("inpaint", 0, None)
+    monkeypatch.setattr(execution, "run_cell", lambda *_, **__: pytest.fail("it was run twice"))
+    folder_of(tmp_path, cell).mkdir(parents=True)
+    with FileLock(folder_of(tmp_path, cell) / "lock"):
+        assert not run_here(plan, cell, tmp_path, keep_checkpoints=False)
+    assert read_failure(folder_of(tmp_path, cell)) is None
+
+
+def test_a_study_that_is_told_to_stop_ends_its_cells(tmp_path, monkeypatch):
+    """`timeout`, SLURM and a closed terminal send no Ctrl-C. The cell is a shell that waits."""
+    monkeypatch.chdir(tmp_path)
+    script = (
+        "import subprocess, sys\n"
+        "from jaxcaps.studies import execution\n"
+        "real = subprocess.Popen\n"
+        "waiting = 'trap \"echo ended > ended; exit\" TERM; echo > begun; while :; do sleep 0.05; done'\n"
+        "execution.subprocess.Popen = lambda command, **settings: real(['sh', '-c', waiting], **settings)\n"
+        "sys.argv = ['study', '--preset=tiny', '--inits=random', '--seeds=0', '--out=out']\n"
+        "from jaxcaps import study\n"
+        "study._end_by_exception()\n"
+        "study.main()\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script])
+    while process.poll() is None and not (tmp_path / "begun").exists():
+        time.sleep(0.1)
+    process.terminate()
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert (tmp_path / "ended").exists()
+
+
 def test_the_report_has_a_row_a_run_and_figures(tmp_path):
     plan = plan_of("random,inpaint,contrast", label_fractions=(0.5, 1.0))
     finish(plan, tmp_path, lambda arm, recipe, fold: {"random": 0.5, "inpaint": 0.9, "contrast": 0.5}[arm])
@@ -207,6 +292,14 @@ def test_the_report_has_a_row_a_run_and_figures(tmp_path):
         assert float(row["p_holm"]) >= float(row["p"])
         assert (float(row["p_holm"]) < 0.05) == (row["initialisation"] == "inpaint")
     assert all(math.isfinite(float(row["low"])) for row in found)
+    with (tmp_path / "scores.csv").open(newline="") as file:
+        levels = {(row["initialisation"], row["metric"]): row for row in csv.DictReader(file)}
+    assert len(levels) == 3 * 5
+    row = levels["inpaint", "accuracy"]
+    assert 0.8 < float(row["low"]) < float(row["mean"]) == 0.9 < float(row["high"]) < 1
+    assert f"[{float(row['low']):.3f}, {float(row['high']):.3f}]" in text
+    # The five metrics, in scores and in differences.
+    assert text.count("| accuracy | balanced accuracy | MCC | macro F1 | AUC |") == 2
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {"accuracy.png", "balanced_accuracy.png"}
     assert "perceptual" not in text
 
@@ -292,10 +385,14 @@ def test_a_runs_seconds_are_its_own_and_those_of_all_its_attempts(tmp_path, monk
 
 def test_a_slurm_array_has_every_cell_and_keeps_those_that_wait_apart(tmp_path):
     plan = plan_of("random,random-seconds,inpaint")
-    text = write_array(plan, tmp_path, None).read_text(encoding="utf-8")
+    text = write_array(plan, tmp_path, machine()).read_text(encoding="utf-8")
     assert "#SBATCH --array=0,1,3,4\n" in text
     assert f'python -m jaxcaps.study --out={tmp_path} --cell="$SLURM_ARRAY_TASK_ID"' in text
     assert "#SBATCH --array=2,5\n" in (tmp_path / "array-last.sh").read_text(encoding="utf-8")
+    keeping = dataclasses.replace(machine(), keep_checkpoints=True)
+    assert '"$SLURM_ARRAY_TASK_ID" --keep-checkpoints\n' in write_array(plan, tmp_path, keeping).read_text(
+        encoding="utf-8"
+    )
 
 
 def test_the_ledger_only_grows_and_has_each_reading_once(tmp_path):
@@ -316,17 +413,17 @@ def test_the_ledger_only_grows_and_has_each_reading_once(tmp_path):
 def test_a_final_study_on_a_cluster_is_recorded_before_its_cells_can_run(tmp_path):
     plan = dataclasses.replace(plan_of(), split="test", selection="somewhere")
     ledger = tmp_path / "ledger.csv"
-    write_array(plan, tmp_path / "final", ledger)
-    write_array(plan, tmp_path / "final", ledger)
+    write_array(plan, tmp_path / "final", machine(ledger))
+    write_array(plan, tmp_path / "final", machine(ledger))
     with ledger.open(newline="") as file:
         assert [row["what"] for row in csv.DictReader(file)] == ["final study of somewhere"]
     # Begun anew, it reads the pictures again.
     shutil.rmtree(tmp_path / "final")
-    write_array(plan, tmp_path / "final", ledger)
+    write_array(plan, tmp_path / "final", machine(ledger))
     assert len(ledger.read_text(encoding="utf-8").splitlines()) == 1 + 2
     wrong = plan_of(finetune=("--lr=oops",))
     with pytest.raises((UserError, SystemExit)):
-        write_array(wrong, tmp_path / "wrong", None)
+        write_array(wrong, tmp_path / "wrong", machine())
     assert not (tmp_path / "wrong").exists()
 
 
@@ -368,7 +465,8 @@ def test_a_study_from_the_command_line(tmp_path, capsys, monkeypatch):
         (["--folds=1"], "--folds=1: give 2 to 100"),
         (["--label-fractions=0,1"], "each should be above 0"),
         (["--folds=90"], "--folds=90: class"),
-        (["--final=nowhere", "--seeds=7"], "nowhere holds no study"),
+        (["--final=nowhere", "--seeds=7", "--preset=demo"], "nowhere holds no study"),
+        (["--final=nowhere", "--seeds=7"], "--preset and --final=nowhere: a final study is the one that it names"),
         (["--final=nowhere"], "--final needs fresh --seeds"),
         (["--jobs=0"], "--jobs=0: give at least 1"),
         (["--finetune=--lrr=3"], "lrr"),

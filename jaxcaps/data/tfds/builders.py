@@ -19,7 +19,8 @@ from data_prep.raw import RawFrame
 from data_prep.table import list_table, read_rows
 from jaxcaps.data.files import ImageFiles
 from jaxcaps.data.items import SPLITS, class_names
-from jaxcaps.data.tfds.finding import NAME
+from jaxcaps.data.table import fitted_in
+from jaxcaps.data.tfds.finding import FITTED, NAME
 from jaxcaps.errors import UserError
 
 TEXTS = ("group", "modality", "source")
@@ -61,6 +62,7 @@ class _FromTable(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # ty
             builder=self,
             features=tfds.features.FeaturesDict(features | texts),
             supervised_keys=("image", "label"),
+            metadata=tfds.core.MetadataDict(),
             **about,
         )
 
@@ -68,6 +70,8 @@ class _FromTable(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # ty
         table = self._folder(dl_manager) / "labels.csv"
         frames = list_table(table, str(table))
         self.info.features["label"].names = _classes(frames, table)
+        # Folds must not be dealt to pictures that were fitted to each other.
+        self.info.metadata[FITTED] = fitted_in(table.parent)
         for frame in frames:
             if not frame.path.is_file():
                 raise UserError(f"{table}: {frame.name}: no such file")

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from jaxcaps.errors import UserError
 
+# The key of a set's metadata under which our builders say what `data_prep` fitted on its training split.
+FITTED = "data_prep_fitted"
 # What TFDS takes for a name.
 NAME = re.compile(r"[a-zA-Z]\w*")
 SPEC = re.compile(

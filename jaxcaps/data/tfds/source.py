@@ -16,7 +16,7 @@ import numpy as np
 from jaxcaps.data.decoding import BadImage, decode
 from jaxcaps.data.items import SPLIT_NAMES, Item
 from jaxcaps.data.tfds.features import roles
-from jaxcaps.data.tfds.finding import PreparedSet, find, how_to_prepare
+from jaxcaps.data.tfds.finding import FITTED, PreparedSet, find, how_to_prepare
 from jaxcaps.errors import UserError
 
 log = logging.getLogger("jaxcaps")
@@ -27,8 +27,6 @@ RECORDS = 256
 
 class PreparedRecords:
     """The images of a prepared set. Opening it reads every record once, for the labels."""
-
-    fitted: tuple[str, ...] = ()
 
     def __init__(self, spec: str):
         """
@@ -44,6 +42,7 @@ class PreparedRecords:
         prepared = find(spec)
         builder = _described(prepared, where)
         info = builder.info
+        self.fitted: tuple[str, ...] = tuple(info.metadata.get(FITTED, ()))
         chosen = roles(info.features, info.supervised_keys, where)
         self._image = chosen.image
         self._pictures = tfds.features.FeaturesDict({chosen.image: info.features[chosen.image]})
@@ -91,6 +90,8 @@ def _described(prepared: PreparedSet, where: str) -> Any:
     try:
         builder = tfds.builder_from_directory(prepared.folder)
         formats = {kind.value for kind in builder.info.available_file_formats()}
+        # Read from its file now, where damage is told.
+        _ = builder.info.metadata
     except ImportError as error:
         raise UserError(
             f"{where}: its features cannot be described here ({error}); some of TFDS's, as Video, take TensorFlow for "
