@@ -179,22 +179,25 @@ def _lengthened(plan: Plan, cell: Cell, config: Config, folder: Path, fraction: 
         # In a final study the two may have different recipes.
         like = [one for one in done if one.label_fraction == fraction]
         same = next((one for one in like if one.recipe == recipe.name), like[0])
-        steps = _stepping_seconds(root / others[0].name / same.folder, config.training.batch_size)
-        epochs = max(1, round(config.training.epochs * (1 + same.pretraining_seconds / steps)))
+        lasting = _lasting_seconds(root / others[0].name / same.folder)
+        epochs = round(config.training.epochs * (1 + same.pretraining_seconds / lasting))
     return dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=float(epochs)))
 
 
-def _stepping_seconds(run: Path, batch_size: int) -> float:
-    """What a run's steps took at the pace of its rows, start and evaluations apart: these do not grow with the epochs.
+def _lasting_seconds(run: Path) -> float:
+    """What a run's steps and evaluations took, by the pace after its first evaluation: what is compiled does not grow
+    with the epochs.
 
     Raises:
         UserError: the run is too short to have a pace.
     """
     rows = read_rows(run / "metrics.jsonl")
-    paces = [row["images_per_second"] for row in rows if "images_per_second" in row]
-    if not paces:
-        raise UserError(f"{run}: a run of {len(rows)} rows has no pace, by which another could be given its seconds")
-    return float(rows[-1]["step"] * batch_size * np.mean(1 / np.array(paces)))
+    first = next((number for number, row in enumerate(rows) if "validation/balanced_accuracy" in row), len(rows))
+    later = rows[first + 1 :]
+    if not later:
+        raise UserError(f"{run}: a run of one evaluation has no pace, by which another could be given its seconds")
+    pace = sum(row["seconds"] for row in later) / (later[-1]["step"] - rows[first]["step"])
+    return float(pace * later[-1]["step"])
 
 
 def _pixels(plan: Plan, cell: Cell, folder: Path) -> list[FineTuning]:

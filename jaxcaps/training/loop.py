@@ -215,6 +215,7 @@ class Run:
                 pending = []
                 if evaluate:
                     self._evaluate(row, step, state.parameters)
+                row["seconds"] = pace.lap()
                 self._write(row, evaluate)
                 self._report(row, pace.seconds_left(length.micro_steps - step))
                 stopping = evaluate and self._out_of_patience()

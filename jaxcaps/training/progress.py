@@ -44,11 +44,11 @@ class Pace:
         self.batch_size = batch_size
         self.compiled: float | None = None
         self.steps = self.row_steps = 0
-        self.began = 0.0
+        self.began = self.lapped = 0.0
 
     def step(self) -> None:
         if self.compiled is None:
-            self.compiled = self.began = time.monotonic()
+            self.compiled = self.began = self.lapped = time.monotonic()
         else:
             self.steps += 1
             self.row_steps += 1
@@ -57,6 +57,11 @@ class Pace:
         """Images a second since the last row, where there was a step to time."""
         seconds = time.monotonic() - self.began
         return {"images_per_second": self.row_steps * self.batch_size / seconds} if self.row_steps else {}
+
+    def lap(self) -> float:
+        """Seconds since it was last asked, or since the first step."""
+        since, self.lapped = self.lapped, time.monotonic()
+        return self.lapped - since
 
     def restart(self) -> None:
         self.began, self.row_steps = time.monotonic(), 0

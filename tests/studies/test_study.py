@@ -228,16 +228,17 @@ def test_a_baseline_is_given_the_seconds_of_the_first_arm_that_suits_the_data(tm
     failed = folder_of(tmp_path, Cell("colourise", 0, None))
     failed.mkdir(parents=True)
     (failed / cells.FAILED).write_text(json.dumps({"applicable": False, "reason": "grey"}), encoding="utf-8")
-    # 20 steps of 16 pictures, 32 a second: ten seconds for ten epochs, however long it took to start.
-    rows = [{"step": 10}, {"step": 20, "images_per_second": 32.0}]
+    # Half a second for a step, evaluations included: ten seconds for ten epochs, however long the first one took.
+    score = {"validation/balanced_accuracy": 0.5}
+    rows = [{"step": 4, "seconds": 9.0}, {"step": 8, "seconds": 60.0} | score]
+    rows += [{"step": 14, "seconds": 2.0}, {"step": 20, "seconds": 4.0} | score]
     run_folder = folder_of(tmp_path, Cell("inpaint", 0, None)) / "finetune/1/as-given"
     (run_folder / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
     config = parse_config(plan.finetuning(cell, 1.0, Recipe(), None, "x"))
-    assert config.training.batch_size == 16
     longer = cells._lengthened(plan, cell, config, folder_of(tmp_path, cell), 1.0, Recipe())
     assert longer.training.epochs == 10 * (1 + 30 / 10)
-    (run_folder / "metrics.jsonl").write_text(json.dumps({"step": 1}), encoding="utf-8")
-    with pytest.raises(UserError, match="a run of 1 rows has no pace"):
+    (run_folder / "metrics.jsonl").write_text(json.dumps(rows[1]), encoding="utf-8")
+    with pytest.raises(UserError, match="a run of one evaluation has no pace"):
         cells._lengthened(plan, cell, config, folder_of(tmp_path, cell), 1.0, Recipe())
 
 
