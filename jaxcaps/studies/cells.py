@@ -194,8 +194,11 @@ def _lasting_seconds(run: Path) -> float:
     rows = read_rows(run / "metrics.jsonl")
     first = next((number for number, row in enumerate(rows) if "validation/balanced_accuracy" in row), len(rows))
     later = rows[first + 1 :]
-    if not later:
-        raise UserError(f"{run}: a run of one evaluation has no pace, by which another could be given its seconds")
+    if not later or "seconds" not in later[0]:
+        raise UserError(
+            f"{run}: a run of one evaluation, or of an earlier version, has no pace by which another could be given "
+            "its seconds; remove the cell's folder and run it again with a smaller --evaluate-every"
+        )
     pace = sum(row["seconds"] for row in later) / (later[-1]["step"] - rows[first]["step"])
     return float(pace * later[-1]["step"])
 

@@ -19,7 +19,7 @@ from jaxcaps.training.writers import replace_text
 
 log = logging.getLogger("jaxcaps")
 
-CELLS = "cells"
+CELLS, LOCK = "cells", "lock"
 # How often finished processes are looked for, in seconds.
 POLL = 0.5
 
@@ -37,7 +37,7 @@ def run_here(plan: Plan, cell: Cell, out: Path, *, keep_checkpoints: bool) -> bo
     folder = folder_of(out, cell)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / "lock", timeout=0):
+        with FileLock(folder / LOCK, timeout=0):
             run_cell(plan, cell, folder, keep_checkpoints=keep_checkpoints)
         return True
     except Timeout:
@@ -120,12 +120,12 @@ def run_all(
 def _next(
     plan: Plan, waiting: Sequence[Cell], running: dict[int, tuple[Cell, subprocess.Popen[bytes], float]]
 ) -> Cell | None:
-    """The first cell that waits for no other: a baseline that is given another's seconds needs them measured."""
+    """The first cell that waits for no other: a baseline that is given another's budget needs to know whose."""
     pretrained = {each.name for each in plan.pretrained()}
     unfinished = [*waiting, *(cell for cell, _, _ in running.values())]
     awaited = {(cell.seed, cell.fold) for cell in unfinished if cell.arm in pretrained}
     for cell in waiting:
-        if not (plan.arm(cell.arm).longer == "seconds" and (cell.seed, cell.fold) in awaited):
+        if not (plan.arm(cell.arm).longer and (cell.seed, cell.fold) in awaited):
             return cell
     return None
 
@@ -152,11 +152,20 @@ def _start(
     return process
 
 
+def _is_locked(folder: Path) -> bool:
+    """Whether another process runs the cell."""
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
 def _succeeded(out: Path, cell: Cell, status: int) -> bool:
     folder = folder_of(out, cell)
     if status == 0 and (read_outcome(folder) is not None or unsuitable(folder)):
         return True
-    if read_failure(folder) is None:
+    if read_failure(folder) is None and not _is_locked(folder):
         tail = (folder / "output.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
         _record(folder, f"its process ended with status {status}: {' '.join(tail)}", applicable=True)
     return False

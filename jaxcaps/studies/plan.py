@@ -100,10 +100,10 @@ class Plan:
     def cells(self) -> list[Cell]:
         """In the order in which they run: seed by seed, so that a study that is stopped has whole comparisons.
 
-        The baselines that are given the seconds of another arm come after it.
+        The baselines that are given the budget of another arm come after it.
         """
         folds = range(self.folds) if self.folds else (None,)
-        arms = sorted(self.arms, key=lambda each: each.longer == "seconds")
+        arms = sorted(self.arms, key=lambda each: each.longer != "")
         return [Cell(each.name, seed, fold) for seed in self.seeds for fold in folds for each in arms]
 
     def pretrained(self) -> list[Arm]:
@@ -275,14 +275,20 @@ def check(plan: Plan) -> dict[str, Config]:
             config = parse_config(plan.finetuning(cell, plan.label_fractions[0], recipe, None, "unused"))
             check_flags(config)
             first_config = configs.setdefault(each.name, config)
-            if architecture_hash(config, 0) != architecture_hash(first_config, 0) or config.data != first_config.data:
+            if (config.model, config.data) != (first_config.model, first_config.data):
                 raise UserError(
-                    f"--grid: {recipe.name} changes architecture or data, so that arms that chose differently could "
+                    f"--grid: {recipe.name} changes network or data, so that arms that chose differently could "
                     "not be compared; give arms instead, as in --inits=random@capsule-dim=8,inpaint@capsule-dim=8"
                 )
         before = None if each.pretrain is None else parse_config(plan.pretraining(cell, "unused"))
         if before is not None:
             _check_before(each, before, configs[each.name])
+            training = configs[each.name].training
+            if "seconds" in (one.longer for one in plan.arms) and training.evaluate_every >= training.epochs:
+                raise UserError(
+                    f"--evaluate-every={training.evaluate_every:g} with --epochs={training.epochs:g}: random-seconds "
+                    "goes by the pace after the first evaluation; give a smaller --evaluate-every in --finetune"
+                )
         if configs[each.name].classify.transfer_latent and (before is None or before.model.ssl_capsules != classes):
             raise UserError(
                 f"--inits: {each.name} hands latent capsules on as class capsules (--transfer-latent): it has to "
@@ -332,10 +338,11 @@ def _check_data(plan: Plan, first: Cell) -> int:
     fraction = min(plan.label_fractions)
     for fold in range(plan.folds) if plan.folds else (None,):
         flags = plan.finetuning(dataclasses.replace(first, fold=fold), fraction, Recipe(), None, "unused")
-        config = parse_config(flags)
-        data = load_data(config, ("train", "validation"))
-        if config.training.sampling == "shuffled":
-            shuffled(len(data.splits["train"]), config.training.batch_size, seed=0)
+        data = load_data(parse_config(flags), ("train", "validation"))
+        for recipe in plan.recipes:
+            training = parse_config(plan.finetuning(first, fraction, recipe, None, "unused")).training
+            if training.sampling == "shuffled":
+                shuffled(len(data.splits["train"]), training.batch_size, seed=0)
         shown = set(data.splits["validation"].labels.tolist()) - {-1}
         missing = [name for number, name in enumerate(data.classes) if number not in shown]
         if not shown or (missing and len(plan.recipes) > 1 and fraction < 1):

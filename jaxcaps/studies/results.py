@@ -47,7 +47,8 @@ def gather(plan: Plan, out: Path) -> list[Result]:
 
 
 def _check_comparable(plan: Plan, results: Sequence[Result]) -> None:
-    # In a final study each arm has the recipe that was chosen for it, and recipes may differ in length.
+    # In a final study each arm has the recipe that was chosen for it, and recipes may differ in length and loss. That
+    # all have one network was checked before.
     final = bool(plan.chosen)
     known = {(one.cell, one.run.label_fraction, "" if final else one.run.recipe): one.run for one in results}
     for one in results:
@@ -56,7 +57,7 @@ def _check_comparable(plan: Plan, results: Sequence[Result]) -> None:
         other = known.get((reference, one.run.label_fraction, "" if final else one.run.recipe))
         if arm.baseline or other is None:
             continue
-        for name in ("architecture", "fingerprint") if final else ("architecture", "fingerprint", "updates"):
+        for name in ("fingerprint",) if final else ("architecture", "fingerprint", "updates"):
             found, wanted = getattr(one.run, name), getattr(other, name)
             if found != wanted:
                 raise UserError(

@@ -98,14 +98,17 @@ def final_plan(selection: Path, seeds: tuple[int, ...]) -> Plan:
     unsuited = [arm.name for arm in plan.arms if _suits_nowhere(plan, arm.name, selection)]
     if unsuited:
         log.info("Not applicable to %s, and left out: %s", plan.data, ", ".join(unsuited))
-        plan = replace(plan, arms=tuple(arm for arm in plan.arms if arm.name not in unsuited))
+        arms = [arm for arm in plan.arms if arm.name not in unsuited]
+        # Without an arm that pre-trains there is no budget to be given.
+        budget = any(arm.pretrain is not None for arm in arms)
+        plan = replace(plan, arms=tuple(arm for arm in arms if budget or not arm.longer))
     results = gather(plan, selection)
     done = {one.cell for one in results}
     missing = [cell.name for cell in plan.cells() if cell not in done and not plan.arm(cell.arm).pixels]
     if missing:
         raise UserError(
             f"--final={selection}: {len(missing)} of its cells have not finished, such as {missing[0]}; run it to its "
-            "end first"
+            "end first, without the arms that cannot run on some folds"
         )
     return replace(plan, seeds=seeds, split="test", chosen=choose(plan, results), selection=str(selection))
 
@@ -131,7 +134,8 @@ def claim(plan: Plan, out: Path) -> bool:
         out.mkdir(parents=True, exist_ok=True)
         replace_text(path, yaml.safe_dump(_plain(plan), sort_keys=False))
         return True
-    changes = differences(read_yaml(path), _plain(plan))
+    # Read as a plan: what there was no choice of when it was written has its default.
+    changes = differences(_plain(read_plan(out)), _plain(plan))
     if changes:
         listed = "\n".join(f"  {line}" for line in changes)
         raise UserError(
@@ -168,7 +172,7 @@ def read_plan(out: Path) -> Plan:
 def write_array(plan: Plan, out: Path, machine: Machine) -> Path:
     """Writes a SLURM array job in which each task is a cell; the study's own command then makes the table.
 
-    Cells that are given another's seconds come last, in an array of their own. A reading of the test split is recorded
+    Cells that are given another's budget come last, in an array of their own. A reading of the test split is recorded
     now, since its cells run by themselves.
 
     Raises:
@@ -177,7 +181,7 @@ def write_array(plan: Plan, out: Path, machine: Machine) -> Path:
     check(plan)
     _record_reading(plan, out, machine.ledger, begun=not claim(plan, out))
     cells = plan.cells()
-    last = [number for number, cell in enumerate(cells) if plan.arm(cell.arm).longer == "seconds"]
+    last = [number for number, cell in enumerate(cells) if plan.arm(cell.arm).longer]
     first = [number for number in range(len(cells)) if number not in last]
     body = f'python -m jaxcaps.study --out={out} --cell="$SLURM_ARRAY_TASK_ID"'
     body += " --keep-checkpoints" if machine.keep_checkpoints else ""

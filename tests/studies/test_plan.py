@@ -151,7 +151,11 @@ def test_arms_that_differ_in_more_than_their_start_are_refused():
         ),
         ({"arms": parse_arms("inpaint+extra-convs=7")}, r"extra-convs=7: its pre-training .*\n  extra_convs: 7 -> "),
         ({"recipes": parse_grid("lr-mult=stem:1;stm:0.1")}, "unknown layer group 'stm'; did you mean 'stem'"),
-        ({"recipes": parse_grid("capsule-dim=8,12")}, "--grid: capsule-dim=12 changes architecture or data"),
+        ({"recipes": parse_grid("capsule-dim=8,12")}, "--grid: capsule-dim=12 changes network or data"),
+        (
+            {"arms": parse_arms("random,inpaint,random-seconds"), "finetune": ("--evaluate-every=9", "--epochs=9")},
+            "--evaluate-every=9 with --epochs=9: random-seconds goes by the pace",
+        ),
         ({"finetune": ("--best-metric=mmc",)}, "--best-metric=mmc: unknown; did you mean 'mcc'"),
         ({"finetune": ("--batch-size=7",)}, "is not a multiple of --batch-size=7"),
         ({"pretrain": ("--contrast-weight=0", "--inpaint-weight=0")}, "leave nothing to learn"),
@@ -164,6 +168,10 @@ def test_arms_that_differ_in_more_than_their_start_are_refused():
 def test_what_would_fail_after_the_pre_training_is_refused_before(changes, message):
     with pytest.raises(UserError, match=message):
         check(plan_of("random,inpaint", **changes))
+
+
+def test_recipes_may_differ_in_loss_and_reconstruction():
+    check(plan_of("random,inpaint", recipes=parse_grid("loss=margin,cross-entropy reconstruction-weight=0,0.001")))
 
 
 def test_the_perceptual_weights_of_a_study_go_to_those_who_use_them():

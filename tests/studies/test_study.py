@@ -210,14 +210,22 @@ def test_a_final_study_leaves_out_what_does_not_suit_the_data(tmp_path):
     assert [arm.name for arm in final_plan(tmp_path, (7,)).arms] == ["random", "inpaint"]
 
 
-def test_a_final_study_compares_recipes_of_other_lengths_but_no_other_networks(tmp_path):
+def test_a_study_of_before_a_flag_existed_goes_on(tmp_path):
+    claim(plan_of(), tmp_path)
+    text = (tmp_path / "study.yaml").read_text(encoding="utf-8")
+    assert "perceptual_weights: ''\n" in text
+    (tmp_path / "study.yaml").write_text(text.replace("perceptual_weights: ''\n", ""), encoding="utf-8")
+    assert not claim(plan_of(), tmp_path)
+
+
+def test_a_final_study_compares_recipes_of_other_lengths_but_no_other_data(tmp_path):
     recipes = parse_grid("epochs=1,2")
     chosen = tuple(Choice(arm, 1.0, None, f"epochs={count}") for arm, count in (("random", 1), ("inpaint", 2)))
     plan = plan_of(recipes=recipes, chosen=chosen, split="test")
     finish(plan, tmp_path / "a", lambda *_: 0.5, inpaint={"updates": 14})
     assert len(gather(plan, tmp_path / "a")) == 4
-    finish(plan, tmp_path / "b", lambda *_: 0.5, inpaint={"architecture": "another"})
-    with pytest.raises(UserError, match="cannot be compared: architecture another"):
+    finish(plan, tmp_path / "b", lambda *_: 0.5, inpaint={"fingerprint": "another"})
+    with pytest.raises(UserError, match="cannot be compared: fingerprint another"):
         gather(plan, tmp_path / "b")
 
 
@@ -238,7 +246,7 @@ def test_a_baseline_is_given_the_seconds_of_the_first_arm_that_suits_the_data(tm
     longer = cells._lengthened(plan, cell, config, folder_of(tmp_path, cell), 1.0, Recipe())
     assert longer.training.epochs == 10 * (1 + 30 / 10)
     (run_folder / "metrics.jsonl").write_text(json.dumps(rows[1]), encoding="utf-8")
-    with pytest.raises(UserError, match="a run of one evaluation has no pace"):
+    with pytest.raises(UserError, match="a run of one evaluation, or of an earlier version, has no pace"):
         cells._lengthened(plan, cell, config, folder_of(tmp_path, cell), 1.0, Recipe())
 
 
@@ -248,6 +256,7 @@ def test_a_cell_that_another_process_runs_is_left_alone(tmp_path, monkeypatch):
     folder_of(tmp_path, cell).mkdir(parents=True)
     with FileLock(folder_of(tmp_path, cell) / "lock"):
         assert not run_here(plan, cell, tmp_path, keep_checkpoints=False)
+        assert not execution._succeeded(tmp_path, cell, 1)
     assert read_failure(folder_of(tmp_path, cell)) is None
 
 
