@@ -167,19 +167,17 @@ def _lengthened(plan: Plan, cell: Cell, config: Config, folder: Path, fraction: 
     root = folder.parents[len(Path(cell.name).parts) - 1]
     others = [dataclasses.replace(cell, arm=each.name) for each in plan.pretrained()]
     # A colourisation of grey pictures has no budget.
-    others = [each for each in others if not unsuitable(root / each.name)] or others[:1]
+    other = next((each for each in others if not unsuitable(root / each.name)), others[0])
     if longer == "epochs":
-        epochs = config.training.epochs + parse_config(plan.pretraining(others[0], "unused")).training.epochs
+        epochs = config.training.epochs + parse_config(plan.pretraining(other, "unused")).training.epochs
     else:
-        done = read_outcome(root / others[0].name)
+        done = read_outcome(root / other.name)
         if done is None:
-            raise UserError(
-                f"{cell.name} is given the seconds of {others[0].name}, which has not finished: run that first"
-            )
+            raise UserError(f"{cell.name} is given the seconds of {other.name}, which has not finished: run that first")
         # In a final study the two may have different recipes.
         like = [one for one in done if one.label_fraction == fraction]
         same = next((one for one in like if one.recipe == recipe.name), like[0])
-        lasting = _lasting_seconds(root / others[0].name / same.folder)
+        lasting = _lasting_seconds(root / other.name / same.folder)
         epochs = round(config.training.epochs * (1 + same.pretraining_seconds / lasting))
     return dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=float(epochs)))
 

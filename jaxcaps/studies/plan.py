@@ -20,7 +20,7 @@ from jaxcaps.errors import UserError
 from jaxcaps.models.perceptual import read_vgg16
 from jaxcaps.models.vgg import read_convolutions
 from jaxcaps.studies.arms import CLASSES, Arm, arm, check_not_own
-from jaxcaps.training.setup import changed_encoder, check_flags, load_data
+from jaxcaps.training.setup import OF_ENCODER, changed, check_flags, load_data
 
 # Which pictures are in which split, beside what the study gives itself: the same in both stages.
 SPLITTING = ("split_seed", "subset_seed", "synthetic_count", "synthetic_seed")
@@ -314,12 +314,7 @@ def _check_before(of: Arm, before: Config, after: Config) -> None:
         UserError: a bad flag of a pre-training, or one that fits no fine-tuning.
     """
     check_flags(before)
-    changes = changed_encoder(before.model, after.model)
-    changes += [
-        f"  {name}: {getattr(before.data, name)!r} -> {getattr(after.data, name)!r}"
-        for name in SPLITTING
-        if getattr(before.data, name) != getattr(after.data, name)
-    ]
+    changes = changed(before.model, after.model, OF_ENCODER) + changed(before.data, after.data, SPLITTING)
     if changes:
         listed = "\n".join(changes)
         raise UserError(
@@ -336,13 +331,13 @@ def _check_data(plan: Plan, first: Cell) -> int:
             without any, shows too few of validation, or fewer of training than a batch has where none is drawn twice.
     """
     fraction = min(plan.label_fractions)
+    trainings = [parse_config(plan.finetuning(first, fraction, each, None, "unused")).training for each in plan.recipes]
+    # The largest batch of those recipes that draw none twice.
+    largest = max((each.batch_size for each in trainings if each.sampling == "shuffled"), default=0)
     for fold in range(plan.folds) if plan.folds else (None,):
         flags = plan.finetuning(dataclasses.replace(first, fold=fold), fraction, Recipe(), None, "unused")
         data = load_data(parse_config(flags), ("train", "validation"))
-        for recipe in plan.recipes:
-            training = parse_config(plan.finetuning(first, fraction, recipe, None, "unused")).training
-            if training.sampling == "shuffled":
-                shuffled(len(data.splits["train"]), training.batch_size, seed=0)
+        shuffled(len(data.splits["train"]), largest, seed=0)
         shown = set(data.splits["validation"].labels.tolist()) - {-1}
         missing = [name for number, name in enumerate(data.classes) if number not in shown]
         if not shown or (missing and len(plan.recipes) > 1 and fraction < 1):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxcaps.config import Config, ModelConfig, TaskName, nearest, uses_perceptual_network
+from jaxcaps.config import Config, TaskName, nearest, uses_perceptual_network
 from jaxcaps.data.colours import bin_counts, check_colourful
 from jaxcaps.data.dataset import Dataset, load_dataset
 from jaxcaps.data.sampling import Plan, balanced, shuffled
@@ -144,7 +144,8 @@ def starting_parameters(config: Config, parameters: Parameters) -> Parameters:
     )
     merged = transfer(restored, parameters, latent=config.classify.transfer_latent, origin=Path(config.restore))
     origin = (read_config(Path(config.restore)) if file is None else read_header(file).config).model
-    changes = changed_encoder(origin, config.model)
+    # Arrays of equal shapes may still mean other capsules.
+    changes = changed(origin, config.model, OF_ENCODER)
     if changes:
         raise UserError(f"--restore={config.restore}: its encoder is of another architecture:\n" + "\n".join(changes))
     log.info("From %s (+ taken, - left as initialised, . not used):", config.restore)
@@ -198,12 +199,11 @@ def check_flags(config: Config) -> None:
         make_inpaint(config)
 
 
-def changed_encoder(before: ModelConfig, after: ModelConfig) -> list[str]:
-    """What of two networks keeps one's encoder from being the other's, in lines; arrays of equal shapes may still mean
-    other capsules."""
+def changed(before: object, after: object, names: tuple[str, ...]) -> list[str]:
+    """Which of the named fields of two parts of a configuration differ, in lines, in the order of the names."""
     return [
         f"  {name}: {getattr(before, name)!r} -> {getattr(after, name)!r}"
-        for name in OF_ENCODER
+        for name in names
         if getattr(before, name) != getattr(after, name)
     ]
 
