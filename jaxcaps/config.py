@@ -189,8 +189,9 @@ class InpaintConfig:
     """what is hidden: random blocks, random strokes, or the central quarter"""
     mask_fraction: float = 0.25
     """share of the picture hidden by random blocks or strokes"""
-    masked_views: Literal["both", "one"] = "both"
-    """hide regions from both views of a picture, or show the second whole and in-paint the first alone"""
+    masked_views: Literal["both", "one", "none"] = "both"
+    """hide regions from both views of a picture, or show the second whole and in-paint the first alone; none: contrast
+    alone"""
     visible_share: float = 0.1
     """share of the in-painting loss that is on the pixels the encoder saw"""
     reconstruction: Literal["l1", "l2"] = "l1"
@@ -434,6 +435,8 @@ def architecture_hash(config: Config, classes: int) -> str:
     for stage in model["stem"]:
         if not stage["pooled"]:
             stage.pop("pooled")
+    # A classifier's decoder never has skips.
+    model["decoder_skips"] = False
     if config.classify.reconstruction_weight == 0:
         for name in ("decoder", "decoder_width", "decoder_skips"):
             model.pop(name)

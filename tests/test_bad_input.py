@@ -76,7 +76,27 @@ FLAGS = {
     ),
     "learnt weights of one term": (
         ["--loss-weighting=uncertainty", "--inpaint-weight=0", "--preset=tiny"],
-        ["--loss-weighting=uncertainty"],
+        ["--loss-weighting=uncertainty", "give both a weight"],
+    ),
+    "learnt weights of terms that are learnt apart": (
+        ["--loss-weighting=uncertainty", "--ssl-stages=contrast-then-inpaint", "--preset=tiny"],
+        ["--ssl-stages=contrast-then-inpaint", "--ssl-stages=joint"],
+    ),
+    "capsules to predict, and nothing else": (
+        ["--contrast-weight=0", "--inpaint-weight=0", "--hidden-capsules=0.5", "--capsule-weight=1", "--preset=tiny"],
+        ["--capsule-weight alone", "all capsules alike"],
+    ),
+    "nothing hidden, and to be filled in": (
+        ["--masked-views=none", "--preset=tiny"],
+        ["--masked-views=none", "--inpaint-weight=10", "--inpaint-weight=0"],
+    ),
+    "too few capsules to hide": (
+        ["--hidden-capsules=0.01", "--preset=tiny"],
+        ["--hidden-capsules=0.01", "places is 0"],
+    ),
+    "patience for nothing": (
+        ["--stage=finetune", "--patience=3", "--best-metric=none", "--preset=tiny"],
+        ["--patience=3", "--best-metric"],
     ),
     "missing path": (["--data=csv:nowhere.csv"], ["nowhere.csv"]),
     "missing configuration": (["--config=nowhere.yaml"], ["nowhere.yaml"]),
@@ -158,6 +178,19 @@ def test_too_many_unreadable_pictures_fail_the_run_and_are_listed(capsys, in_fol
     (in_folder / "data" / "0.png").write_bytes(b"no picture")
     (in_folder / "data" / "3.png").write_bytes(b"")
     refused(run(capsys, f"--data=csv:{labels}", "--preset=tiny"), "0.png", "3.png", "--max-bad-images")
+    assert not (in_folder / "runs").exists()
+
+
+def test_a_share_of_the_labels_that_shows_none_of_validation_is_refused_before_training(capsys, in_folder):
+    labels = write_pictures(in_folder / "data")
+    outcome = run(capsys, "--stage=finetune", "--preset=tiny", f"--data=csv:{labels}", "--label-fraction=0.4")
+    refused(outcome, "--label-fraction=0.4", "no label of the validation split")
+    assert not (in_folder / "runs").exists()
+
+
+def test_latent_capsules_of_an_encoders_file_are_refused(capsys, in_folder):
+    outcome = run(capsys, "--stage=finetune", "--restore=pretrained:busi-demo", "--data=synthetic", "--transfer-latent")
+    refused(outcome, "--transfer-latent", "pretrained:busi-demo", "the folder of its run")
     assert not (in_folder / "runs").exists()
 
 

@@ -1,6 +1,7 @@
 """Colourisation end to end at the smallest size: the figure, an encoder that restores, mistakes refused."""
 
 import dataclasses
+import json
 
 import cv2
 import numpy as np
@@ -12,6 +13,8 @@ from jaxcaps.data.colours import bin_counts
 from jaxcaps.functional import bin_weights
 from jaxcaps.presets import preset
 from jaxcaps.training.checkpoint import read_parameters
+from jaxcaps.training.evaluators import Probe
+from jaxcaps.training.loop import LINEAR_PROBE
 from jaxcaps.training.setup import load_data, make_task
 from jaxcaps.training.writers import read_rows
 from tests.command import run
@@ -20,9 +23,19 @@ from tests.test_bad_input import refused, write_pictures
 COLOURISE = ("--stage=ssl", "--task=colourise", "--preset=tiny")
 
 
-def test_pre_training_by_l1_leaves_an_encoder_that_fine_tuning_takes(capsys, tmp_path):
-    outcome = run(capsys, *COLOURISE, "--epochs=1", f"--out={tmp_path}/ssl")
+def test_pre_training_by_l1_leaves_an_encoder_that_fine_tuning_takes(capsys, tmp_path, monkeypatch):
+    # The encoder that is kept is the first one, and what is reported its row.
+    scores = iter([0.9, 0.1, 0.1])
+    monkeypatch.setattr(Probe, "__call__", lambda self, parameters: iter([(LINEAR_PROBE, next(scores))]))
+    flags = ("--epochs=1", "--evaluate-every=0.5", "--select-by-probe")
+    outcome = run(capsys, *COLOURISE, *flags, f"--out={tmp_path}/ssl")
     assert outcome.status == 0, outcome.errors
+    rows = read_rows(tmp_path / "ssl" / "metrics.jsonl")
+    first = next(row for row in rows if f"validation/{LINEAR_PROBE}" in row)
+    kept = json.loads((tmp_path / "ssl" / "metrics.json").read_text())
+    assert kept["step"] == first["step"] < rows[-1]["step"]
+    assert kept["validation/loss"] == first["validation/loss"]
+    assert f"Metrics of micro-step {first['step']}, whose parameters the run keeps" in outcome.output
     assert "Perceptual loss: a fixed random network" in outcome.output
     assert "33 of 33 training pictures are colourful" in outcome.output
     assert "Perceptual loss" in (tmp_path / "ssl" / "log.txt").read_text()
@@ -38,8 +51,10 @@ def test_pre_training_by_l1_leaves_an_encoder_that_fine_tuning_takes(capsys, tmp
     parameters, _ = read_parameters(tmp_path / "ssl")
     assert {path.split("/")[0] for path in parameters} == {"encoder", "latent_capsules", "decoder"}
 
-    tuned = run(capsys, "--stage=finetune", f"--restore={tmp_path}/ssl", "--epochs=0.5", f"--out={tmp_path}/finetune")
+    flags = ("--epochs=0.5", "--lr-mult=stem:0.1,decoder:3")
+    tuned = run(capsys, "--stage=finetune", f"--restore={tmp_path}/ssl", *flags, f"--out={tmp_path}/finetune")
     assert tuned.status == 0, tuned.errors
+    assert "--lr-mult: this network has no decoder\n" in tuned.output
     assert "+ encoder/primary/convolution/kernel" in tuned.output
 
 

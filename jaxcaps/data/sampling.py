@@ -100,13 +100,13 @@ def balanced(labels: np.ndarray, batch_size: int, seed: int) -> Plan:
     return Plan(batch_size, draw)
 
 
-def in_order(count: int, batch_size: int) -> Plan:
-    """Every example once, for evaluation. The last batch is filled up with the first example, not valid."""
+def in_order(order: np.ndarray, batch_size: int) -> Plan:
+    """Each of `order`'s examples once, for evaluation. The last batch is filled up with the first one, not valid."""
 
     def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
         positions = np.arange(step * batch_size, (step + 1) * batch_size)
-        valid = positions < count
-        return np.where(valid, positions, 0).astype(np.int32), valid
+        valid = positions < len(order)
+        return order[np.where(valid, positions, 0)].astype(np.int32), valid
 
     return Plan(batch_size, draw)
 

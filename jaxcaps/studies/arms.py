@@ -57,7 +57,7 @@ RANDOM = Arm("random", "random initialisation")
 _NAMED = (
     RANDOM,
     Arm("inpaint", "contrast and in-painting together, the study's", ()),
-    Arm("contrast", "contrast alone (NT-Xent)", ("--inpaint-weight=0",)),
+    Arm("contrast", "contrast alone (NT-Xent)", ("--inpaint-weight=0", "--masked-views=none")),
     Arm("inpaint-only", "in-painting alone", ("--contrast-weight=0",)),
     Arm("sequence", "contrast first, then in-painting", ("--ssl-stages=contrast-then-inpaint",)),
     Arm("colourise", "colourisation, absolute error and perceptual loss", ("--task=colourise",)),

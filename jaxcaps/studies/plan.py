@@ -328,7 +328,8 @@ def _check_data(plan: Plan, first: Cell) -> int:
 
     Raises:
         UserError: as `load_data`, of any fold; or the smallest share of the labels, the one that may leave a class
-            without any, shows too few of validation, or fewer of training than a batch has where none is drawn twice.
+            without any, shows too few of validation to choose a recipe by, or fewer of training than a batch has where
+            none is drawn twice.
     """
     fraction = min(plan.label_fractions)
     trainings = [parse_config(plan.finetuning(first, fraction, each, None, "unused")).training for each in plan.recipes]
@@ -340,11 +341,11 @@ def _check_data(plan: Plan, first: Cell) -> int:
         shuffled(len(data.splits["train"]), largest, seed=0)
         shown = set(data.splits["validation"].labels.tolist()) - {-1}
         missing = [name for number, name in enumerate(data.classes) if number not in shown]
-        if not shown or (missing and len(plan.recipes) > 1 and fraction < 1):
+        if missing and len(plan.recipes) > 1 and fraction < 1:
             where = "" if fold is None else f" of fold {fold}"
             raise UserError(
                 f"--label-fractions: {fraction:g} of the labels shows none of {', '.join(missing)} in validation"
-                f"{where}, by which runs are followed and recipes chosen; give a larger share"
+                f"{where}, by which recipes are chosen; give a larger share"
             )
     return len(data.classes)
 

@@ -1,4 +1,4 @@
-"""Contrast of two masked views (NT-Xent) together with in-painting of what the masks hide.
+"""Contrast of two views (NT-Xent) together with in-painting of what masks hide from them.
 
 The study's "dual-stage" self-supervision (El-Shimy et al. 2025): Chen et al. 2020 for the contrast, Pathak et al.
 2016 for the in-painting. The encoder sees the masked views alone. Beyond the study, some of the primary capsules may be
@@ -95,6 +95,13 @@ class PretrainingNetwork(nnx.Module):
         self.predictor = _predictor(model, image_size, rngs) if inpaint.capsule_weight else None
 
 
+def _shown(
+    poses: Float[Array, "batch capsules dim"], hidden: Bool[Array, "batch capsules"] | None
+) -> Float[Array, "batch capsules dim"]:
+    """The primary capsules' poses with the hidden ones at zero."""
+    return poses if hidden is None else jnp.where(hidden[..., None], jnp.zeros_like(poses), poses)
+
+
 def _predictor(model: ModelConfig, image_size: int, rngs: nnx.Rngs) -> nnx.Linear:
     """From the flattened latent poses to those of all primary capsules."""
     dtype, param_dtype = dtypes(model)
@@ -127,7 +134,7 @@ class Inpaint:
             shown = random_view(augment_key, image, self.augmentation, self.image_size, dtypes(self.model).parameters)
             return Views(shown, self._mask(mask_key) & masked, self._hidden(key))
 
-        masked = jnp.array([True, self.inpaint.masked_views == "both"])
+        masked = jnp.array([self.inpaint.masked_views != "none", self.inpaint.masked_views == "both"])
         views: Views = jax.vmap(view)(jax.random.split(key), masked)
         return views
 
@@ -159,10 +166,7 @@ class Inpaint:
         image, mask, hidden = jax.tree.map(lambda each: jnp.concatenate([each[:, 0], each[:, 1]]), views)
         valid = jnp.concatenate([examples.valid, examples.valid])
         encoded = modules.encoder(jax.vmap(hide, in_axes=(0, 0, None))(image, mask, FILL))
-        poses = encoded.poses
-        if hidden is not None:
-            poses = jnp.where(hidden[..., None], jnp.zeros_like(poses), poses)
-        latent = modules.latent_capsules(poses)
+        latent = modules.latent_capsules(_shown(encoded.poses, hidden))
 
         metrics = {"coupling_entropy": shard.mean(jax.vmap(coupling_entropy)(latent.couplings), valid)}
         contrast_weight, inpaint_weight = self.weights(progress)
@@ -232,15 +236,22 @@ class Inpaint:
             return {}
         views = jax.jit(jax.vmap(self.views))(jax.random.split(jax.random.key(0), len(images)), images)
         whole, mask = whole_pictures(images, self.image_size), views.mask[:, 0]
-        masked, made = nnx.jit(self.inpainted)(modules, whole, mask)
+        masked, made = nnx.jit(self.inpainted)(
+            modules, whole, mask, None if views.hidden is None else views.hidden[:, 0]
+        )
         filled = jnp.where(mask[..., None], made, whole.astype(made.dtype))
         return {"picture": whole, "what the encoder sees": masked, "reconstruction": made, "in-painted": filled}
 
     def inpainted(
-        self, modules: PretrainingNetwork, image: Float[Array, "batch height width 3"], mask: Bool[Array, "batch h w"]
+        self,
+        modules: PretrainingNetwork,
+        image: Float[Array, "batch height width 3"],
+        mask: Bool[Array, "batch height width"],
+        hidden: Bool[Array, "batch capsules"] | None,
     ) -> tuple[Array, Array]:
         """The masked pictures and what the network makes of them, for a figure."""
         masked = jax.vmap(hide, in_axes=(0, 0, None))(image, mask, FILL)
         encoded = modules.encoder(masked)
         assert modules.decoder is not None
-        return masked, modules.decoder(modules.latent_capsules(encoded.poses).poses, encoded.maps)
+        latent = modules.latent_capsules(_shown(encoded.poses, hidden))
+        return masked, modules.decoder(latent.poses, encoded.maps)

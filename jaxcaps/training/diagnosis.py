@@ -59,7 +59,7 @@ def diagnose(
         modules: the network's structure, with `encoder`, `latent_capsules` and perhaps `projection` and `decoder`.
         parameters: its parameters by path.
         split: held-out pictures.
-        batch_size: pictures at a time.
+        batch_size: pictures at a time, on one device.
         made: what `task.pictures` makes of some pictures, for their colours.
 
     Returns:
@@ -72,9 +72,10 @@ def diagnose(
             activation never leaves either end.
         saturation: mean chroma of the reconstructions over that of the pictures; None for grey pictures.
         reconstruction: `term`, which of the loss; `error`, its value; `shuffled`, by what factor it grows when each
-            picture's latent poses are another picture's; None without a decoder.
+            picture's latent poses are another picture's; None without a decoder, or another picture.
     """
-    batch_size = min(batch_size, len(split), PICTURES)
+    # At least two, or there would be no other picture's poses.
+    batch_size = min(max(2, batch_size), len(split), PICTURES)
     batches = max(1, min(len(split), PICTURES) // batch_size)
     # Neighbours in a split are often pictures of one lesion.
     chosen = np.random.default_rng(SEED).permutation(len(split))[: batches * batch_size]
@@ -98,7 +99,7 @@ def diagnose(
     weights = {layer: float(norm) for layer, norm in norms(parameters, layer_of).items()}
     seen = jax.tree.map(lambda *each: np.concatenate(each), *(each["seen"] for each in found))
 
-    term = next((name for name in RECONSTRUCTION if name in metrics), None)
+    term = next((name for name in RECONSTRUCTION if name in metrics and batch_size > 1), None)
     findings: Findings = {
         "pictures": len(chosen),
         "gradient_over_weight": {

@@ -21,7 +21,7 @@ from jaxcaps.training.mesh import AXIS, over_devices, replicated
 from jaxcaps.training.state import Parameters, with_parameters
 
 NEIGHBOURS = 20
-# The evaluation of a loss draws the same masks and views every time.
+# The evaluation of a loss draws the same batches, masks and views every time.
 EVALUATION_SEED = 0
 
 
@@ -29,8 +29,8 @@ class Evaluator(Protocol):
     def __call__(self, parameters: Parameters) -> Iterator[tuple[str, float]]: ...
 
 
-def _batches(split: Split, batch_size: int, mesh: Mesh) -> Loader:
-    plan = in_order(len(split), batch_size)
+def _batches(split: Split, batch_size: int, mesh: Mesh, order: np.ndarray | None = None) -> Loader:
+    plan = in_order(np.arange(len(split)) if order is None else order, batch_size)
     return Loader(split, plan, mesh, start=0, stop=math.ceil(len(split) / batch_size))
 
 
@@ -143,10 +143,12 @@ class HeldOutLoss:
 
         self.evaluate = jax.jit(over_devices(local, mesh, in_specs=(P(), P(AXIS), P()), out_specs=P()))
         self.split, self.mesh, self.batch_size = split, mesh, batch_size
+        # Neighbours in a split are often pictures of one lesion, which a contrast does not tell apart.
+        self.order = np.random.default_rng(EVALUATION_SEED).permutation(len(split))
 
     def __call__(self, parameters: Parameters) -> Iterator[tuple[str, float]]:
         totals: dict[str, float] = {}
-        for number, batch in enumerate(_batches(self.split, self.batch_size, self.mesh)):
+        for number, batch in enumerate(_batches(self.split, self.batch_size, self.mesh, self.order)):
             share = min(self.batch_size, len(self.split) - number * self.batch_size) / len(self.split)
             for name, value in self.evaluate(parameters, batch, jnp.asarray(number, jnp.int32)).items():
                 totals[name] = totals.get(name, 0.0) + share * float(value)

@@ -75,9 +75,10 @@ def finish_classifier(
 
 
 def finish_pretraining(
-    folder: Path, config: Config, task: Task, modules: Any, parameters: Parameters, dataset: Dataset
+    folder: Path, config: Config, task: Task, modules: Any, parameters: Parameters, dataset: Dataset, step: int
 ) -> None:
-    """The encoder for others to read, reconstructions, a diagnosis, and the last row as the run's metrics."""
+    """The encoder for others to read, reconstructions, a diagnosis, and the row of `step`, where the parameters are
+    from, as the run's metrics."""
     parameters = jax.device_get(parameters)
     encoder = {path: np.asarray(value) for path, value in parameters.items() if path.startswith("encoder/")}
     learnt_from = frozenset(dataset.splits["train"].names)
@@ -90,14 +91,16 @@ def finish_pretraining(
     made = task.pictures(network, jnp.asarray(np.stack([validation.read(int(index)) for index in chosen])))
     if made:
         _reconstructions(folder, {title: each[_spread(len(chosen), SHOWN_PICTURES)] for title, each in made.items()})
-    write_diagnosis(folder, diagnose(task, modules, parameters, validation, config.training.batch_size, made))
-    rows = read_rows(folder / "metrics.jsonl")
-    last = {name: value for name, value in rows[-1].items() if "gradient_norm/" not in name}
-    width = max(map(len, last))
-    table = "\n".join(f"{name:<{width}}  {value:.4f}" for name, value in last.items())
-    log.info("\nLast row of metrics:\n%s", table)
+    # One device measures: no more at a time than each had in training.
+    at_a_time = config.training.batch_size // jax.device_count()
+    write_diagnosis(folder, diagnose(task, modules, parameters, validation, at_a_time, made))
+    row = next(row for row in read_rows(folder / "metrics.jsonl") if row["step"] == step)
+    kept = {name: value for name, value in row.items() if "gradient_norm/" not in name}
+    width = max(map(len, kept))
+    table = "\n".join(f"{name:<{width}}  {value:.4f}" for name, value in kept.items())
+    log.info("\nMetrics of micro-step %d, whose parameters the run keeps:\n%s", step, table)
     replace_text(folder / "table.txt", table + "\n")
-    replace_text(folder / "metrics.json", json.dumps(last, indent=2) + "\n")
+    replace_text(folder / "metrics.json", json.dumps(kept, indent=2) + "\n")
 
 
 def _curves(folder: Path) -> None:

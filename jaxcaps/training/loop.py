@@ -33,7 +33,7 @@ from jaxcaps.training.folder import (
     write_learnt,
 )
 from jaxcaps.training.mesh import connect, device_mesh, replicated
-from jaxcaps.training.optimizer import Length, make_optimizer, run_length
+from jaxcaps.training.optimizer import Length, group_of, make_optimizer, multipliers, run_length
 from jaxcaps.training.progress import Pace, ProgressBar, duration
 from jaxcaps.training.selection import Selection
 from jaxcaps.training.setup import (
@@ -155,7 +155,7 @@ class Run:
                 state = restored.state
                 self._check_data(restored.meta["fingerprint"])
                 self.selection = Selection.from_meta(restored.meta["best"], restored.best)
-            self._announce(int(state.step), resumed=restored is not None)
+            self._announce(state, resumed=restored is not None)
             self.writer = MetricsWriter(self.folder, resumed_step=int(state.step)) if self.main else None
             # A run that stopped early and was killed before it finished has nothing more to learn.
             if not self._out_of_patience():
@@ -170,11 +170,11 @@ class Run:
                 "give another --out to start afresh"
             )
 
-    def _announce(self, step: int, *, resumed: bool) -> None:
+    def _announce(self, state: TrainState, *, resumed: bool) -> None:
         config, length = self.config, self.length
         origin = f"the encoder of {config.restore}" if config.restore else "random initialisation"
         log.info("Resuming %s at micro-step %d" if resumed else "Starting in %s from %s",
-                 self.folder, step if resumed else origin)  # fmt: skip
+                 self.folder, int(state.step) if resumed else origin)  # fmt: skip
         log.info(
             "%s parameters; %d micro-steps of %d images, %d per update, %d updates; %d device(s), %s",
             f"{count_parameters(self.modules):,}",
@@ -189,6 +189,9 @@ class Run:
             log.info("Architecture %s", architecture_hash(config, len(self.dataset.classes)))
         for note in self.task.notes(config.training.batch_size):
             log.info(note)
+        idle = set(multipliers(config.optimizer.lr_mult)) - set(map(group_of, state.parameters))
+        if idle:
+            log.warning("--lr-mult: this network has no %s", " and no ".join(sorted(idle)))
 
     def _loop(self, state: TrainState, began: float) -> TrainState:
         config, length, first = self.config, self.length, int(state.step)
@@ -290,7 +293,8 @@ class Run:
         }
 
     def _finish(self, state: TrainState) -> None:
-        chosen = state.parameters if self.selection.parameters is None else self.selection.parameters
+        selected = self.selection.parameters
+        chosen, step = (state.parameters, int(state.step)) if selected is None else (selected, self.selection.step)
         if self.config.stage == "finetune":
             train, validation = self.dataset.splits["train"], self.dataset.splits["validation"]
             (classification,) = self.evaluators
@@ -301,7 +305,7 @@ class Run:
                     self.folder, train.labels, validation, probabilities, self.dataset.classes, self.selection.meta()
                 )
         elif self.main:
-            finish_pretraining(self.folder, self.config, self.task, self.modules, chosen, self.dataset)
+            finish_pretraining(self.folder, self.config, self.task, self.modules, chosen, self.dataset, step)
         if self.dataset.bad_images:
             log.info("%d unreadable images were skipped:", len(self.dataset.bad_images))
             for name, reason in self.dataset.bad_images:

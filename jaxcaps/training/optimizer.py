@@ -107,7 +107,8 @@ def multipliers(text: str) -> dict[str, float]:
 
 def schedule(optimizer: OptimizerConfig, updates: int) -> optax.Schedule:
     """Linear warm-up, then half a cosine that reaches its floor on the last of `updates` applied updates."""
-    warmup = min(round(optimizer.warmup * updates), updates - 1)
+    # One update is left for the floor.
+    warmup = min(round(optimizer.warmup * updates), max(0, updates - 2))
     return optax.warmup_cosine_decay_schedule(
         # The first update is not wasted on a rate of zero.
         init_value=optimizer.lr / max(1, warmup),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from jaxcaps.config import Config, TaskName, nearest, uses_perceptual_network
@@ -38,7 +39,11 @@ OF_ENCODER = (
 
 
 def load_data(config: Config, splits: tuple[str, ...]) -> Dataset:
-    """The named splits of the configured data; what was done to get them goes to the log."""
+    """The named splits of the configured data; what was done to get them goes to the log.
+
+    Raises:
+        UserError: the data cannot be read, or --label-fraction shows a fine-tuning no label of the validation split.
+    """
     data = config.data
     dataset = load_dataset(
         data=data.data,
@@ -54,6 +59,12 @@ def load_data(config: Config, splits: tuple[str, ...]) -> Dataset:
     )
     for note in dataset.notes:
         log.info(note)
+    followed = config.stage == "finetune" and "validation" in splits
+    if followed and data.label_fraction < 1 and not np.any(dataset.splits["validation"].labels >= 0):
+        raise UserError(
+            f"--label-fraction={data.label_fraction:g} shows no label of the validation split, by which a fine-tuning "
+            "is followed; give a larger share"
+        )
     return dataset
 
 
@@ -74,7 +85,15 @@ def make_task(config: Config, dataset: Dataset) -> Task:
 def make_inpaint(config: Config) -> Inpaint:
     inpaint = config.inpaint
     if not (inpaint.contrast_weight or inpaint.inpaint_weight):
-        raise UserError("--contrast-weight=0 and --inpaint-weight=0 leave nothing to learn; give one a weight")
+        problem = "--contrast-weight=0 and --inpaint-weight=0 leave nothing to learn; give one a weight"
+        if inpaint.capsule_weight:
+            problem += "; --capsule-weight alone would be learnt by making all capsules alike"
+        raise UserError(problem)
+    if inpaint.masked_views == "none" and inpaint.inpaint_weight:
+        raise UserError(
+            f"--masked-views=none hides nothing, and --inpaint-weight={inpaint.inpaint_weight:g} would have it filled "
+            "in; give --inpaint-weight=0 for contrast alone, or --masked-views=one"
+        )
     if inpaint.capsule_weight and not inpaint.hidden_capsules:
         raise UserError(
             f"--capsule-weight={inpaint.capsule_weight:g}: no capsule is hidden; give --hidden-capsules=0.5"
@@ -85,10 +104,20 @@ def make_inpaint(config: Config) -> Inpaint:
             f"--hidden-capsules={inpaint.hidden_capsules:g}: nothing learns from the latent capsules that "
             "they are hidden from; give --capsule-weight=1, an --inpaint-weight, or --contrast-on=latent"
         )
-    if inpaint.loss_weighting == "uncertainty" and not (
-        inpaint.contrast_weight and inpaint.inpaint_weight and inpaint.ssl_stages == "joint"
-    ):
-        raise UserError("--loss-weighting=uncertainty weighs two terms that are learnt together; give both a weight")
+    if inpaint.hidden_capsules:
+        places = geometry(config.model, config.data.image_size).grid ** 2
+        if not 0 < round(inpaint.hidden_capsules * places) < places:
+            raise UserError(
+                f"--hidden-capsules={inpaint.hidden_capsules:g} of {places} places is "
+                f"{round(inpaint.hidden_capsules * places)}, to the nearest; some must be hidden, and some not"
+            )
+    if inpaint.loss_weighting == "uncertainty" and not (inpaint.contrast_weight and inpaint.inpaint_weight):
+        raise UserError("--loss-weighting=uncertainty weighs contrast against in-painting; give both a weight")
+    if inpaint.loss_weighting == "uncertainty" and inpaint.ssl_stages != "joint":
+        raise UserError(
+            f"--loss-weighting=uncertainty weighs terms that are learnt together, and "
+            f"--ssl-stages={inpaint.ssl_stages} learns one after the other; give --ssl-stages=joint"
+        )
     return Inpaint(config.model, inpaint, config.augmentation, config.data.image_size)
 
 
@@ -142,6 +171,11 @@ def starting_parameters(config: Config, parameters: Parameters) -> Parameters:
         if file is None
         else {path: jnp.asarray(value) for path, value in read_arrays(file).items()}
     )
+    if config.classify.transfer_latent and file is not None:
+        raise UserError(
+            f"--transfer-latent: {config.restore} holds an encoder and no latent capsules; give --restore the folder "
+            "of its run"
+        )
     merged = transfer(restored, parameters, latent=config.classify.transfer_latent, origin=Path(config.restore))
     origin = (read_config(Path(config.restore)) if file is None else read_header(file).config).model
     # Arrays of equal shapes may still mean other capsules.
@@ -174,13 +208,18 @@ def selecting_metric(config: Config) -> str | None:
     """The metric of validation by which a fine-tuning keeps its best parameters; None where it keeps the last.
 
     Raises:
-        UserError: no such metric.
+        UserError: no such metric, or patience for one without any.
     """
     name = config.training.best_metric
     # A calibration error is better when lower.
     known = tuple(name for name in SCALAR_METRICS if name != "ece")
     if name != "none" and name not in known:
         raise UserError(f"--best-metric={name}: unknown{nearest(name, (*known, 'none'))}")
+    if name == "none" and config.training.patience:
+        raise UserError(
+            f"--patience={config.training.patience} waits for a better --best-metric, which is none; name one, or "
+            "leave --patience away"
+        )
     return None if name == "none" else name
 
 

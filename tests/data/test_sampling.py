@@ -75,10 +75,11 @@ def test_balanced_draws_with_replacement_and_anew_each_step():
 
 @given(st.integers(1, 40), st.integers(1, 20))
 def test_in_order_shows_every_example_once_and_pads_the_last_batch(count, batch):
-    plan = in_order(count, batch)
+    order = np.random.default_rng(count).permutation(count)
+    plan = in_order(order, batch)
     steps = [plan(step) for step in range(-(-count // batch))]
     indices, valid = (np.concatenate(parts) for parts in zip(*steps, strict=True))
-    np.testing.assert_array_equal(indices[valid], np.arange(count))
+    np.testing.assert_array_equal(indices[valid], order)
     assert len(indices) == -(-count // batch) * batch
     assert np.all((indices >= 0) & (indices < count))
     assert indices.dtype == np.int32

@@ -18,11 +18,11 @@ from jaxcaps.tasks.inpaint import FILL, Views
 BATCH = 6
 
 
-def examples(valid=BATCH):
+def examples(valid=BATCH, group=range(BATCH), source=range(BATCH)):
     return Examples(
         label=jnp.arange(BATCH) % 3,
-        group=jnp.arange(BATCH),
-        source=jnp.arange(BATCH),
+        group=jnp.asarray(group),
+        source=jnp.asarray(source),
         valid=jnp.arange(BATCH) < valid,
     )
 
@@ -127,7 +127,7 @@ def test_the_encoder_sees_only_the_masked_picture_skips_included():
     hidden = views.mask[..., None]
     other = Views(jnp.where(hidden, 1 - views.image, views.image), views.mask)
     inpainted = nnx.jit(task.inpainted)
-    first, second = (inpainted(modules, each.image[:, 0], each.mask[:, 0]) for each in (views, other))
+    first, second = (inpainted(modules, each.image[:, 0], each.mask[:, 0], None) for each in (views, other))
     np.testing.assert_array_equal(first[0], second[0])
     np.testing.assert_array_equal(first[1], second[1])
     assert np.all(np.asarray(first[0])[np.asarray(views.mask[:, 0])] == FILL)
@@ -165,13 +165,65 @@ def test_with_one_masked_view_the_other_is_whole_and_the_first_alone_is_filled_i
     assert views.mask[:, 0].any(axis=(1, 2)).all()
     assert not views.mask[:, 1].any()
     _, metrics = loss_of(task, modules, views)
-    made = nnx.jit(task.inpainted)(modules, views.image[:, 0], views.mask[:, 0])[1]
+    made = nnx.jit(task.inpainted)(modules, views.image[:, 0], views.mask[:, 0], None)[1]
     errors = np.abs(made - views.image[:, 0]).mean(axis=-1)
     hidden = np.asarray(views.mask[:, 0])
     expected = [
         0.9 * error[mask].mean() + 0.1 * error[~mask].mean() for error, mask in zip(errors, hidden, strict=True)
     ]
     np.testing.assert_allclose(metrics["inpainting"], np.mean(expected), rtol=1e-4)
+
+
+def test_contrast_alone_can_see_both_views_whole():
+    views = views_of(inpaint_task(masked_views="none", inpaint_weight=0.0))
+    assert not views.mask.any()
+    np.testing.assert_array_equal(views.image, views_of(inpaint_task()).image)
+
+
+SHARED = {
+    "a group": {"group": [0, 0, 1, 2, 3, 4]},
+    "a picture": {"source": [0, 0, 1, 2, 3, 4]},
+}
+
+
+@pytest.mark.parametrize("shared", SHARED)
+def test_pictures_of_one_lesion_and_one_picture_drawn_twice_are_no_negatives(shared):
+    """Trap: false negatives. The first two pictures' views say nothing of each other in the loss."""
+    task = inpaint_task(inpaint_weight=0.0, masked_views="none", contrast_on="primary")
+    modules, views = network(task), views_of(task)
+    # As alike as can be: as a negative the second picture would be the hardest there is.
+    views = views._replace(image=views.image.at[1].set(views.image[0]))
+    _, apart = loss_of(task, modules, views)
+    _, together = loss_of(task, modules, views, examples(**SHARED[shared]))
+
+    @nnx.jit
+    def by_hand(modules, views):
+        flat = views.image.transpose(1, 0, 2, 3, 4).reshape(2 * BATCH, 16, 16, 3)
+        embeddings = modules.projection(modules.encoder(flat).poses)
+        return embeddings / jnp.linalg.norm(embeddings, axis=1, keepdims=True)
+
+    similarity = np.asarray(by_hand(modules, views), np.float64) @ np.asarray(by_hand(modules, views), np.float64).T
+    scores = np.exp(similarity / task.inpaint.temperature)
+    picture = np.arange(2 * BATCH) % BATCH
+    losses = []
+    for i in range(2 * BATCH):
+        others = {int(j) for j in np.flatnonzero(picture != picture[i]) if {int(picture[i]), int(picture[j])} != {0, 1}}
+        positive = (i + BATCH) % (2 * BATCH)
+        losses.append(-np.log(scores[i, positive] / sum(scores[i, j] for j in others | {positive})))
+    np.testing.assert_allclose(together["nt_xent"], np.mean(losses), rtol=1e-4)
+    assert together["nt_xent"] < apart["nt_xent"] - 0.05
+
+
+def test_the_picture_shown_is_made_without_the_hidden_capsules_too():
+    task = inpaint_task(hidden_capsules=0.5)
+    modules, views = network(task), views_of(task)
+    made = task.pictures(modules, images())["reconstruction"]
+    views = jax.jit(jax.vmap(task.views))(jax.random.split(jax.random.key(0), BATCH), images())
+    whole = whole_pictures(images(), 16)
+    inpainted = nnx.jit(task.inpainted)
+    arguments = (modules, whole, views.mask[:, 0])
+    np.testing.assert_allclose(made, inpainted(*arguments, views.hidden[:, 0])[1], atol=1e-6)
+    assert np.abs(made - inpainted(*arguments, None)[1]).max() > 1e-4
 
 
 @pytest.mark.parametrize("make", [inpaint_task, classify_task])

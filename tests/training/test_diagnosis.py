@@ -26,8 +26,11 @@ class Pictures:
     images = np.random.default_rng(0).integers(0, 256, (PICTURES, 16, 16, 3), np.uint8)
     groups = np.arange(PICTURES, dtype=np.int32)
 
+    def __init__(self, count=PICTURES):
+        self.count = count
+
     def __len__(self):
-        return PICTURES
+        return self.count
 
     def read(self, index):
         return self.images[index]
@@ -173,6 +176,18 @@ def test_saturation_is_a_ratio_of_distances_from_grey_and_none_for_grey_pictures
     assert _saturation({"picture": red, "reconstruction": grey}) == pytest.approx(0.0, abs=1e-3)
     assert _saturation({"picture": grey, "reconstruction": red}) is None
     assert _saturation({}) is None
+
+
+@pytest.mark.parametrize(("count", "at_a_time"), [(1, 4), (PICTURES, 1)])
+def test_another_pictures_poses_are_another_pictures(count, at_a_time):
+    """Trap: with one picture at a time its own poses, or those of its other view, were handed to the decoder."""
+    task, network = task_and_network()
+    findings = diagnose(task, network, parameters_of(network), Pictures(count), at_a_time, {})
+    assert findings["pictures"] == count
+    assert (findings["reconstruction"] is None) == (count == 1)
+    if count > 1:
+        pairs = diagnose(task, network, parameters_of(network), Pictures(count), 2, {})
+        assert findings["reconstruction"] == pairs["reconstruction"]
 
 
 def test_without_a_decoder_there_is_no_reconstruction():

@@ -46,9 +46,10 @@ def test_an_effective_batch_that_is_no_multiple_is_refused(batch_size, effective
         run_length(config_of(batch_size=batch_size, effective_batch=effective), examples=100)
 
 
+@pytest.mark.parametrize("warmup", [0.0, 0.2, 0.9, 1.0])
 @pytest.mark.parametrize("updates", [1, 2, 3, 10, 333])
-def test_the_rate_ends_at_its_floor_on_the_last_applied_update(updates):
-    rates = schedule(OptimizerConfig(lr=0.1, warmup=0.2, final_lr=0.01), updates)
+def test_the_rate_ends_at_its_floor_on_the_last_applied_update(updates, warmup):
+    rates = schedule(OptimizerConfig(lr=0.1, warmup=warmup, final_lr=0.01), updates)
     used = [float(rates(count)) for count in range(updates)]
     assert min(used) > 0
     if updates > 2:
