@@ -29,13 +29,24 @@ def list_folder(folder: Path, where: str) -> list[RawFrame]:
         where: what names it in errors, such as "--data=folder:DIR".
 
     Raises:
-        UserError: no such folder, no image in it, a class folder without images, images beside split folders.
+        UserError: no such folder, no image in it, a class folder without images; images or other folders beside split
+            folders, or split folders one level further down.
     """
     if not folder.is_dir():
         hint = "it is a file; a table of images is csv:FILE" if folder.is_file() else "no such folder"
         raise UserError(f"{where}: {hint}")
     level = _folders(folder)
-    if level and all(path.name.lower() in SPLIT_NAMES for path in level):
+    named = [path for path in level if path.name.lower() in SPLIT_NAMES]
+    if len(named) < len(level) and any(map(_folders, named)):
+        odd = next(path.name for path in level if path not in named)
+        raise UserError(
+            f"{where}: {', '.join(path.name for path in named)} are named as splits, and {odd} is not; splits are "
+            "called train, validation (or val, valid) and test: rename the folder, or move it away"
+        )
+    inner = _folders(level[0]) if len(level) == 1 and not named else []
+    if inner and all(path.name.lower() in SPLIT_NAMES for path in inner):
+        raise UserError(f"{where}: the folders of the splits lie in {level[0].name}; give {where}/{level[0].name}")
+    if level and len(named) == len(level):
         loose = [path for path in _files(folder) if _is_image(path)]
         if loose:
             raise UserError(

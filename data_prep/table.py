@@ -1,10 +1,11 @@
 """A table of images with the columns path[,label][,group][,split][,modality], separated by commas.
 
-Columns may come in any order; others are ignored. Paths are relative to the table's folder. A blank label is
-unknown, a blank group an image on its own.
+Columns may come in any order; others are ignored, unless their names are nearly one of these. Paths are relative to the
+table's folder. A blank label is unknown, a blank group an image on its own.
 """
 
 import csv
+import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from data_prep.splits import SPLIT_NAMES
 
 # What lies beside the table that `data_prep` writes, and says how the pictures were made.
 DATASET = "dataset.yaml"
+COLUMNS = ("label", "group", "split", "modality")
 
 
 def list_table(file: Path, where: str) -> list[RawFrame]:
@@ -26,14 +28,20 @@ def list_table(file: Path, where: str) -> list[RawFrame]:
 
     Raises:
         UserError: no such file, no text, no `path` column, a row without a path or with too many fields, a path
-            listed twice, an unknown name of a split. Line and value are named.
+            listed twice, an unknown name of a split, a column whose name is nearly one of these. Line and value are
+            named.
     """
     if not file.is_file():
         hint = "it is a folder; a folder of images is folder:DIR" if file.is_dir() else "no such file"
         raise UserError(f"{where}: {hint}")
     frames = []
     lines: dict[str, int] = {}
-    for line, row in read_rows(file, where, ("path",), ("label", "group", "split", "modality")):
+    rows = read_rows(file, where, ("path",), COLUMNS)
+    for name in rows[0][1] if rows else ():
+        meant = difflib.get_close_matches(name.lower(), COLUMNS, n=1, cutoff=0.8)
+        if meant and name not in COLUMNS:
+            raise UserError(f"{where}: column {name!r} would not be read; did you mean {meant[0]!r}?")
+    for line, row in rows:
         name = row["path"]
         if not name:
             raise UserError(f"{where}, line {line}: the path is empty")

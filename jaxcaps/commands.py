@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import errno
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -46,7 +47,8 @@ class _StandardOutput(logging.StreamHandler):
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Runs a command; a user's mistake becomes one message on standard error and exit status 2."""
+    """Runs a command; a user's mistake, or a file that cannot be had, becomes one message on standard error and exit
+    status 2."""
     output = _StandardOutput()
     output.setFormatter(logging.Formatter("%(message)s"))
     log = logging.getLogger("jaxcaps")
@@ -58,6 +60,12 @@ def run_command(main: Callable[[], None]) -> None:
         main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        # A folder that cannot be made, a full disk: no fault of the program's.
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        print(f"error: {error.filename or 'writing'}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
@@ -72,7 +80,7 @@ def parse_config(arguments: Sequence[str]) -> Config:
         SystemExit: `--help`, or a flag that tyro refuses (status 2).
     """
     early = _early_flags(arguments)
-    file = read_yaml(Path(early.config)) if early.config else {}
+    file = read_yaml(home(early.config)) if early.config else {}
     stage: Stage = early.stage or file.get("stage", "ssl")
     if stage not in get_args(Stage):
         raise UserError(f"--stage={stage}: unknown stage{nearest(str(stage), get_args(Stage))}")
@@ -111,6 +119,11 @@ def absolute_path(path: str) -> str:
     return str(Path(path).expanduser().resolve())
 
 
+def home(path: str) -> Path:
+    """The path with `~` filled in: a shell leaves it in --out=~/x."""
+    return Path(path).expanduser()
+
+
 def _early_flags(arguments: Sequence[str]) -> argparse.Namespace:
     """The flags that decide what the others' defaults are."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
@@ -135,7 +148,7 @@ def _restored(restore: str | None, stage: str, data: str | None) -> dict[str, An
             raise UserError(f"--restore={restore}: it was learnt from {config.data.data}; give --data, yours")
         # Of the data it is the size of the pictures that the encoder depends on.
         return to_dict(dataclasses.replace(config, data=DataConfig(image_size=config.data.image_size)))
-    folder, path = restore, Path(restore)
+    folder, path = restore, home(restore)
     if not path.is_dir():
         raise UserError(f"--restore={folder}: no such folder; give the --out of an earlier run")
     if not (path / "config.yaml").is_file():
@@ -246,9 +259,10 @@ def _checked(config: Config) -> Config:
             raise UserError(f"--vgg-weights={vgg_weights}: give --preset=vgg, and --extra-convs of 5 to 7")
         vgg_weights = absolute_path(vgg_weights)
     if restore is not None and not restore.startswith(PREFIX):
-        restore = str(Path(restore))
+        restore = str(home(restore))
     return dataclasses.replace(
         config,
+        out=None if config.out is None else str(home(config.out)),
         restore=restore,
         vgg_weights=vgg_weights,
         data=dataclasses.replace(data, data=absolute(data.data)),

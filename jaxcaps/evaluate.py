@@ -4,12 +4,11 @@ Only this and a final study open the test split.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import tyro
 
-from jaxcaps.commands import absolute, run_command
+from jaxcaps.commands import absolute, home, run_command
 from jaxcaps.errors import UserError
 
 
@@ -20,7 +19,7 @@ class Flags:
     split: Literal["train", "validation", "test"] = "validation"
     """which split to score"""
     data: str | None = None
-    """other data with the same classes; the run's own where not given"""
+    """other data with the same classes, all of it scored where its split says test; the run's own where not given"""
     batch_size: int | None = None
     """images at a time; as in training where not given"""
     ledger: str | None = None
@@ -34,11 +33,11 @@ def main() -> None:
     from jaxcaps.training.score import evaluate
 
     evaluate(
-        flags.restore,
+        str(home(flags.restore)),
         flags.split,
         data=flags.data and absolute(flags.data),
         batch_size=flags.batch_size,
-        ledger=Path(flags.ledger) if flags.ledger else None,
+        ledger=home(flags.ledger) if flags.ledger else None,
     )
 
 

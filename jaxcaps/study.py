@@ -3,12 +3,11 @@
 import signal
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from jaxcaps.commands import absolute, absolute_path, run_command
+from jaxcaps.commands import absolute, absolute_path, home, run_command
 from jaxcaps.errors import UserError
 from jaxcaps.large_pages import use_large_pages
 
@@ -83,7 +82,7 @@ def main() -> None:
     if __name__ == "__main__":  # not where another program calls this
         use_large_pages()
         _end_by_exception()
-    out = Path(flags.out)
+    out = home(flags.out)
     if flags.cell is not None:
         from jaxcaps.studies.run import run_one
 
@@ -103,14 +102,14 @@ def main() -> None:
                 f"--{ignored[0].replace('_', '-')} and --final={flags.final}: a final study is the one that it names, "
                 "with other seeds; leave the flag away"
             )
-        plan = final_plan(Path(flags.final), parse_numbers("--seeds", flags.seeds, int))
+        plan = final_plan(home(flags.final), parse_numbers("--seeds", flags.seeds, int))
     else:
         plan = plan_of(flags)
     if flags.dry_run:
         print(dry_run(plan, flags.jobs))
         return
     devices = tuple(part for part in flags.devices.split(",") if part)
-    machine = Machine(flags.jobs, devices, flags.keep_checkpoints, Path(flags.ledger) if flags.ledger else None)
+    machine = Machine(flags.jobs, devices, flags.keep_checkpoints, home(flags.ledger) if flags.ledger else None)
     if flags.slurm:
         array = write_array(plan, out, machine)
         print(f"Written: {array}. After it has run, this command without --slurm makes the table.")

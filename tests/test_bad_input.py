@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from jaxcaps.commands import parse_config
 from jaxcaps.config import yaml_text
 from jaxcaps.presets import preset
 from tests.command import run
@@ -192,6 +193,19 @@ def test_latent_capsules_of_an_encoders_file_are_refused(capsys, in_folder):
     outcome = run(capsys, "--stage=finetune", "--restore=pretrained:busi-demo", "--data=synthetic", "--transfer-latent")
     refused(outcome, "--transfer-latent", "pretrained:busi-demo", "the folder of its run")
     assert not (in_folder / "runs").exists()
+
+
+def test_a_study_in_a_file_or_in_another_folder_is_refused_before_its_data_is_read(capsys, in_folder):
+    (in_folder / "taken").touch()
+    refused(run(capsys, "--data=csv:nowhere.csv", "--out=taken", command="study"), "--out=taken", "give another --out")
+    (in_folder / "full").mkdir()
+    (in_folder / "full" / "thesis.txt").touch()
+    refused(run(capsys, "--data=csv:nowhere.csv", "--out=full", command="study"), "--out=full", "holds no study")
+
+
+def test_a_home_folder_that_the_shell_left_is_found(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert parse_config(["--out=~/runs/x"]).out == f"{tmp_path}/runs/x"
 
 
 def test_a_folder_that_is_no_run_is_never_overwritten(capsys, in_folder):

@@ -156,6 +156,7 @@ def test_evaluate_scores_the_test_split_beside_the_run(runs, capsys):
         json.loads((runs / "finetune" / name).read_text()) for name in ("metrics.json", "metrics-validation.json")
     )
     one.pop("selected", None)
+    two.pop("data")
     # Trained on one device and scored here on eight: equal to rounding.
     one, two = flat(one), flat(two)
     assert one.keys() == two.keys()
@@ -165,6 +166,34 @@ def test_evaluate_scores_the_test_split_beside_the_run(runs, capsys):
     for name in ("metrics-test.json", "predictions-test.csv", "table-test.txt"):
         (runs / "finetune" / name).unlink()
     (runs / "finetune" / "figures" / "confusion-test.png").unlink()
+
+
+def test_other_data_is_scored_whole_and_beside_the_runs_own_scores(runs, capsys, tmp_path):
+    """Pictures of another hospital: no training split among them, and the run's own test scores stay."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    classes = json.loads((runs / "finetune" / "metrics.json").read_text())["per_class"]
+    lines = ["path,label,split"]
+    for number in range(6):
+        cv2.imwrite(
+            str(folder / f"{number}.png"), np.random.default_rng(number).integers(0, 256, (20, 20, 3), np.uint8)
+        )
+        lines.append(f"{number}.png,{sorted(classes)[number % 3]},test")
+    (folder / "labels.csv").write_text("\n".join(lines))
+    before = (runs / "ledger.csv").read_text().splitlines() if (runs / "ledger.csv").is_file() else []
+    flags = (f"--restore={runs}/finetune", "--split=test", f"--data=csv:{folder}/labels.csv")
+    outcome = run(capsys, *flags, command="evaluate")
+    assert outcome.status == 0, outcome.errors
+    scores = json.loads((runs / "finetune" / "metrics-test-elsewhere.json").read_text())
+    assert scores["data"] == f"csv:{folder}/labels.csv"
+    assert len((runs / "finetune" / "predictions-test-elsewhere.csv").read_text().splitlines()) == 7
+    assert not (runs / "finetune" / "metrics-test.json").exists()
+    # What is refused before any picture is opened is no reading.
+    refused = run(capsys, f"--restore={runs}/ssl", "--split=test", command="evaluate")
+    assert refused.status == 2
+    assert len((runs / "ledger.csv").read_text().splitlines()) == max(1, len(before)) + 1
+    for path in (*(runs / "finetune").glob("*-test-elsewhere*"), *(runs / "finetune" / "figures").glob("*-elsewhere*")):
+        path.unlink()
 
 
 def test_pictures_that_were_learnt_from_are_not_scored(runs, capsys, tmp_path):

@@ -119,14 +119,15 @@ def load_dataset(
         given = None
     else:
         check_groups(items, data)
-        given = given_splits(items, data)
+        given = given_splits(items, data, splits)
     labels = _labels(items, classes)
     groups, has_groups = _groups(items)
     reader = Reader(source, image_size, cache_bytes)
     readable = np.ones(len(items), bool)
     notes: list[str] = []
 
-    complete = given is not None and VALIDATION in given
+    trains = given is None or TRAIN in given
+    complete = given is not None and (VALIDATION in given or not trains)
     clustered: Pictures | None = None
     if not (has_groups or complete):
         rows = np.arange(len(items)) if given is None else np.flatnonzero(given != TEST)
@@ -143,6 +144,7 @@ def load_dataset(
     )
     notes.append(note)
     readable[left_out(labels, groups, readable, assigned, classes, data, subset)] = False
+    known_labels = labels
     labels = hidden(labels, groups, readable, assigned, classes, subset)
     if labels_required:
         readable[(labels < 0) & (assigned == TRAIN)] = False
@@ -159,8 +161,8 @@ def load_dataset(
         if not len(part.rows):
             raise UserError(f"--data={data}: there is no readable image in the {name} split")
 
-    if labels_required:
-        check_classes(labels[readable], groups[readable], assigned[readable], classes, data, made=made)
+    if labels_required and trains:
+        check_classes(known_labels[readable], groups[readable], assigned[readable], classes, data, made=made)
     notes.extend(_counts(labels[readable], assigned[readable], classes))
     streamed = [name for name, part in parts.items() if part.images is None]
     if streamed:

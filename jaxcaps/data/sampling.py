@@ -46,7 +46,8 @@ def shuffled(count: int, batch_size: int, seed: int) -> Plan:
     """
     if batch_size > count:
         raise UserError(
-            f"--batch-size={batch_size} is larger than the training set of {count} images; give at most {count}"
+            f"--batch-size={batch_size} is larger than the training set of {count} images; give at most that, as in "
+            f"--batch-size={count} --effective-batch={count}"
         )
 
     @lru_cache(maxsize=2)

@@ -49,6 +49,8 @@ def open_source(spec: str, *, synthetic_count: int, synthetic_seed: int, image_s
 
 def _suggestion(spec: str, kind: str, path: str) -> str:
     """What was probably meant."""
+    if path and kind.lower() in KINDS and kind != kind.lower():
+        return f"; did you mean --data={kind.lower()}:{path}?"
     file = Path(spec).expanduser()
     if file.is_dir():
         return f"; did you mean --data=folder:{spec}?"

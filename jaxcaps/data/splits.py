@@ -26,14 +26,19 @@ def check_groups(items: Sequence[Item], data: str) -> None:
             )
 
 
-def given_splits(items: Sequence[Item], data: str) -> np.ndarray | None:
+def given_splits(items: Sequence[Item], data: str, wanted: Sequence[str]) -> np.ndarray | None:
     """The splits that the data names.
+
+    Args:
+        items: the images.
+        data: what `--data` says, for errors.
+        wanted: the splits that are to be loaded: the test split can do without a training split.
 
     Returns:
         int8 [n] indices into `SPLITS`, or None where the data names no split.
 
     Raises:
-        UserError: some images have a split and others none, or there is no training split.
+        UserError: some images have a split and others none, or there is no training split where it is needed.
     """
     unnamed = [item.name for item in items if item.split is None]
     if len(unnamed) == len(items):
@@ -44,7 +49,7 @@ def given_splits(items: Sequence[Item], data: str) -> np.ndarray | None:
             "split of all images or of none"
         )
     splits = np.array([SPLITS.index(item.split) for item in items if item.split is not None], np.int8)
-    if not np.any(splits == TRAIN):
+    if not np.any(splits == TRAIN) and tuple(wanted) != ("test",):
         raise UserError(f"--data={data}: no image is in the training split; expected some with split train")
     return splits
 
@@ -78,7 +83,7 @@ def assign(
     Raises:
         UserError: too few groups.
     """
-    if not folds and given is not None and VALIDATION in given:
+    if not folds and given is not None and (VALIDATION in given or TRAIN not in given):
         return given, (), "Split: the data's own."
     assigned = np.full(len(labels), -1, np.int8)
     kept = np.flatnonzero(readable)

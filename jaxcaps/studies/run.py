@@ -14,6 +14,7 @@ from jaxcaps.studies.forecast import forecast
 from jaxcaps.studies.plan import Plan, check, from_plain, to_plain
 from jaxcaps.studies.report import write_report
 from jaxcaps.studies.results import choose, compare, gather
+from jaxcaps.training.folder import check_writable
 from jaxcaps.training.ledger import record_reading
 from jaxcaps.training.writers import replace_text
 
@@ -48,6 +49,7 @@ def run_study(plan: Plan, out: Path, machine: Machine) -> bool:
     Raises:
         UserError: a mistake in the plan, or a folder that holds another study; nothing has been run then.
     """
+    check_out(plan, out)
     check(plan)
     _record_reading(plan, out, machine.ledger, begun=not claim(plan, out))
     _, failed = run_all(
@@ -125,15 +127,26 @@ def claim(plan: Plan, out: Path) -> bool:
         Whether it is new; False where the same study was begun there before.
 
     Raises:
-        UserError: it holds another study, or something else.
+        UserError: as `check_out`.
     """
-    path = out / PLAN
-    if not path.is_file():
+    check_out(plan, out)
+    if (out / PLAN).is_file():
+        return False
+    out.mkdir(parents=True, exist_ok=True)
+    replace_text(out / PLAN, yaml.safe_dump(_plain(plan), sort_keys=False))
+    return True
+
+
+def check_out(plan: Plan, out: Path) -> None:
+    """
+    Raises:
+        UserError: the folder holds another study, or something else, or cannot be written to.
+    """
+    check_writable(out)
+    if not (out / PLAN).is_file():
         if out.exists() and any(out.iterdir()):
             raise UserError(f"--out={out} exists and holds no study; nothing was changed. Give another --out")
-        out.mkdir(parents=True, exist_ok=True)
-        replace_text(path, yaml.safe_dump(_plain(plan), sort_keys=False))
-        return True
+        return
     # Read as a plan: what there was no choice of when it was written has its default.
     changes = differences(_plain(read_plan(out)), _plain(plan))
     if changes:
@@ -142,7 +155,6 @@ def claim(plan: Plan, out: Path) -> bool:
             f"--out={out} holds another study; nothing was changed. Give another --out.\n"
             f"That one -> this one:\n{listed}"
         )
-    return False
 
 
 def _record_reading(plan: Plan, out: Path, ledger: Path | None, *, begun: bool) -> None:
@@ -178,6 +190,7 @@ def write_array(plan: Plan, out: Path, machine: Machine) -> Path:
     Raises:
         UserError: as `run_study`.
     """
+    check_out(plan, out)
     check(plan)
     _record_reading(plan, out, machine.ledger, begun=not claim(plan, out))
     cells = plan.cells()

@@ -6,6 +6,8 @@ shapes, bookkeeping). Orbax writes to a temporary name and renames, so a kill le
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,19 +61,24 @@ class Checkpoints:
         self.manager.save(step, args=ocp.args.Composite(**items))
 
     def restore(self, like: TrainState) -> Restored | None:
-        """The newest checkpoint, laid out as `like` (shapes, dtypes and shardings); None where there is none."""
+        """The newest checkpoint, laid out as `like` (shapes, dtypes and shardings); None where there is none.
+
+        Raises:
+            UserError: it is damaged.
+        """
         step = self.manager.latest_step()
         if step is None:
             return None
-        meta = _read_meta(self.manager, step)
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        items = {
-            "parameters": ocp.args.StandardRestore(abstract.parameters),
-            "rest": ocp.args.StandardRestore((abstract.step, abstract.optimizer)),
-        }
-        if meta["has_best"]:
-            items["best"] = ocp.args.StandardRestore(abstract.parameters)
-        restored = self.manager.restore(step, args=ocp.args.Composite(**items))
+        with _whole(self.manager, step):
+            meta = _read_meta(self.manager, step)
+            abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+            items = {
+                "parameters": ocp.args.StandardRestore(abstract.parameters),
+                "rest": ocp.args.StandardRestore((abstract.step, abstract.optimizer)),
+            }
+            if meta["has_best"]:
+                items["best"] = ocp.args.StandardRestore(abstract.parameters)
+            restored = self.manager.restore(step, args=ocp.args.Composite(**items))
         state_step, optimizer = restored["rest"]
         state = TrainState(like.seed, state_step, restored["parameters"], optimizer)
         return Restored(state, restored["best"] if meta["has_best"] else None, meta)
@@ -83,7 +90,7 @@ def read_parameters(folder: Path) -> tuple[Parameters, dict[str, Any]]:
     The arrays lie on this process's first device.
 
     Raises:
-        UserError: no such folder, or no checkpoint in it.
+        UserError: no such folder, no checkpoint in it, or a damaged one.
     """
     checkpoints = folder / "checkpoints"
     if not folder.is_dir():
@@ -92,17 +99,31 @@ def read_parameters(folder: Path) -> tuple[Parameters, dict[str, Any]]:
         raise UserError(f"--restore={folder}: no checkpoint in {checkpoints}; let that run write one first")
     with ocp.CheckpointManager(checkpoints.resolve()) as manager:
         step = max(manager.all_steps())
-        meta = _read_meta(manager, step)
-        item = "best" if meta["has_best"] else "parameters"
-        place = SingleDeviceSharding(jax.local_devices()[0])
-        like = {
-            path: jax.ShapeDtypeStruct(shape, dtype, sharding=place) for path, (shape, dtype) in meta["shapes"].items()
-        }
-        restored = manager.restore(step, args=ocp.args.Composite(**{item: ocp.args.StandardRestore(like)}))
+        with _whole(manager, step):
+            meta = _read_meta(manager, step)
+            item = "best" if meta["has_best"] else "parameters"
+            place = SingleDeviceSharding(jax.local_devices()[0])
+            like = {
+                path: jax.ShapeDtypeStruct(shape, dtype, sharding=place)
+                for path, (shape, dtype) in meta["shapes"].items()
+            }
+            restored = manager.restore(step, args=ocp.args.Composite(**{item: ocp.args.StandardRestore(like)}))
         if not is_finished(folder):
             log.warning("%s has not finished: its checkpoint of micro-step %d is taken", folder, step)
         parameters: Parameters = restored[item]
         return parameters, meta
+
+
+@contextmanager
+def _whole(manager: ocp.CheckpointManager, step: int) -> Iterator[None]:
+    """Names a checkpoint that cannot be read, as after a copy that was interrupted, and the way back."""
+    try:
+        yield
+    except (KeyError, ValueError, OSError) as error:
+        others = sorted(set(manager.all_steps()) - {step})
+        way = f"remove it to go on from that of micro-step {others[-1]}" if others else "it is the only one"
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{manager.directory}/{step} cannot be read as a checkpoint; {way} ({reason})") from error
 
 
 def _read_meta(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:

@@ -21,15 +21,23 @@ def default_folder(config: Config) -> Path:
     return Path(config.out or f"runs/{config.stage}")
 
 
+def check_writable(folder: Path) -> None:
+    """
+    Raises:
+        UserError: the folder is a file, or cannot be made or written to.
+    """
+    ancestor = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not ancestor.is_dir() or not os.access(ancestor, os.W_OK):
+        raise UserError(f"--out={folder}: {ancestor} is no folder that can be written to; give another --out")
+
+
 def check_folder(folder: Path, config: Config) -> None:
     """Refuses a folder that holds anything but this very run.
 
     Raises:
         UserError: another configuration's run, or files that are no run; another `--out` is suggested.
     """
-    ancestor = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not ancestor.is_dir() or not os.access(ancestor, os.W_OK):
-        raise UserError(f"--out={folder}: {ancestor} is no folder that can be written to; give another --out")
+    check_writable(folder)
     if not folder.exists() or not any(folder.iterdir()):
         return
     spare = next(f"{folder}-{n}" for n in range(2, 1000) if not Path(f"{folder}-{n}").exists())

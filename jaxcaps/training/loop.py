@@ -37,6 +37,7 @@ from jaxcaps.training.optimizer import Length, group_of, make_optimizer, multipl
 from jaxcaps.training.progress import Pace, ProgressBar, duration
 from jaxcaps.training.selection import Selection
 from jaxcaps.training.setup import (
+    check_flags,
     load_data,
     make_modules,
     make_task,
@@ -67,6 +68,7 @@ def train(config: Config) -> Path:
         jax.config.update("jax_enable_x64", True)
     connect(config.machine)
     folder = default_folder(config)
+    check_flags(config)
     check_folder(folder, config)
     if is_finished(folder):
         log.info("%s holds a finished run of this configuration. Where its data or the run it was restored", folder)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import logging
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +16,7 @@ from jaxcaps.errors import UserError
 from jaxcaps.training.checkpoint import read_parameters
 from jaxcaps.training.evaluators import Classification
 from jaxcaps.training.finish import score_classifier
-from jaxcaps.training.folder import check_not_learnt, read_config, read_learnt
+from jaxcaps.training.folder import check_not_learnt, read_learnt
 from jaxcaps.training.ledger import record_reading
 from jaxcaps.training.mesh import device_mesh, replicated
 from jaxcaps.training.setup import load_data, make_modules, make_task
@@ -41,7 +43,13 @@ class Predicted(NamedTuple):
 
 
 def predict(
-    folder: Path, split: str, *, data: str | None = None, batch_size: int | None = None, hidden_labels: bool = True
+    folder: Path,
+    split: str,
+    *,
+    data: str | None = None,
+    batch_size: int | None = None,
+    hidden_labels: bool = True,
+    before_reading: Callable[[Config], None] = lambda config: None,
 ) -> Predicted:
     """Predicts a split with the parameters that the run in `folder` stands for.
 
@@ -51,6 +59,7 @@ def predict(
         data: other data with the same classes; the run's own where not given.
         batch_size: images at a time; as in training where not given.
         hidden_labels: keep the labels hidden that `--label-fraction` hid from the run.
+        before_reading: called with the configuration, its data the one that is predicted, before that is opened.
 
     Raises:
         UserError: no fine-tuned run there, data without that split or with other classes, or pictures that the run
@@ -68,6 +77,7 @@ def predict(
     batch_size = batch_size or config.training.batch_size
     mesh = device_mesh(batch_size)
     parameters = jax.device_put(parameters, replicated(mesh))
+    before_reading(config)
     dataset = load_data(config, (split,))
     classes = tuple(meta["classes"])
     if dataset.classes != classes:
@@ -84,21 +94,36 @@ def predict(
 
 
 def evaluate(restore: str, split: str, *, data: str | None, batch_size: int | None, ledger: Path | None = None) -> None:
-    """Prints the table and writes metrics, predictions and the confusion figure, named by split, to the run folder.
+    """Prints the table and writes metrics, predictions and the confusion figure to the run folder, named by split, and
+    by data where that is not the run's own.
 
-    That the test split is read is written into the ledger first.
+    That a test split is read is written into the ledger first.
 
     Raises:
         UserError: as `predict`.
     """
     folder = Path(restore)
-    if split == "test":
-        config = read_config(folder)
-        record_reading(
-            ledger, data=data or config.data.data, what="evaluate", arms="", seeds=str(config.seed), folder=folder
-        )
-    found = predict(folder, split, data=data, batch_size=batch_size)
+
+    def record(config: Config) -> None:
+        if split == "test":
+            record_reading(
+                ledger, data=config.data.data, what="evaluate", arms="", seeds=str(config.seed), folder=folder
+            )
+
+    found = predict(folder, split, data=data, batch_size=batch_size, before_reading=record)
     train_labels = np.repeat(np.arange(len(found.classes)), found.meta["train_counts"])
-    table = score_classifier(folder, train_labels, found.split, found.probabilities, found.classes, suffix=f"-{split}")
-    log.info("\n%s split of %s, parameters of %s:\n%s", split, found.config.data.data, folder, table)
-    log.info("Written to %s", folder / f"metrics-{split}.json")
+    scored = found.config.data.data
+    suffix = f"-{split}" if scored == found.meta["config"]["data"]["data"] else f"-{split}-{_short_name(scored)}"
+    table = score_classifier(
+        folder, train_labels, found.split, found.probabilities, found.classes, suffix=suffix, extra={"data": scored}
+    )
+    log.info("\n%s split of %s, parameters of %s:\n%s", split, scored, folder, table)
+    log.info("Written to %s", folder / f"metrics{suffix}.json")
+
+
+def _short_name(data: str) -> str:
+    """Of other data, for names of files: `chest` of csv:/data/chest/labels.csv, folder:/data/chest and tfds:chest."""
+    kind, _, path = data.partition(":")
+    name = Path(path.partition("@")[0] if kind == "tfds" else path)
+    name = name.parent if name.stem == "labels" else name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name.stem or kind)

@@ -28,6 +28,7 @@ def refused(spec, *words):
 def test_an_unknown_kind_is_refused_with_a_suggestion(tmp_path):
     known = "expected synthetic, folder:DIR, csv:FILE, npz:FILE, piccolo:DIR or tfds:NAME"
     refused("cvs:labels", known, "did you mean --data=csv:labels?")
+    refused("CSV:labels.csv", "did you mean --data=csv:labels.csv?")
     refused("syntetic", "did you mean --data=synthetic?")
     refused("csv:", "a path must follow csv:")
     refused("labels.csv", "did you mean --data=csv:labels.csv?")
@@ -71,6 +72,31 @@ def test_folders_called_after_splits_are_the_splits(tmp_path):
         Item("test/y/2.png", "y", None, "test"),
         Item("val/x/1.png", "x", None, "validation"),
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("Train/a", "Train/b", "dev/a", "Test/a"), "Test, Train are named as splits, and dev is not"),
+        (("chest/train/a", "chest/test/a"), "the folders of the splits lie in chest; give --data=folder:"),
+    ],
+)
+def test_split_folders_are_not_taken_for_classes(tmp_path, names, message):
+    for name in names:
+        paint(tmp_path / name / "1.png")
+    refused(f"folder:{tmp_path}", message)
+
+
+def test_a_class_may_be_called_test(tmp_path):
+    for name in ("test", "control"):
+        paint(tmp_path / name / "1.png")
+    assert {item.label for item in open_spec(f"folder:{tmp_path}").items} == {"test", "control"}
+
+
+@pytest.mark.parametrize(("column", "meant"), [("Split", "split"), ("labels", "label"), ("groups", "group")])
+def test_a_column_that_is_nearly_one_of_ours_is_named(tmp_path, column, meant):
+    (tmp_path / "labels.csv").write_text(f"path,{column}\na.png,x\n")
+    refused(f"csv:{tmp_path}/labels.csv", f"column '{column}' would not be read; did you mean '{meant}'")
 
 
 def test_a_picture_comes_from_its_own_file(tmp_path):

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.splits import TEST, TRAIN, VALIDATION, make_splits, split_training
+from data_prep.splits import SPLITS, TEST, TRAIN, VALIDATION, make_splits, split_training
 from jaxcaps.data.items import Item
 from jaxcaps.data.splits import check_groups, given_splits
 from jaxcaps.errors import UserError
@@ -73,15 +73,15 @@ def test_a_group_in_two_splits_is_named_with_both():
 
 def test_the_data_s_own_splits_are_taken_over():
     entries = items((None, "test"), (None, "train"), (None, "validation"))
-    np.testing.assert_array_equal(given_splits(entries, "x"), [TEST, TRAIN, VALIDATION])
-    assert given_splits(items((None, None), (None, None)), "x") is None
+    np.testing.assert_array_equal(given_splits(entries, "x", SPLITS), [TEST, TRAIN, VALIDATION])
+    assert given_splits(items((None, None), (None, None)), "x", SPLITS) is None
 
 
 def test_images_without_a_split_among_others_are_refused():
     with pytest.raises(UserError, match=r"2 of 3 images have no split, the first is 0\.png"):
-        given_splits(items((None, None), (None, "train"), (None, None)), "x")
+        given_splits(items((None, None), (None, "train"), (None, None)), "x", SPLITS)
 
 
 def test_splits_without_training_are_refused():
     with pytest.raises(UserError, match="no image is in the training split"):
-        given_splits(items((None, "test"), (None, "validation")), "x")
+        given_splits(items((None, "test"), (None, "validation")), "x", ("train", "validation"))

@@ -1,14 +1,41 @@
 """A run's state on disk."""
 
+import shutil
+
 import jax
 import numpy as np
+import pytest
 
+from jaxcaps.errors import UserError
 from jaxcaps.presets import preset
-from jaxcaps.training.checkpoint import Checkpoints
+from jaxcaps.training.checkpoint import Checkpoints, read_parameters
 from jaxcaps.training.mesh import replicated
 from jaxcaps.training.optimizer import Length, make_optimizer
 from jaxcaps.training.step import initial_state
 from tests.training.test_step import mesh_of, network_of
+
+
+def test_a_damaged_checkpoint_is_named_with_the_way_back(tmp_path):
+    config = preset("tiny", "ssl")
+    _, parameters = network_of(config)
+    mesh = mesh_of(1)
+    with jax.numpy_dtype_promotion("standard"):
+        optimizer = make_optimizer(config, Length(micro_steps=4, accumulate=1, updates=4, per_epoch=4))
+        state = initial_state(jax.device_put(parameters, replicated(mesh)), optimizer, mesh, seed=0)
+    with Checkpoints(tmp_path) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(state._replace(step=state.step + step), None, {})
+    # As a copy that was interrupted leaves it.
+    for path in (tmp_path / "checkpoints" / "2").iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    complaint = r"checkpoints/2 cannot be read as a checkpoint; remove it to go on from that of micro-step 1"
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(UserError, match=complaint):
+        checkpoints.restore(state)
+    with pytest.raises(UserError, match=complaint):
+        read_parameters(tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints" / "2")
+    with Checkpoints(tmp_path) as checkpoints:
+        assert int(checkpoints.restore(state).state.step) == 1
 
 
 def test_a_run_is_resumed_on_another_number_of_devices(tmp_path):
