@@ -126,4 +126,5 @@ def _short_name(data: str) -> str:
     kind, _, path = data.partition(":")
     name = Path(path.partition("@")[0] if kind == "tfds" else path)
     name = name.parent if name.stem == "labels" else name
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name.stem or kind)
+    text = name.stem if kind in ("csv", "npz") else name.name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text or kind)

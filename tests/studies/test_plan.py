@@ -33,7 +33,7 @@ def test_an_arm_takes_flags_of_its_pretraining_and_of_its_network():
     assert longer.reference == "random"
     wide = arm("contrast@capsule-dim=8+epochs=3")
     assert wide.network == ("--capsule-dim=8",)
-    assert wide.pretrain == ("--inpaint-weight=0", "--epochs=3")
+    assert wide.pretrain == ("--inpaint-weight=0", "--masked-views=none", "--epochs=3")
     assert wide.reference == "random@capsule-dim=8"
 
 

@@ -155,8 +155,15 @@ def write_npz(path, train, validation):
 
 def test_a_share_that_shows_too_little_of_validation_is_refused(tmp_path):
     data = write_npz(tmp_path / "few.npz", 24, 6)
-    with pytest.raises(UserError, match=r"--label-fractions: 0\.25 of the labels shows none of 0, 1 in validation, by"):
+    with pytest.raises(UserError, match=r"--label-fraction=0\.25 shows no label of the validation split"):
         check(plan_of(data=data, label_fractions=(0.25, 1.0)))
+    # By one class of two a run can be followed, but no recipe chosen.
+    uneven = write_npz(tmp_path / "uneven.npz", 24, 5)
+    check(plan_of(data=uneven, label_fractions=(0.4, 1.0)))
+    with pytest.raises(
+        UserError, match=r"--label-fractions: 0\.4 of the labels shows none of 1 in validation, by which"
+    ):
+        check(plan_of(data=uneven, label_fractions=(0.4, 1.0), recipes=parse_grid("lr=0.1,0.2")))
     check(plan_of(data=data, label_fractions=(0.5, 1.0), recipes=parse_grid("lr=0.1,0.2")))
 
 
