@@ -116,7 +116,7 @@ def absolute(data: str) -> str:
 
 def absolute_path(path: str) -> str:
     """The path from the root, `~` filled in."""
-    return str(Path(path).expanduser().resolve())
+    return str(home(path).resolve())
 
 
 def home(path: str) -> Path:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.duplicates import HASH_BITS, LARGEST_DISTANCE, clusters
-from data_prep.splits import TEST, TRAIN, VALIDATION
+from data_prep.splits import TEST, TRAIN
 from jaxcaps.data.checks import check_bad_images, check_classes, check_folds, check_labelled
 from jaxcaps.data.decoding import BadImage, to_square
 from jaxcaps.data.items import SPLITS, Item, Source, class_names
 from jaxcaps.data.reading import Pictures, Reader
 from jaxcaps.data.sources import open_source
-from jaxcaps.data.splits import assign, check_groups, given_splits
+from jaxcaps.data.splits import assign, check_groups, given_splits, is_complete
 from jaxcaps.data.subsets import WHOLE, Subset, check_fitted, hidden, left_out
 from jaxcaps.errors import UserError
 
@@ -126,8 +126,7 @@ def load_dataset(
     readable = np.ones(len(items), bool)
     notes: list[str] = []
 
-    trains = given is None or TRAIN in given
-    complete = given is not None and (VALIDATION in given or not trains)
+    complete = given is not None and is_complete(given)
     clustered: Pictures | None = None
     if not (has_groups or complete):
         rows = np.arange(len(items)) if given is None else np.flatnonzero(given != TEST)
@@ -161,7 +160,7 @@ def load_dataset(
         if not len(part.rows):
             raise UserError(f"--data={data}: there is no readable image in the {name} split")
 
-    if labels_required and trains:
+    if labels_required and (given is None or TRAIN in given):
         check_classes(known_labels[readable], groups[readable], assigned[readable], classes, data, made=made)
     notes.extend(_counts(labels[readable], assigned[readable], classes))
     streamed = [name for name, part in parts.items() if part.images is None]

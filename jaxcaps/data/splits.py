@@ -54,6 +54,11 @@ def given_splits(items: Sequence[Item], data: str, wanted: Sequence[str]) -> np.
     return splits
 
 
+def is_complete(given: np.ndarray) -> bool:
+    """Whether the splits that the data names leave none to be made here: validation is made of training alone."""
+    return VALIDATION in given or TRAIN not in given
+
+
 def assign(
     given: np.ndarray | None,
     labels: np.ndarray,
@@ -83,7 +88,7 @@ def assign(
     Raises:
         UserError: too few groups.
     """
-    if not folds and given is not None and (VALIDATION in given or TRAIN not in given):
+    if not folds and given is not None and is_complete(given):
         return given, (), "Split: the data's own."
     assigned = np.full(len(labels), -1, np.int8)
     kept = np.flatnonzero(readable)

@@ -49,9 +49,7 @@ def run_study(plan: Plan, out: Path, machine: Machine) -> bool:
     Raises:
         UserError: a mistake in the plan, or a folder that holds another study; nothing has been run then.
     """
-    check_out(plan, out)
-    check(plan)
-    _record_reading(plan, out, machine.ledger, begun=not claim(plan, out))
+    _begin(plan, out, machine.ledger)
     _, failed = run_all(
         plan, out, jobs=machine.jobs, devices=machine.devices, keep_checkpoints=machine.keep_checkpoints
     )
@@ -118,6 +116,13 @@ def final_plan(selection: Path, seeds: tuple[int, ...]) -> Plan:
 def _suits_nowhere(plan: Plan, arm: str, out: Path) -> bool:
     """Whether each cell of an arm was found not applicable to the data."""
     return all(unsuitable(folder_of(out, cell)) for cell in plan.cells() if cell.arm == arm)
+
+
+def _begin(plan: Plan, out: Path, ledger: Path | None) -> None:
+    """Makes the folder this study's once all that can be refused has been, the folder before the data is read."""
+    check_out(plan, out)
+    check(plan)
+    _record_reading(plan, out, ledger, begun=not claim(plan, out))
 
 
 def claim(plan: Plan, out: Path) -> bool:
@@ -190,9 +195,7 @@ def write_array(plan: Plan, out: Path, machine: Machine) -> Path:
     Raises:
         UserError: as `run_study`.
     """
-    check_out(plan, out)
-    check(plan)
-    _record_reading(plan, out, machine.ledger, begun=not claim(plan, out))
+    _begin(plan, out, machine.ledger)
     cells = plan.cells()
     last = [number for number, cell in enumerate(cells) if plan.arm(cell.arm).longer]
     first = [number for number in range(len(cells)) if number not in last]

@@ -106,10 +106,11 @@ def make_inpaint(config: Config) -> Inpaint:
         )
     if inpaint.hidden_capsules:
         places = geometry(config.model, config.data.image_size).grid ** 2
-        if not 0 < round(inpaint.hidden_capsules * places) < places:
+        count = round(inpaint.hidden_capsules * places)
+        if not 0 < count < places:
             raise UserError(
-                f"--hidden-capsules={inpaint.hidden_capsules:g} of {places} places is "
-                f"{round(inpaint.hidden_capsules * places)}, to the nearest; some must be hidden, and some not"
+                f"--hidden-capsules={inpaint.hidden_capsules:g} of {places} places is {count}, to the nearest; some "
+                "must be hidden, and some not"
             )
     if inpaint.loss_weighting == "uncertainty" and not (inpaint.contrast_weight and inpaint.inpaint_weight):
         raise UserError("--loss-weighting=uncertainty weighs contrast against in-painting; give both a weight")
@@ -166,16 +167,16 @@ def starting_parameters(config: Config, parameters: Parameters) -> Parameters:
     if config.restore is None:
         return parameters
     file = encoder_file(config.restore)
-    restored: Parameters = (
-        read_parameters(Path(config.restore))[0]
-        if file is None
-        else {path: jnp.asarray(value) for path, value in read_arrays(file).items()}
-    )
     if config.classify.transfer_latent and file is not None:
         raise UserError(
             f"--transfer-latent: {config.restore} holds an encoder and no latent capsules; give --restore the folder "
             "of its run"
         )
+    restored: Parameters = (
+        read_parameters(Path(config.restore))[0]
+        if file is None
+        else {path: jnp.asarray(value) for path, value in read_arrays(file).items()}
+    )
     merged = transfer(restored, parameters, latent=config.classify.transfer_latent, origin=Path(config.restore))
     origin = (read_config(Path(config.restore)) if file is None else read_header(file).config).model
     # Arrays of equal shapes may still mean other capsules.

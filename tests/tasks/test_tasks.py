@@ -202,8 +202,8 @@ def test_pictures_of_one_lesion_and_one_picture_drawn_twice_are_no_negatives(sha
         embeddings = modules.projection(modules.encoder(flat).poses)
         return embeddings / jnp.linalg.norm(embeddings, axis=1, keepdims=True)
 
-    similarity = np.asarray(by_hand(modules, views), np.float64) @ np.asarray(by_hand(modules, views), np.float64).T
-    scores = np.exp(similarity / task.inpaint.temperature)
+    embeddings = np.asarray(by_hand(modules, views), np.float64)
+    scores = np.exp(embeddings @ embeddings.T / task.inpaint.temperature)
     picture = np.arange(2 * BATCH) % BATCH
     losses = []
     for i in range(2 * BATCH):
