@@ -1,9 +1,18 @@
-"""The one exception that is the user's to mend."""
+"""The error that is the user's to mend, and the name that they probably meant."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake in a flag, a file or a folder, told in words the user can act on.
+    """A mistake that the user can mend: the message names the flag or file, the value, and what would be right.
 
-    The message names what is at fault, what was expected and the way out. Commands print it and exit with
-    status 2; no traceback is shown.
+    Commands print it without a traceback and exit with status 2.
     """
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of an error about an unknown name: `; did you mean 'x'?` if a known one is close, else `; known: ...`."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"

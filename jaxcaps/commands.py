@@ -20,13 +20,12 @@ from jaxcaps.config import (
     Stage,
     from_dict,
     merged,
-    nearest,
     read_yaml,
     to_dict,
     uses_perceptual_network,
 )
 from jaxcaps.encoder_file import PREFIX, encoder_file, read_header
-from jaxcaps.errors import UserError
+from jaxcaps.errors import UserError, nearest
 from jaxcaps.presets import preset
 
 

@@ -362,12 +362,6 @@ def _all_names(cls: Any, prefix: str = "") -> dict[str, str]:
     return names
 
 
-def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
-    """`; did you mean 'x'?` where a known name is close, else `; known: ...`, to end an error with."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
-
-
 def yaml_text(config: Config) -> str:
     """The configuration as `--config` reads it."""
     return yaml.safe_dump(to_dict(config), sort_keys=False)

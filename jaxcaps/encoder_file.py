@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcaps.config import Config, from_dict, nearest, to_dict
-from jaxcaps.errors import UserError
+from jaxcaps.config import Config, from_dict, to_dict
+from jaxcaps.errors import UserError, nearest
 
 PUBLISHED = Path(__file__).parent / "pretrained"
 PREFIX = "pretrained:"

@@ -1,8 +1,8 @@
-"""The exceptions that are the user's to mend; `data_prep`, which knows nothing of jaxcaps, raises the first too."""
+"""The exceptions that are the user's to mend. `data_prep`, which knows nothing of jaxcaps, raises them too."""
 
-from data_prep.errors import UserError
+from data_prep.errors import UserError, nearest
 
-__all__ = ["UnsuitableTask", "UserError"]
+__all__ = ["UnsuitableTask", "UserError", "nearest"]
 
 
 class UnsuitableTask(UserError):

@@ -14,9 +14,8 @@ from jaxcaps.config import (
     Stage,
     StemStage,
     TrainingConfig,
-    nearest,
 )
-from jaxcaps.errors import UserError
+from jaxcaps.errors import UserError, nearest
 
 # An endoscope has no up and down.
 ENDOSCOPY = AugmentationConfig(rotation_degrees=180.0)

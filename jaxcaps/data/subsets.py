@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.splits import TRAIN, VALIDATION
-from jaxcaps.config import nearest
-from jaxcaps.errors import UserError
+from jaxcaps.errors import UserError, nearest
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from jaxcaps.config import nearest
-from jaxcaps.errors import UserError
+from jaxcaps.errors import UserError, nearest
 
 # The flags of `jaxcaps.train` that a study gives itself.
 OWN_FLAGS = (

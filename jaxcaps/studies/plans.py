@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from jaxcaps.config import nearest
-from jaxcaps.errors import UserError
+from jaxcaps.errors import UserError, nearest
 
 
 @dataclass(frozen=True)

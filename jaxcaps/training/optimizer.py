@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from jaxcaps.config import Config, OptimizerConfig, nearest
-from jaxcaps.errors import UserError
+from jaxcaps.config import Config, OptimizerConfig
+from jaxcaps.errors import UserError, nearest
 from jaxcaps.training.state import Parameters
 
 # A parameter belongs to the group whose name begins its path.

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxcaps.config import Config, TaskName, nearest, uses_perceptual_network
+from jaxcaps.config import Config, TaskName, uses_perceptual_network
 from jaxcaps.data.colours import bin_counts, check_colourful
 from jaxcaps.data.dataset import Dataset, load_dataset
 from jaxcaps.data.sampling import Plan, balanced, shuffled
 from jaxcaps.data.subsets import Subset
 from jaxcaps.encoder_file import encoder_file, read_arrays, read_header
-from jaxcaps.errors import UserError
+from jaxcaps.errors import UserError, nearest
 from jaxcaps.evaluation.metrics import SCALAR_METRICS
 from jaxcaps.functional import bin_weights
 from jaxcaps.models import Encoder
