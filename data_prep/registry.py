@@ -5,10 +5,10 @@ files of its package share, such as `STEP`. That is its whole registration: the 
 """
 
 import importlib
-import importlib.util
-import pkgutil
+import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Generic, TypeVar, cast
 
 from data_prep.errors import UserError, nearest
@@ -17,29 +17,27 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """The extensions of one package, by name. Names cost nothing; a module is imported when its extension is used.
+    """The extensions of one package, by name. Names cost nothing: a module is imported when its extension is used.
 
     Args:
-        package: the package whose modules are the extensions.
-        attribute: what each module defines, such as "STEP".
+        package: the package whose modules are the extensions. Its top-level package has to be imported already.
+        attribute: what each module defines at the start of a line, such as "STEP". Modules without it are no extensions.
         what: what an extension is, for errors, such as "preparation step".
         separator: stands in names where module names have an underscore.
-        exclude: modules that are no extensions. Those whose names begin with an underscore never are.
     """
 
-    def __init__(self, package: str, attribute: str, *, what: str, separator: str = "-", exclude: tuple[str, ...] = ()):
-        self.package, self.attribute, self.what = package, attribute, what
-        self.separator, self.exclude = separator, exclude
+    def __init__(self, package: str, attribute: str, *, what: str, separator: str = "-"):
+        self.package, self.attribute, self.what, self.separator = package, attribute, what, separator
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """All names, sorted."""
-        # The package itself may still be half imported: its spec has the folder already.
-        spec = importlib.util.find_spec(self.package)
-        assert spec is not None
-        modules = (module.name for module in pkgutil.iter_modules(spec.submodule_search_locations))
-        found = [name for name in modules if not name.startswith("_") and name not in self.exclude]
-        return tuple(sorted(name.replace("_", self.separator) for name in found))
+        top, *inner = self.package.split(".")
+        # Looking the package itself up would import those above it, and all that they import.
+        folder = Path(importlib.import_module(top).__path__[0], *inner)
+        defines = re.compile(rf"^{self.attribute}\b", re.MULTILINE)
+        found = [file.stem for file in folder.glob("*.py") if defines.search(file.read_text(encoding="utf-8"))]
+        return tuple(sorted(name.replace("_", self.separator) for name in found if name != "__init__"))
 
     def __getitem__(self, name: str) -> T:
         """
