@@ -21,7 +21,7 @@ class Registry(Mapping[str, T], Generic[T]):
 
     Args:
         package: the package whose modules are the extensions. Its top-level package has to be imported already.
-        attribute: what each module defines at the start of a line, such as "STEP". Modules without it are no extensions.
+        attribute: what each module defines, such as "STEP". Modules without it are not extensions.
         what: what an extension is, for errors, such as "preparation step".
         separator: stands in names where module names have an underscore.
     """
