@@ -19,13 +19,14 @@ from pathlib import Path
 
 import jax
 
-from jaxcaps.config import Config
 from jaxcaps.data.loader import Loader
 from jaxcaps.large_pages import use_large_pages
-from jaxcaps.presets import preset
+from jaxcaps.plan.config import Config
+from jaxcaps.plan.length import run_length
+from jaxcaps.plan.presets import preset
 from jaxcaps.training.loop import train
 from jaxcaps.training.mesh import device_mesh
-from jaxcaps.training.optimizer import make_optimizer, run_length
+from jaxcaps.training.optimizer import make_optimizer
 from jaxcaps.training.setup import load_data, make_modules, make_task, sampling_plan
 from jaxcaps.training.step import initial_state, make_train_step
 from jaxcaps.training.writers import read_rows

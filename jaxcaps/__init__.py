@@ -22,9 +22,9 @@ _HOMES = {
     "DenseCaps": "jaxcaps.nnx",
     "MatrixPrimaryCaps": "jaxcaps.nnx",
     "PrimaryCaps": "jaxcaps.nnx",
-    "Config": "jaxcaps.config",
+    "Config": "jaxcaps.plan.config",
     "load_pretrained": "jaxcaps.pretrained",
-    "preset": "jaxcaps.presets",
+    "preset": "jaxcaps.plan.presets",
     "UserError": "jaxcaps.errors",
 }
 

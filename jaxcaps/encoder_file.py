@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcaps.config import Config, from_dict, to_dict
+from jaxcaps.config import from_dict, to_dict
 from jaxcaps.errors import UserError, nearest
+from jaxcaps.plan.config import Config, with_paths
 
 PUBLISHED = Path(__file__).parent / "pretrained"
 PREFIX = "pretrained:"
@@ -68,11 +69,9 @@ def write_encoder(path: Path, encoder: Mapping[str, np.ndarray], config: Config,
 
     from jaxcaps import __version__
 
-    # Where it was learnt is nobody's business, and of no use elsewhere.
-    plain = to_dict(config) | {"out": None, "restore": None}
+    # Folders are nobody's business, and of no use elsewhere.
+    plain = to_dict(with_paths(config, lambda path: Path(path).name)) | {"out": None, "restore": None}
     plain["data"]["data"] = anonymous(config.data.data)
-    for section, name in ((plain, "vgg_weights"), (plain["colourise"], "perceptual_weights")):
-        section[name] = None if section[name] is None else Path(section[name]).name
     metadata = {
         "version": __version__,
         "config": json.dumps(plain),

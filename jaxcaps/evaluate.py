@@ -8,8 +8,9 @@ from typing import Literal
 
 import tyro
 
-from jaxcaps.commands import absolute, home, run_command
+from jaxcaps.commands import run_command
 from jaxcaps.errors import UserError
+from jaxcaps.plan.flags import absolute, home
 
 
 @dataclass(frozen=True)

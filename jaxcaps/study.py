@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from jaxcaps.commands import absolute, absolute_path, home, run_command
+from jaxcaps.commands import run_command
 from jaxcaps.errors import UserError
 from jaxcaps.large_pages import use_large_pages
+from jaxcaps.plan.flags import absolute, absolute_path, home
 
 if TYPE_CHECKING:
     from jaxcaps.studies.plan import Plan

@@ -2,14 +2,12 @@
 
 import sys
 
-from jaxcaps.commands import parse_config, run_command
-from jaxcaps.large_pages import use_large_pages
+from jaxcaps.commands import run_command
+from jaxcaps.plan.flags import parse_config
 
 
 def main() -> None:
     config = parse_config(sys.argv[1:])
-    if __name__ == "__main__":  # not where another program calls this
-        use_large_pages()
     # jax is imported only now: --help and a mistyped flag answer at once.
     from jaxcaps.training.loop import train
 

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from jaxcaps.commands import parse_config
-from jaxcaps.config import yaml_text
-from jaxcaps.presets import preset
+from jaxcaps.plan.config import yaml_text
+from jaxcaps.plan.flags import parse_config
+from jaxcaps.plan.presets import preset
 from tests.command import run
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (40, 12, 12, 3), np.uint8)
@@ -241,7 +241,11 @@ def test_a_shell_sees_status_2_and_one_message(command, tmp_path):
 
 
 def test_help_does_not_wait_for_jax(tmp_path):
-    code = "import sys; import jaxcaps, jaxcaps.train, jaxcaps.evaluate; sys.exit('jax' in sys.modules)"
+    code = (
+        "import sys; import jaxcaps.train, jaxcaps.evaluate, jaxcaps.study; sys.argv[1:] = ['--help']\n"
+        "try: jaxcaps.train.main()\n"
+        "finally: sys.exit(bool({'jax', 'flax', 'sklearn', 'matplotlib'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], env=_environment(), cwd=tmp_path).returncode == 0
 
 

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from jaxcaps.data.colours import bin_counts
 from jaxcaps.functional import bin_weights
-from jaxcaps.presets import preset
+from jaxcaps.plan.presets import preset
 from jaxcaps.training.checkpoint import read_parameters
 from jaxcaps.training.evaluators import Probe
 from jaxcaps.training.loop import LINEAR_PROBE

@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 
-from jaxcaps.commands import parse_config
-from jaxcaps.config import Config, architecture_hash, from_dict, identity, merged, read_yaml, to_dict, yaml_text
+from jaxcaps.config import from_dict, merged, read_yaml, to_dict
 from jaxcaps.errors import UserError
-from jaxcaps.presets import PRESETS, preset
+from jaxcaps.plan.config import Config, architecture_hash, identity, yaml_text
+from jaxcaps.plan.flags import parse_config
+from jaxcaps.plan.presets import PRESETS, preset
 
 
 @pytest.mark.parametrize("stage", ["ssl", "finetune"])

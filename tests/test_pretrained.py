@@ -12,12 +12,12 @@ from safetensors.numpy import save_file
 
 import jaxcaps
 from jaxcaps import encoder_file
-from jaxcaps.commands import parse_config
-from jaxcaps.config import yaml_text
 from jaxcaps.encoder_file import published, read_header, write_encoder
 from jaxcaps.errors import UserError
 from jaxcaps.models import Encoder
-from jaxcaps.presets import preset
+from jaxcaps.plan.config import yaml_text
+from jaxcaps.plan.flags import parse_config
+from jaxcaps.plan.presets import preset
 from jaxcaps.training.folder import check_not_learnt, read_learnt, write_learnt
 from jaxcaps.training.setup import load_data, make_modules, make_task, starting_parameters
 from jaxcaps.training.state import parameters_of

@@ -1,17 +1,21 @@
 """Whole networks: `CapsNet`, built from a `ModelConfig`, and the networks of the literature."""
 
-from jaxcaps.models.capsnet import CapsNet, ClassCapsules, Encoded, Encoder
+from jaxcaps.models.capsnet import CapsNet, Encoded, Encoder, RoutedCapsules
 from jaxcaps.models.convnet import ConvNet
 from jaxcaps.models.decoder import Decoder
 from jaxcaps.models.efficient import EfficientCapsNet
-from jaxcaps.models.geometry import Geometry, geometry
+from jaxcaps.models.geometry import Geometry, geometry, primary_capsules
 from jaxcaps.models.inverted import InvertedAttentionCapsNet
 from jaxcaps.models.matrix import MatrixCapsNet
+from jaxcaps.models.networks import Classifier, ProjectionHead, TaskNetwork, TermWeights
 from jaxcaps.models.sabour import SabourCapsNet
+from jaxcaps.models.settings import linear
+from jaxcaps.models.stems import STEMS
 
 __all__ = [
+    "STEMS",
     "CapsNet",
-    "ClassCapsules",
+    "Classifier",
     "ConvNet",
     "Decoder",
     "EfficientCapsNet",
@@ -20,6 +24,12 @@ __all__ = [
     "Geometry",
     "InvertedAttentionCapsNet",
     "MatrixCapsNet",
+    "ProjectionHead",
+    "RoutedCapsules",
     "SabourCapsNet",
+    "TaskNetwork",
+    "TermWeights",
     "geometry",
+    "linear",
+    "primary_capsules",
 ]

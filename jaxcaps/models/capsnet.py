@@ -1,68 +1,18 @@
 """The capsule network: a convolutional stem, primary capsules, and class capsules by routing."""
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxcaps.config import ONE_PASS_ROUTINGS, ModelConfig, StemStage
-from jaxcaps.functional import Routed, Routing, convolution, named_routing, safe_norm
-from jaxcaps.models import stem
+from jaxcaps.config import ModelConfig
+from jaxcaps.functional import ROUTINGS, Routed, Routing, safe_norm
 from jaxcaps.models.geometry import geometry, primary_capsules
+from jaxcaps.models.settings import dtypes
+from jaxcaps.models.stems import STEMS
 from jaxcaps.nnx import DenseCaps, PrimaryCaps
-
-
-class Dtypes(NamedTuple):
-    compute: jnp.dtype
-    parameters: jnp.dtype
-
-
-def dtypes(model: ModelConfig) -> Dtypes:
-    """Half precision is for computing only: parameters stay float32."""
-    compute = jnp.dtype(model.dtype)
-    return Dtypes(compute, jnp.dtype(jnp.float32) if compute == jnp.bfloat16 else compute)
-
-
-class Stage(nnx.Module):
-    """One stage of the stem: pooling where it has any, a convolution (or parallel ones), normalisation, ReLU."""
-
-    def __init__(self, in_features: int, stage: StemStage, model: ModelConfig, rngs: nnx.Rngs):
-        dtype, param_dtype = dtypes(model)
-        specifications = stage.branches or (stage,)
-        self.pooled = stage.pooled
-        self.convolutions = nnx.List(
-            nnx.Conv(
-                in_features,
-                each.width,
-                kernel_size=(each.kernel, each.kernel),
-                strides=stage.stride,
-                padding=((each.padding, each.padding), (each.padding, each.padding)),
-                kernel_dilation=getattr(each, "dilation", 1),
-                kernel_init=nnx.initializers.he_normal(),
-                conv_general_dilated=convolution,
-                dtype=dtype,
-                param_dtype=param_dtype,
-                rngs=rngs,
-            )
-            for each in specifications
-        )
-        self.norm = GroupNorm(stage.width, model, rngs) if model.normalization == "group" else None
-
-    def __call__(self, x: Array) -> Array:
-        if self.pooled:
-            x = stem.pooled(x)
-        y = jnp.concatenate([convolution(x) for convolution in self.convolutions], axis=-1)
-        return nnx.relu(y if self.norm is None else self.norm(y))
-
-
-class GroupNorm(stem.GroupNorm):
-    """The group normalisation of a model."""
-
-    def __init__(self, width: int, model: ModelConfig, rngs: nnx.Rngs):
-        dtype, param_dtype = dtypes(model)
-        super().__init__(width, dtype=dtype, param_dtype=param_dtype, rngs=rngs)
 
 
 class Encoded(NamedTuple):
@@ -82,8 +32,9 @@ class Encoder(nnx.Module):
 
     def __init__(self, model: ModelConfig, image_size: int, rngs: nnx.Rngs):
         shape = geometry(model, image_size)
+        build = STEMS.find(model.stem, "--stem")
         self.stem = nnx.List(
-            Stage(width, stage, model, rngs) for stage, (_, width) in zip(shape.stages, shape.maps[:-1], strict=True)
+            build(width, stage, model, rngs) for stage, (_, width) in zip(shape.stages, shape.maps[:-1], strict=True)
         )
         self.dtype, param_dtype = dtypes(model)
         self.primary = PrimaryCaps(
@@ -98,12 +49,14 @@ class Encoder(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(self, images: Float[Array, "batch height width 3"]) -> Encoded:
+    def __call__(self, images: Float[Array, "batch height width channels"]) -> Encoded:
         """Encodes pictures with values in [0, 1]."""
         maps = self._maps(images)
         return Encoded(self.primary(maps[-1]), maps)
 
-    def features(self, images: Float[Array, "batch height width 3"]) -> Float[Array, "batch rows columns channels"]:
+    def features(
+        self, images: Float[Array, "batch height width channels"]
+    ) -> Float[Array, "batch rows columns channels"]:
         """What the primary capsules' convolution finds, before it is read as capsules and squashed."""
         found: Array = self.primary.convolution(self._maps(images)[-1])
         return found
@@ -118,12 +71,14 @@ class Encoder(nnx.Module):
 
 
 def routing_of(model: ModelConfig) -> Routing:
-    """The description of a model's routing; with the model's iterations where it has any."""
-    iterations = {} if model.routing in ONE_PASS_ROUTINGS else {"iterations": model.routing_iterations}
-    return named_routing(model.routing, **iterations)
+    """The description of a model's routing, with the model's iterations if it iterates."""
+    description = ROUTINGS[model.routing]
+    iterates = any(field.name == "iterations" for field in dataclasses.fields(description))
+    routing: Routing = description(**({"iterations": model.routing_iterations} if iterates else {}))
+    return routing
 
 
-class ClassCapsules(DenseCaps):
+class RoutedCapsules(DenseCaps):
     """Capsules of a model's `capsule_dim`, routed from its primary capsules: one per class, or latent ones.
 
     A routing that cannot do without activations of its in capsules gets the norms of the primary poses.
@@ -164,9 +119,9 @@ class CapsNet(nnx.Module):
         self, classes: int, model: ModelConfig, image_size: int, *, encoder: Encoder | None = None, rngs: nnx.Rngs
     ):
         self.encoder = Encoder(model, image_size, rngs) if encoder is None else encoder
-        self.class_capsules = ClassCapsules(classes, model, image_size, rngs)
+        self.class_capsules = RoutedCapsules(classes, model, image_size, rngs)
 
-    def __call__(self, images: Float[Array, "batch height width 3"]) -> Routed:
+    def __call__(self, images: Float[Array, "batch height width channels"]) -> Routed:
         routed: Routed = self.class_capsules(self.encoder(images).poses)
         return routed
 

@@ -1,6 +1,4 @@
-"""The honest baseline: a plain convolutional network with the capsule network's convolutions and parameter count."""
-
-from typing import Any
+"""The baseline without capsules: a convolutional network with as many parameters as the capsule network."""
 
 import jax
 from flax import nnx
@@ -8,8 +6,9 @@ from jaxtyping import Array, Float
 
 from jaxcaps.config import ModelConfig
 from jaxcaps.functional import at_least_float32
-from jaxcaps.models.capsnet import Encoder, dtypes
+from jaxcaps.models.capsnet import Encoder
 from jaxcaps.models.geometry import primary_capsules
+from jaxcaps.models.settings import linear
 
 
 def hidden_width(classes: int, model: ModelConfig, image_size: int) -> int:
@@ -40,19 +39,16 @@ class ConvNet(nnx.Module):
     def __init__(
         self, classes: int, model: ModelConfig, image_size: int, *, encoder: Encoder | None = None, rngs: nnx.Rngs
     ):
-        dtype, param_dtype = dtypes(model)
         self.encoder = Encoder(model, image_size, rngs) if encoder is None else encoder
         width = hidden_width(classes, model, image_size)
-        settings: dict[str, Any] = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
-        self.hidden = nnx.Linear(
-            _features(model, image_size), width, kernel_init=nnx.initializers.he_normal(), **settings
-        )
-        self.out = nnx.Linear(width, classes, **settings)
+        he_normal = nnx.initializers.he_normal()
+        self.hidden = linear(_features(model, image_size), width, model, rngs, kernel_init=he_normal)
+        self.out = linear(width, classes, model, rngs)
 
-    def __call__(self, images: Float[Array, "batch height width 3"]) -> Float[Array, "batch classes"]:
+    def __call__(self, images: Float[Array, "batch height width channels"]) -> Float[Array, "batch classes"]:
         """Logits, at least float32, of pictures with values in [0, 1]."""
         features = nnx.relu(self.encoder.features(images))
         return at_least_float32(self.out(nnx.relu(self.hidden(features.reshape(features.shape[0], -1)))))
 
-    def probabilities(self, images: Float[Array, "batch height width 3"]) -> Float[Array, "batch classes"]:
+    def probabilities(self, images: Float[Array, "batch height width channels"]) -> Float[Array, "batch classes"]:
         return jax.nn.softmax(self(images))

@@ -8,8 +8,8 @@ from jaxtyping import Array, Float
 
 from jaxcaps.config import ModelConfig
 from jaxcaps.functional import at_least_float32
-from jaxcaps.models.capsnet import GroupNorm, dtypes
 from jaxcaps.models.geometry import geometry
+from jaxcaps.models.settings import GroupNorm, dtypes, linear
 from jaxcaps.models.transposed import TransposedConvolution
 
 
@@ -25,7 +25,7 @@ class Decoder(nnx.Module):
         model: the architecture.
         image_size: side of the square pictures.
         rngs: draws the parameters.
-        channels: of the maps; 3 are a picture's.
+        channels: of the maps; a picture's where not given.
         activation: of the last layer; the sigmoid's values are a picture's.
         gain: scales the last layer's initial kernel; a small one makes maps that begin near 0.
         features: where above 0, the last convolution makes so many maps, and a product for each pixel makes the
@@ -39,23 +39,18 @@ class Decoder(nnx.Module):
         image_size: int,
         rngs: nnx.Rngs,
         *,
-        channels: int = 3,
+        channels: int | None = None,
         activation: Callable[[Array], Array] = jax.nn.sigmoid,
         gain: float = 1.0,
         features: int = 0,
     ):
-        shape = geometry(model, image_size)
+        shape, channels = geometry(model, image_size), channels or model.channels
         dtype, param_dtype = dtypes(model)
         self.grid, self.skips, self.stages = shape.grid, model.decoder_skips, shape.decoder
         self.activation = activation
-        self.dense = nnx.Linear(
-            capsules * model.capsule_dim,
-            shape.grid**2 * model.decoder_width,
-            kernel_init=nnx.initializers.he_normal(),
-            dtype=dtype,
-            param_dtype=param_dtype,
-            rngs=rngs,
-        )
+        width = shape.grid**2 * model.decoder_width
+        he_normal = nnx.initializers.he_normal()
+        self.dense = linear(capsules * model.capsule_dim, width, model, rngs, kernel_init=he_normal)
         convolutions, norms = [], []
         side, width = shape.grid, model.decoder_width
         for stage in shape.decoder:
@@ -80,13 +75,12 @@ class Decoder(nnx.Module):
             side, width = target, target_width
         self.convolutions, self.norms = nnx.List(convolutions), nnx.List(norms)
         self.pixelwise = (
-            nnx.Linear(
+            linear(
                 features,
                 channels,
+                model,
+                rngs,
                 kernel_init=nnx.initializers.variance_scaling(2 * gain**2, "fan_in", "truncated_normal"),
-                dtype=dtype,
-                param_dtype=param_dtype,
-                rngs=rngs,
             )
             if features
             else None

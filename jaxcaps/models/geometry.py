@@ -40,14 +40,12 @@ def geometry(model: ModelConfig, image_size: int) -> Geometry:
     dropped one consumed.
 
     Raises:
-        UserError: `extra_convs` outside 3 to 7, or a picture too small for the stem.
+        UserError: a stem without five base stages or with too few to drop, or a picture too small for it.
     """
-    if not 3 <= model.extra_convs <= 7:
-        raise UserError(f"--extra-convs={model.extra_convs}: 3 to 7 convolutions can precede the primary capsules")
-    if len(model.stem) != BASE_STAGES:
-        raise UserError(f"model.stem: {BASE_STAGES} base stages expected, found {len(model.stem)}; see --extra-convs")
+    if len(model.stages) != BASE_STAGES:
+        raise UserError(f"model.stages: expected {BASE_STAGES} stages, found {len(model.stages)}; see --extra-convs")
     kept = list(range(BASE_STAGES))
-    halving = [stage.stride > 1 or stage.pooled for stage in model.stem]
+    halving = [stage.stride > 1 or stage.pooled for stage in model.stages]
     droppable = [index for index in reversed(kept) if not halving[index] and index > 0]
     dropped = droppable[: max(0, BASE_STAGES - model.extra_convs)]
     if BASE_STAGES - len(dropped) > model.extra_convs:
@@ -56,17 +54,17 @@ def geometry(model: ModelConfig, image_size: int) -> Geometry:
     stages: list[StemStage] = []
     kept = [index for index in kept if index not in dropped]
     crop = 0
-    for index, stage in enumerate(model.stem):
+    for index, stage in enumerate(model.stages):
         if index in dropped:
             crop += (stage.kernel - 1) // 2 - stage.padding
         else:
             stages.append(_cropped(stage, crop))
             crop = 0
-    last_width = model.stem[-1].width
+    last_width = model.stages[-1].width
     stages += [StemStage(last_width)] * (model.extra_convs - BASE_STAGES)
     primary_padding = model.primary_padding - crop
 
-    maps = [(image_size, 3)]
+    maps: list[tuple[int, int]] = [(image_size, model.channels)]
     for stage in stages:
         maps.append((_stage_side(stage, maps[-1][0]), stage.width))
     grid = convolved(maps[-1][0], model.primary_kernel, model.primary_stride, primary_padding)

@@ -14,15 +14,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcaps.commands import parse_config
-from jaxcaps.config import Config, architecture_hash
 from jaxcaps.data.dataset import Split
 from jaxcaps.errors import UserError
+from jaxcaps.plan.config import Config, architecture_hash
+from jaxcaps.plan.flags import parse_config
+from jaxcaps.plan.length import run_length
 from jaxcaps.studies.pixels import PIXELS, classify_pixels
 from jaxcaps.studies.plan import Cell, Plan, Recipe
 from jaxcaps.training.folder import is_finished
 from jaxcaps.training.loop import train
-from jaxcaps.training.optimizer import run_length
 from jaxcaps.training.score import predict
 from jaxcaps.training.setup import load_data
 from jaxcaps.training.writers import read_rows, replace_text

@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 import jax
 
-from jaxcaps.commands import parse_config
-from jaxcaps.config import Config, identity
 from jaxcaps.data.loader import Loader
 from jaxcaps.errors import UnsuitableTask
+from jaxcaps.plan.config import Config, identity
+from jaxcaps.plan.flags import parse_config
+from jaxcaps.plan.length import run_length
 from jaxcaps.studies.plan import Cell, Plan
 from jaxcaps.training.mesh import device_mesh
-from jaxcaps.training.optimizer import make_optimizer, run_length
+from jaxcaps.training.optimizer import make_optimizer
 from jaxcaps.training.setup import load_data, make_modules, make_task, sampling_plan
 from jaxcaps.training.step import initial_state, make_train_step
 

@@ -11,16 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxcaps.commands import parse_config
-from jaxcaps.config import Config, architecture_hash, from_dict, uses_perceptual_network
+from jaxcaps.config import ENCODER_FIELDS, changed, from_dict
 from jaxcaps.data.items import class_names
 from jaxcaps.data.sampling import shuffled
 from jaxcaps.data.sources import open_source
 from jaxcaps.errors import UserError
 from jaxcaps.models.perceptual import read_vgg16
 from jaxcaps.models.vgg import read_convolutions
+from jaxcaps.plan.config import Config, architecture_hash
+from jaxcaps.plan.flags import parse_config
 from jaxcaps.studies.arms import CLASSES, Arm, arm, check_not_own
-from jaxcaps.training.setup import OF_ENCODER, changed, check_flags, load_data
+from jaxcaps.tasks.pretraining.colourise import ColouriseConfig, uses_perceptual_network
+from jaxcaps.training.setup import load_data
 
 # Which pictures are in which split, beside what the study gives itself: the same in both stages.
 SPLITTING = ("split_seed", "subset_seed", "synthetic_count", "synthetic_seed")
@@ -142,7 +144,7 @@ class Plan:
         if not self.perceptual_weights:
             return flags
         config = parse_config(flags)
-        wanted = uses_perceptual_network(config) and config.colourise.perceptual_weights is None
+        wanted = uses_perceptual_network(config) and config.options(ColouriseConfig).perceptual_weights is None
         return [*flags, *([f"--perceptual-weights={self.perceptual_weights}"] if wanted else [])]
 
     def finetuning(self, cell: Cell, fraction: float, recipe: Recipe, restore: str | None, out: str) -> list[str]:
@@ -273,7 +275,6 @@ def check(plan: Plan) -> dict[str, Config]:
         cell = Cell(each.name, first.seed, first.fold)
         for recipe in plan.recipes:
             config = parse_config(plan.finetuning(cell, plan.label_fractions[0], recipe, None, "unused"))
-            check_flags(config)
             first_config = configs.setdefault(each.name, config)
             if (config.model, config.data) != (first_config.model, first_config.data):
                 raise UserError(
@@ -294,8 +295,8 @@ def check(plan: Plan) -> dict[str, Config]:
                 f"--inits: {each.name} hands latent capsules on as class capsules (--transfer-latent): it has to "
                 f"pre-train with --ssl-capsules={classes}, as many as there are classes"
             )
-        if before is not None and uses_perceptual_network(before) and before.colourise.perceptual_weights:
-            read_vgg16(Path(before.colourise.perceptual_weights))
+        if before is not None and (file := before.options(ColouriseConfig).perceptual_weights):
+            read_vgg16(Path(file))
     for each in plan.arms:
         if each.baseline:
             continue
@@ -313,8 +314,7 @@ def _check_before(of: Arm, before: Config, after: Config) -> None:
     Raises:
         UserError: a bad flag of a pre-training, or one that fits no fine-tuning.
     """
-    check_flags(before)
-    changes = changed(before.model, after.model, OF_ENCODER) + changed(before.data, after.data, SPLITTING)
+    changes = changed(before.model, after.model, ENCODER_FIELDS) + changed(before.data, after.data, SPLITTING)
     if changes:
         listed = "\n".join(changes)
         raise UserError(

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcaps.commands import parse_config
-from jaxcaps.config import uses_perceptual_network
 from jaxcaps.evaluation.comparison_plots import Curves, plot_convergence, plot_differences
 from jaxcaps.evaluation.paired import Estimate
 from jaxcaps.evaluation.table import replacing, write_rows
+from jaxcaps.plan.flags import parse_config
 from jaxcaps.studies.arms import Arm
 from jaxcaps.studies.cells import read_failure
 from jaxcaps.studies.execution import folder_of
 from jaxcaps.studies.plan import Cell, Choice, Plan
 from jaxcaps.studies.pretrainings import pretraining_table, pretrainings
 from jaxcaps.studies.results import METRICS, Line, Result, corrected
+from jaxcaps.tasks.pretraining.colourise import ColouriseConfig, uses_perceptual_network
 from jaxcaps.training.writers import read_rows, replace_text
 
 TITLES = {
@@ -122,7 +122,7 @@ def _perceptual(plan: Plan, arm: Arm) -> str:
     config = parse_config(plan.pretraining(Cell(arm.name, plan.seeds[0], 0 if plan.folds else None), "unused"))
     if not uses_perceptual_network(config):
         return ""
-    weights = config.colourise.perceptual_weights
+    weights = config.options(ColouriseConfig).perceptual_weights
     return "; perceptual network: " + ("a fixed random one" if weights is None else f"VGG-16 of {weights}")
 
 

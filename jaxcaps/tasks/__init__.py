@@ -1,9 +1,11 @@
-"""What is learnt: each task is a frozen dataclass that makes its modules, its views and its loss."""
+"""What is learnt. A task is one file in `pretraining` or `classification`: its settings, its network, its loss."""
 
+from data_prep.registry import Registry
 from jaxcaps.tasks.base import Examples, Shard, Task
-from jaxcaps.tasks.classify import Classify
-from jaxcaps.tasks.colourise import Colourise
-from jaxcaps.tasks.convolve import ClassifyPlainly
-from jaxcaps.tasks.inpaint import Inpaint
 
-__all__ = ["Classify", "ClassifyPlainly", "Colourise", "Examples", "Inpaint", "Shard", "Task"]
+PRETRAINING_TASKS: Registry[type[Task]] = Registry("jaxcaps.tasks.pretraining", "TASK", what="task")
+CLASSIFICATION_TASKS: Registry[type[Task]] = Registry(
+    "jaxcaps.tasks.classification", "TASK", what="architecture of a classifier"
+)
+
+__all__ = ["CLASSIFICATION_TASKS", "PRETRAINING_TASKS", "Examples", "Shard", "Task"]

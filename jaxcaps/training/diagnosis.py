@@ -17,10 +17,10 @@ import numpy as np
 from jax import Array
 
 from jaxcaps.data.dataset import Split
-from jaxcaps.functional import at_least_float32, chroma, lab_from_rgb, safe_norm
-from jaxcaps.functional.capsules import Routed
+from jaxcaps.functional import Routed, at_least_float32, chroma, lab_from_rgb, safe_norm
+from jaxcaps.models import Encoded
 from jaxcaps.tasks import Examples, Shard, Task
-from jaxcaps.training.optimizer import layer_of, norms
+from jaxcaps.training.optimizer import norms
 from jaxcaps.training.state import Parameters, with_parameters
 from jaxcaps.training.writers import replace_text
 
@@ -30,8 +30,6 @@ log = logging.getLogger("jaxcaps")
 PICTURES = 256
 # Of the views and of the choice of pictures.
 SEED = 0
-# What the decoder's work is measured by, the first that a task has.
-RECONSTRUCTION = ("inpainting", "colour_cross_entropy", "colour_error")
 # A capsule whose activation is never above it is dead; one whose activation is never below it, saturated: the slope of
 # squash is 0.02 there and falls.
 DEAD, SATURATED = 0.01, 0.95
@@ -56,7 +54,7 @@ def diagnose(
 
     Args:
         task: one of the self-supervised ones.
-        modules: the network's structure, with `encoder`, `latent_capsules` and perhaps `projection` and `decoder`.
+        modules: the network's structure.
         parameters: its parameters by path.
         split: held-out pictures.
         batch_size: pictures at a time, on one device.
@@ -65,11 +63,11 @@ def diagnose(
     Returns:
         pictures: how many.
         gradient_over_weight: by layer, the norm of the loss's gradient over the norm of the weights.
-        coupling_entropy: of the latent capsules' couplings; 1 is uniform.
-        primary, latent, embeddings: `rank`, the effective rank (Roy & Vetterli 2007) of the flattened poses (or the
-            embeddings) over the pictures, as a share of what it could be; for capsules also `activity`, the mean
-            activation (of primary capsules, the norm), and `dead` and `saturated`, the shares of capsules whose
-            activation never leaves either end.
+        coupling_entropy: of the latent capsules' couplings; 1 is uniform. None for a task that routes nothing.
+        parts: of each module of the network that has capsules or a vector for each picture, by name: `rank`, the
+            effective rank (Roy & Vetterli 2007) of the flattened poses or vectors over the pictures, as a share of what
+            it could be; for capsules also `activity`, the mean activation (of primary capsules, the norm), and `dead`
+            and `saturated`, the shares of capsules whose activation never leaves either end.
         saturation: mean chroma of the reconstructions over that of the pictures; None for grey pictures.
         reconstruction: `term`, which of the loss; `error`, its value; `shuffled`, by what factor it grows when each
             picture's latent poses are another picture's; None without a decoder, or another picture.
@@ -96,25 +94,27 @@ def diagnose(
             results.append(jax.device_get(examined))
     metrics, shuffled = (_means([each["metrics"] for each in results]) for results in (found, others))
     gradients = _means([each["gradients"] for each in found])
-    weights = {layer: float(norm) for layer, norm in norms(parameters, layer_of).items()}
+    weights = {layer: float(norm) for layer, norm in norms(parameters, task.layer_of).items()}
     seen = jax.tree.map(lambda *each: np.concatenate(each), *(each["seen"] for each in found))
 
-    term = next((name for name in RECONSTRUCTION if name in metrics and batch_size > 1), None)
+    term = next((name for name in task.reconstruction if name in metrics and batch_size > 1), None)
     findings: Findings = {
         "pictures": len(chosen),
         "gradient_over_weight": {
             layer: norm / weights[layer] if weights[layer] else None for layer, norm in gradients.items()
         },
-        "coupling_entropy": metrics["coupling_entropy"],
-        "primary": _capsules(seen["primary"], np.asarray(safe_norm(jnp.asarray(seen["primary"])))),
-        "latent": _capsules(*seen["latent"]),
+        "coupling_entropy": metrics.get("coupling_entropy"),
+        "parts": {
+            name: _capsules(values["poses"], values["activations"])
+            if "activations" in values
+            else {"rank": _rank(values["vectors"])}
+            for name, values in seen.items()
+        },
         "saturation": _saturation(made),
         "reconstruction": None
         if term is None
         else {"term": term, "error": metrics[term], "shuffled": shuffled[term] / metrics[term]},
     }
-    if "embeddings" in seen:
-        findings["embeddings"] = {"rank": _rank(seen["embeddings"])}
     return findings
 
 
@@ -127,19 +127,16 @@ def warnings(findings: Findings) -> list[str]:
             found.append(f"{layer}: at the end of training no term of the loss reaches it")
         elif ratio is not None and ratio < LEAST_GRADIENT:
             found.append(f"{layer}: its gradient is {ratio:.1e} of its weights: it hardly learns from the loss")
-    if findings["coupling_entropy"] > MOST_ENTROPY:
+    if (findings["coupling_entropy"] or 0) > MOST_ENTROPY:
         found.append(
             f"The couplings are uniform (entropy {findings['coupling_entropy']:.3f} of 1): routing only averages"
         )
-    for name in ("primary", "latent"):
-        capsules = findings[name]
+    for name, part in findings["parts"].items():
         for end in ("dead", "saturated"):
-            if capsules[end] > MOST_DEAD:
-                found.append(f"{capsules[end]:.0%} of the {name} capsules are {end}, whatever the picture")
-    for name in ("primary", "latent", "embeddings"):
-        if name in findings and findings[name]["rank"] < LEAST_RANK:
-            what = name if name == "embeddings" else f"{name} poses"
-            found.append(f"The {what} have collapsed: their effective rank is {findings[name]['rank']:.1%} of the most")
+            if part.get(end, 0) > MOST_DEAD:
+                found.append(f"{name}: {part[end]:.0%} of the capsules are {end}, whatever the picture")
+        if part["rank"] < LEAST_RANK:
+            found.append(f"{name}: what it says has collapsed to an effective rank of {part['rank']:.1%} of the most")
     saturation, reconstruction = findings["saturation"], findings["reconstruction"]
     if saturation is not None and saturation < LEAST_SATURATION:
         found.append(f"The reconstructions have faded: {saturation:.0%} of the pictures' saturation")
@@ -160,10 +157,11 @@ def write_diagnosis(folder: Path, findings: Findings) -> None:
     )
     log.info("\nDiagnosis on %d held-out pictures (diagnosis.json):", findings["pictures"])
     log.info("  gradient over weight: %s", ratios)
-    log.info("  coupling entropy %.4f", findings["coupling_entropy"])
-    for name in ("primary", "latent"):
-        shares = "activity {activity:.2f}, dead {dead:.0%}, saturated {saturated:.0%}, effective rank {rank:.1%}"
-        log.info("  %s capsules: %s", name, shares.format(**findings[name]))
+    if findings["coupling_entropy"] is not None:
+        log.info("  coupling entropy %.4f", findings["coupling_entropy"])
+    for name, part in findings["parts"].items():
+        shares = "activity {activity:.2f}, dead {dead:.0%}, saturated {saturated:.0%}, " if "dead" in part else ""
+        log.info("  %s: %s", name, (shares + "effective rank {rank:.1%}").format(**part))
     if findings["saturation"] is not None:
         log.info("  saturation of the reconstructions %.2f", findings["saturation"])
     if findings["reconstruction"] is not None:
@@ -205,23 +203,32 @@ def _examination(task: Task, modules: Any) -> Callable[..., dict[str, Any]]:
 
     def loss(parameters: Parameters, views: Any, examples: Examples, shift: Array) -> tuple[Array, dict[str, Any]]:
         network = with_parameters(modules, parameters)
-        tapped = ("encoder", "latent_capsules", "projection")
-        taps = {name: _Tap(each, shift) for name in tapped if (each := getattr(network, name, None)) is not None}
+        taps = {
+            name: _Tap(each, shift)
+            for name in ("encoder", *task.layers)
+            if callable(each := getattr(network, name, None))
+        }
         # The end of training: the weights of a schedule are those of its last step.
         progress = jnp.ones((), jnp.result_type(*parameters.values()))
         value, metrics = task.loss(_Tapped(network, taps), views, examples, progress, Shard())
-        latent = taps["latent_capsules"].gave
-        seen = {"primary": taps["encoder"].gave.poses, "latent": (latent.poses, latent.activations)}
-        if "projection" in taps:
-            seen["embeddings"] = taps["projection"].gave
+        seen = {name: values for name, tap in taps.items() if (values := _values(tap.gave))}
         return value, {"metrics": metrics, "seen": seen}
 
     def examine(parameters: Parameters, key: Array, images: Array, examples: Examples, shift: Array) -> dict[str, Any]:
         views = jax.vmap(task.views)(jax.random.split(key, len(images)), images)
         (_, found), gradients = jax.value_and_grad(loss, has_aux=True)(parameters, views, examples, shift)
-        return {**found, "gradients": norms(gradients, layer_of)}
+        return {**found, "gradients": norms(gradients, task.layer_of)}
 
     return examine
+
+
+def _values(gave: Any) -> dict[str, Array]:
+    """What a module said of each picture: poses and activations, or vectors; nothing of anything else."""
+    if isinstance(gave, Encoded):
+        return {"poses": gave.poses, "activations": safe_norm(gave.poses)}
+    if isinstance(gave, Routed):
+        return {"poses": gave.poses, "activations": gave.activations}
+    return {"vectors": gave} if getattr(gave, "ndim", 0) == 2 else {}
 
 
 def _means(batches: list[dict[str, Any]]) -> dict[str, float]:

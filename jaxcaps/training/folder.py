@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
-from jaxcaps.config import Config, differences, from_dict, identity, read_yaml, yaml_text
+from jaxcaps.config import differences, from_dict, read_yaml
 from jaxcaps.encoder_file import anonymous, encoder_file, read_header
 from jaxcaps.errors import UserError
+from jaxcaps.plan.config import Config, identity, yaml_text
 from jaxcaps.training.writers import replace_text
 
 log = logging.getLogger("jaxcaps")

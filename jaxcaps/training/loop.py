@@ -13,12 +13,14 @@ from flax import nnx
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from jaxcaps.config import Config, architecture_hash, to_dict
+from jaxcaps.config import to_dict
 from jaxcaps.data.dataset import Dataset
 from jaxcaps.data.loader import Loader
 from jaxcaps.data.sampling import Plan
 from jaxcaps.errors import UserError
 from jaxcaps.models.capsnet import count_parameters
+from jaxcaps.plan.config import Config, architecture_hash
+from jaxcaps.plan.length import Length, run_length
 from jaxcaps.tasks import Task
 from jaxcaps.training.checkpoint import Checkpoints
 from jaxcaps.training.evaluators import Classification, Evaluator, HeldOutLoss, Probe
@@ -33,16 +35,14 @@ from jaxcaps.training.folder import (
     write_learnt,
 )
 from jaxcaps.training.mesh import connect, device_mesh, replicated
-from jaxcaps.training.optimizer import Length, group_of, make_optimizer, multipliers, run_length
+from jaxcaps.training.optimizer import make_optimizer
 from jaxcaps.training.progress import Pace, ProgressBar, duration
 from jaxcaps.training.selection import Selection
 from jaxcaps.training.setup import (
-    check_flags,
     load_data,
     make_modules,
     make_task,
     sampling_plan,
-    selecting_metric,
     starting_parameters,
 )
 from jaxcaps.training.state import Parameters, TrainState
@@ -68,7 +68,6 @@ def train(config: Config) -> Path:
         jax.config.update("jax_enable_x64", True)
     connect(config.machine)
     folder = default_folder(config)
-    check_flags(config)
     check_folder(folder, config)
     if is_finished(folder):
         log.info("%s holds a finished run of this configuration. Where its data or the run it was restored", folder)
@@ -139,9 +138,9 @@ class Run:
         return evaluators
 
     def _selecting_metric(self) -> str | None:
-        if self.config.stage == "finetune":
-            return selecting_metric(self.config)
         training = self.config.training
+        if self.config.stage == "finetune":
+            return None if training.best_metric == "none" else training.best_metric
         if training.select_by_probe and not any(isinstance(each, Probe) for each in self.evaluators):
             raise UserError("--select-by-probe needs labels of at least two classes in training and validation")
         return LINEAR_PROBE if training.select_by_probe else None
@@ -191,7 +190,7 @@ class Run:
             log.info("Architecture %s", architecture_hash(config, len(self.dataset.classes)))
         for note in self.task.notes(config.training.batch_size):
             log.info(note)
-        idle = set(multipliers(config.optimizer.lr_mult)) - set(map(group_of, state.parameters))
+        idle = set(config.optimizer.multipliers()) - set(map(self.task.group_of, state.parameters))
         if idle:
             log.warning("--lr-mult: this network has no %s", " and no ".join(sorted(idle)))
 

@@ -14,17 +14,9 @@ AXIS = "data"
 
 
 def connect(machine: MachineConfig) -> None:
-    """Joins the other hosts of the run, where the flags name any. Must come before jax is used.
-
-    Raises:
-        UserError: some but not all of the three flags are given.
-    """
-    given = (machine.coordinator, machine.num_processes, machine.process_id)
-    if all(value is None for value in given):
-        return
-    if any(value is None for value in given):
-        raise UserError("--coordinator, --num-processes and --process-id go together: give all three or none")
-    jax.distributed.initialize(machine.coordinator, machine.num_processes, machine.process_id)
+    """Joins the other hosts of the run, if the flags name any. Call it before jax is used."""
+    if machine.coordinator is not None:
+        jax.distributed.initialize(machine.coordinator, machine.num_processes, machine.process_id)
 
 
 def device_mesh(batch_size: int) -> Mesh:

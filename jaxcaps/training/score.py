@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxcaps.config import Config, from_dict
+from jaxcaps.config import from_dict
 from jaxcaps.data.dataset import Split
 from jaxcaps.errors import UserError
+from jaxcaps.plan.config import Config
 from jaxcaps.training.checkpoint import read_parameters
 from jaxcaps.training.evaluators import Classification
 from jaxcaps.training.finish import score_classifier

@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 from jaxcaps.data.loader import Batch
 from jaxcaps.tasks import Examples, Shard, Task
 from jaxcaps.training.mesh import AXIS, over_devices, replicated
-from jaxcaps.training.optimizer import group_of, layer_of, norms
+from jaxcaps.training.optimizer import norms
 from jaxcaps.training.state import Parameters, TrainState, with_parameters
 
 Metrics = dict[str, jax.Array]
@@ -60,7 +60,7 @@ def make_train_step(
         with jax.numpy_dtype_promotion("standard"):
             updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.parameters)
             parameters = optax.apply_updates(state.parameters, updates)
-            metrics |= _norms(gradients)
+            metrics |= _norms(gradients, task)
             metrics["skipped"] = optimizer_state.skip_state["should_skip"].astype(jnp.float32)
         return TrainState(state.seed, state.step + 1, parameters, optimizer_state), metrics
 
@@ -68,9 +68,9 @@ def make_train_step(
     return jax.jit(step, donate_argnums=0, out_shardings=(everywhere, everywhere))
 
 
-def _norms(gradients: Parameters) -> Metrics:
+def _norms(gradients: Parameters, task: Task) -> Metrics:
     """The gradients' norm in all, by layer group, and by stage of the stem."""
-    named = norms(gradients, group_of) | norms(gradients, layer_of)
+    named = norms(gradients, task.group_of) | norms(gradients, task.layer_of)
     return {"gradient_norm": optax.tree.norm(gradients)} | {
         f"gradient_norm/{name}": norm for name, norm in named.items()
     }

@@ -1,5 +1,6 @@
 """The encoder of one run as the start of another, strictly: nothing is taken or left without saying so."""
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,9 +8,6 @@ from jaxcaps.errors import UserError
 from jaxcaps.training.state import Parameters
 
 ENCODER = "encoder/"
-LATENT, CLASS = "latent_capsules/", "class_capsules/"
-# What a run holds beside its encoder, and a classifier has no use for.
-UNUSED = ("latent_capsules/", "class_capsules/", "projection/", "decoder/", "norm_scale", "term_weights/", "predictor/")
 
 
 class Transfer(NamedTuple):
@@ -22,18 +20,30 @@ class Transfer(NamedTuple):
     account: list[str]
 
 
-def transfer(restored: Parameters, new: Parameters, *, latent: bool, origin: Path) -> Transfer:
-    """Puts the restored encoder (and, with `latent`, the latent capsules as class capsules) into a new network.
+def transfer(
+    restored: Parameters, new: Parameters, *, known: Collection[str], hands_on: Mapping[str, str], origin: Path
+) -> Transfer:
+    """Puts the restored encoder, and modules that are handed on, into a new network.
+
+    Args:
+        restored: parameters by path, of the earlier run.
+        new: parameters of the new network.
+        known: the modules that the earlier network has beside its encoder.
+        hands_on: which of them become which modules of the new network.
+        origin: where they come from, for errors.
 
     Raises:
-        UserError: the two encoders differ in a name, a shape or a dtype, or something restored is unknown; both
-            lists are given.
+        UserError: a name, a shape or a dtype differs, or something restored is unknown; all of it is listed.
     """
-    sources = {path: path for path in restored if path.startswith(ENCODER)}
-    if latent:
-        sources |= {CLASS + path.removeprefix(LATENT): path for path in restored if path.startswith(LATENT)}
-    wanted = {path for path in new if path.startswith(ENCODER) or (latent and path.startswith(CLASS))}
-    unknown = [path for path in restored if not path.startswith((ENCODER, *UNUSED))]
+    homes = {ENCODER: ENCODER} | {f"{source}/": f"{target}/" for source, target in hands_on.items()}
+    sources = {
+        target + path.removeprefix(source): path
+        for source, target in homes.items()
+        for path in restored
+        if path.startswith(source)
+    }
+    wanted = {path for path in new if path.startswith(tuple(homes.values()))}
+    unknown = [path for path in restored if path.partition("/")[0] not in {"encoder", *known}]
     problems = [f"  only in {origin}: {_described(restored, sources[path])}" for path in sorted(set(sources) - wanted)]
     problems += [f"  only in the new network: {_described(new, path)}" for path in sorted(wanted - set(sources))]
     problems += [f"  unknown in {origin}: {_described(restored, path)}" for path in unknown]
@@ -43,10 +53,10 @@ def transfer(restored: Parameters, new: Parameters, *, latent: bool, origin: Pat
         if _kind(restored[sources[path]]) != _kind(new[path])
     ]
     if problems:
-        hint = "; --transfer-latent needs as many --ssl-capsules as classes" if latent else ""
+        hint = "; --transfer-latent needs as many --ssl-capsules as classes" if hands_on else ""
         raise UserError(
-            f"--restore={origin}: its encoder is of another architecture{hint}. Leave --preset and the flags of the "
-            f"network away to take the architecture from there.\n" + "\n".join(problems)
+            f"--restore={origin}: its encoder is of another architecture{hint}. Drop --preset and the flags of the "
+            "network to take the architecture from there.\n" + "\n".join(problems)
         )
     used = set(sources.values())
     account = [f"+ {_described(restored, source)}" + (f" -> {path}" if source != path else "")

@@ -10,7 +10,7 @@ from flax import nnx
 
 from jaxcaps.models import CapsNet, Decoder, Encoder
 from jaxcaps.models.capsnet import count_parameters
-from jaxcaps.presets import PRESETS, preset
+from jaxcaps.plan.presets import PRESETS, preset
 
 
 def abstract(build):
@@ -46,7 +46,7 @@ def test_paper224_routes_18432_capsules_into_three_and_decodes_to_the_picture():
 def test_small64_is_as_large_as_promised():
     config = preset("small64", "finetune")
     assert config.data.image_size == 64
-    assert len(config.model.stem) == config.model.extra_convs == 5
+    assert len(config.model.stages) == config.model.extra_convs == 5
     capsnet = abstract(lambda rngs: CapsNet(3, config.model, 64, rngs=rngs))
     in_capsules, out_capsules, out_dim, in_dim = capsnet.class_capsules.weights.shape
     assert in_capsules >= 512

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxcaps.config import architecture_hash
 from jaxcaps.models import CapsNet, ConvNet
 from jaxcaps.models.capsnet import count_parameters
-from jaxcaps.presets import PRESETS, preset
+from jaxcaps.plan.config import architecture_hash
+from jaxcaps.plan.presets import PRESETS, preset
 from jaxcaps.tasks import Examples, Shard
-from jaxcaps.tasks.classify import Views
-from jaxcaps.tasks.convolve import ClassifyPlainly
-from jaxcaps.training.optimizer import group_of
+from jaxcaps.tasks.classification.capsnet import Views
+from jaxcaps.tasks.classification.convnet import ConvNetClassification
 from jaxcaps.training.state import parameters_of, with_parameters
 
 TINY = preset("tiny", "finetune")
@@ -69,7 +68,7 @@ def test_it_is_its_layers_by_hand(network, computed):
 
 
 def test_its_loss_is_cross_entropy_over_the_valid(network, computed):
-    task = ClassifyPlainly(TINY.model, TINY.augmentation, 16, 3)
+    task = ConvNetClassification(TINY.model, TINY.augmentation, 16, 3)
     labels = jnp.array([0, 2, 1], jnp.int32)
     numbers = jnp.arange(3, dtype=jnp.int32)
     examples = Examples(labels, numbers, numbers, jnp.array([True, True, False]))
@@ -81,7 +80,7 @@ def test_its_loss_is_cross_entropy_over_the_valid(network, computed):
 
 
 def test_every_parameter_has_a_layer_group(network):
-    groups = {path: group_of(path) for path in parameters_of(network)}
+    groups = {path: ConvNetClassification.group_of(path) for path in parameters_of(network)}
     assert set(groups.values()) == {"stem", "primary", "head"}
 
 

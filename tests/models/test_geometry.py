@@ -6,7 +6,7 @@ import pytest
 
 from jaxcaps.errors import UserError
 from jaxcaps.models import geometry
-from jaxcaps.presets import PRESETS, preset
+from jaxcaps.plan.presets import PRESETS, preset
 
 
 def test_paper224_has_the_studys_feature_maps():

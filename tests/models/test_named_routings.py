@@ -10,14 +10,15 @@ import optax
 import pytest
 from flax import nnx
 
-from jaxcaps.commands import parse_config
 from jaxcaps.config import ONE_PASS_ROUTINGS, RoutingName
 from jaxcaps.errors import UserError
 from jaxcaps.functional import ROUTINGS, Routed
 from jaxcaps.models import Encoder
 from jaxcaps.models.capsnet import routing_of
-from jaxcaps.presets import preset
-from jaxcaps.tasks import Classify, Examples, Shard
+from jaxcaps.plan.flags import parse_config
+from jaxcaps.plan.presets import preset
+from jaxcaps.tasks import Examples, Shard
+from jaxcaps.tasks.classification.capsnet import CapsuleClassification
 
 STEPS = 8
 
@@ -48,7 +49,9 @@ def test_a_mistyped_routing_is_refused(capsys):
 @pytest.mark.parametrize("name", ROUTINGS)
 def test_a_classifier_of_any_routing_learns(name):
     config = preset("tiny", "finetune")
-    task = Classify(dataclasses.replace(config.model, routing=name), config.classify, config.augmentation, 16, 3)
+    task = CapsuleClassification(
+        dataclasses.replace(config.model, routing=name), config.augmentation, 16, config.classify, 3
+    )
     modules = nnx.jit(lambda: task.init(rngs := nnx.Rngs(0), Encoder(task.model, 16, rngs)))()
     graph, parameters = nnx.split(modules)
     optimizer = optax.adam(3e-3)

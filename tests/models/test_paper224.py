@@ -10,8 +10,9 @@ from jax.sharding import PartitionSpec as P
 
 from jaxcaps.data.dataset import Dataset
 from jaxcaps.data.loader import Batch
-from jaxcaps.presets import preset
-from jaxcaps.training.optimizer import make_optimizer, run_length
+from jaxcaps.plan.length import run_length
+from jaxcaps.plan.presets import preset
+from jaxcaps.training.optimizer import make_optimizer
 from jaxcaps.training.setup import make_modules, make_task
 from jaxcaps.training.step import initial_state, make_train_step
 

@@ -8,11 +8,11 @@ import pytest
 from flax import nnx
 from safetensors.numpy import save_file
 
-from jaxcaps.commands import parse_config
 from jaxcaps.errors import UserError
 from jaxcaps.models import Encoder
 from jaxcaps.models.vgg import CONVOLUTIONS
-from jaxcaps.presets import preset
+from jaxcaps.plan.flags import parse_config
+from jaxcaps.plan.presets import preset
 from jaxcaps.studies.plan import Plan, check, parse_arms
 from jaxcaps.training.setup import with_vgg_kernels
 from jaxcaps.training.state import parameters_of, with_parameters
@@ -23,7 +23,7 @@ MODEL = preset("vgg", "finetune").model
 
 
 def test_the_preset_is_the_first_five_convolutions_and_with_two_more_all_seven():
-    assert [(stage.width, stage.pooled) for stage in MODEL.stem] == [(c.width, c.pooled) for c in CONVOLUTIONS[:5]]
+    assert [(stage.width, stage.pooled) for stage in MODEL.stages] == [(c.width, c.pooled) for c in CONVOLUTIONS[:5]]
     longest = Encoder(dataclasses.replace(MODEL, extra_convs=7), 16, nnx.Rngs(0))
     assert [stage.convolutions[0].out_features for stage in longest.stem] == [each.width for each in CONVOLUTIONS]
     assert [stage.pooled for stage in longest.stem] == [each.pooled for each in CONVOLUTIONS]

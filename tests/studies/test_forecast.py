@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from jaxcaps.errors import UnsuitableTask
-from jaxcaps.presets import preset
+from jaxcaps.plan.presets import preset
 from jaxcaps.studies import forecast as forecasting
 from jaxcaps.studies.forecast import Measured, forecast, measure
 from jaxcaps.studies.plan import Plan, parse_arms, parse_grid

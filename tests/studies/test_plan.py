@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from jaxcaps.commands import parse_config
 from jaxcaps.errors import UserError
+from jaxcaps.plan.flags import parse_config
 from jaxcaps.studies.arms import ARMS, arm
 from jaxcaps.studies.plan import (
     Cell,

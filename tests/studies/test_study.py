@@ -16,9 +16,9 @@ from filelock import FileLock
 from safetensors.numpy import save_file
 from sklearn.metrics import balanced_accuracy_score
 
-from jaxcaps.commands import parse_config
 from jaxcaps.errors import UnsuitableTask, UserError
-from jaxcaps.presets import preset
+from jaxcaps.plan.flags import parse_config
+from jaxcaps.plan.presets import preset
 from jaxcaps.studies import cells, execution
 from jaxcaps.studies.cells import FineTuning, Predictions, read_failure
 from jaxcaps.studies.execution import folder_of, run_all, run_here

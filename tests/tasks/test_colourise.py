@@ -14,9 +14,9 @@ from skimage.color import lab2rgb, rgb2lab
 from jaxcaps.functional import ab_bins, annealed_mean, bin_weights, nearest_bin, soft_bins
 from jaxcaps.models import Encoder
 from jaxcaps.models.perceptual import random_network
-from jaxcaps.presets import preset
-from jaxcaps.tasks import Colourise, Examples, Shard
-from jaxcaps.tasks.colourise import Views
+from jaxcaps.plan.presets import preset
+from jaxcaps.tasks import Examples, Shard
+from jaxcaps.tasks.pretraining.colourise import Colourisation, Views
 from jaxcaps.training.state import parameters_of
 
 BATCH = 4
@@ -31,7 +31,7 @@ def task_of(loss):
     given = {"l1": {"perceptual": random_network()}, "bins": {"bin_weights": WEIGHTS}}[loss]
     colourise = dataclasses.replace(config.colourise, colour_loss=loss, perceptual_strength=0.7)
     augmentation = dataclasses.replace(config.augmentation, **STILL)
-    return Colourise(config.model, colourise, augmentation, 16, **given)
+    return Colourisation(config.model, augmentation, 16, colourise, **given)
 
 
 def images():

@@ -10,10 +10,11 @@ from flax import nnx
 
 from jaxcaps.functional import hidden_pose_loss, margin_loss, nt_xent, spread_loss
 from jaxcaps.models import Encoder
-from jaxcaps.presets import preset
-from jaxcaps.tasks import Classify, Examples, Inpaint, Shard
+from jaxcaps.plan.presets import preset
+from jaxcaps.tasks import Examples, Shard
 from jaxcaps.tasks.base import whole_pictures
-from jaxcaps.tasks.inpaint import FILL, Views
+from jaxcaps.tasks.classification.capsnet import CapsuleClassification
+from jaxcaps.tasks.pretraining.inpaint import FILL, ContrastAndInpainting, Views
 
 BATCH = 6
 
@@ -33,12 +34,14 @@ def images():
 
 def inpaint_task(**settings):
     config = preset("tiny", "ssl")
-    return Inpaint(config.model, dataclasses.replace(config.inpaint, **settings), config.augmentation, 16)
+    return ContrastAndInpainting(config.model, config.augmentation, 16, dataclasses.replace(config.inpaint, **settings))
 
 
 def classify_task(**settings):
     config = preset("tiny", "finetune")
-    return Classify(config.model, dataclasses.replace(config.classify, **settings), config.augmentation, 16, 3)
+    return CapsuleClassification(
+        config.model, config.augmentation, 16, dataclasses.replace(config.classify, **settings), 3
+    )
 
 
 def network(task):
@@ -203,7 +206,7 @@ def test_pictures_of_one_lesion_and_one_picture_drawn_twice_are_no_negatives(sha
         return embeddings / jnp.linalg.norm(embeddings, axis=1, keepdims=True)
 
     embeddings = np.asarray(by_hand(modules, views), np.float64)
-    scores = np.exp(embeddings @ embeddings.T / task.inpaint.temperature)
+    scores = np.exp(embeddings @ embeddings.T / task.options.temperature)
     picture = np.arange(2 * BATCH) % BATCH
     losses = []
     for i in range(2 * BATCH):

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from jaxcaps.errors import UserError
-from jaxcaps.presets import preset
+from jaxcaps.plan.length import Length
+from jaxcaps.plan.presets import preset
 from jaxcaps.training.checkpoint import Checkpoints, read_parameters
 from jaxcaps.training.mesh import replicated
-from jaxcaps.training.optimizer import Length, make_optimizer
+from jaxcaps.training.optimizer import make_optimizer
 from jaxcaps.training.step import initial_state
 from tests.training.test_step import mesh_of, network_of
 

@@ -11,10 +11,10 @@ import pytest
 from flax import nnx
 
 from jaxcaps.models import Encoder
-from jaxcaps.presets import preset
-from jaxcaps.tasks import Examples, Inpaint, Shard
+from jaxcaps.plan.presets import preset
+from jaxcaps.tasks import Examples, Shard
+from jaxcaps.tasks.pretraining.inpaint import ContrastAndInpainting
 from jaxcaps.training.diagnosis import _capsules, _rank, _saturation, diagnose, warnings
-from jaxcaps.training.optimizer import layer_of
 from jaxcaps.training.state import parameters_of, with_parameters
 
 PICTURES = 4
@@ -39,7 +39,7 @@ class Pictures:
 @functools.cache
 def task_and_network():
     config = preset("tiny", "ssl")
-    task = Inpaint(config.model, config.inpaint, config.augmentation, 16)
+    task = ContrastAndInpainting(config.model, config.augmentation, 16, config.inpaint)
     return task, nnx.jit(lambda: task.init(rngs := nnx.Rngs(0), Encoder(config.model, 16, rngs)))()
 
 
@@ -85,7 +85,7 @@ def test_gradients_and_reconstructions_are_those_of_the_loss_itself():
     gradients, metrics, shuffled = by_hand(parameters)
     findings = findings_of()
     for layer in ("stem/0", "primary", "routing", "head", "decoder"):
-        own = [path for path in parameters if layer_of(path) == layer]
+        own = [path for path in parameters if ContrastAndInpainting.layer_of(path) == layer]
         ratio = np.sqrt(
             sum(np.sum(np.square(gradients[path])) for path in own)
             / sum(np.sum(np.square(parameters[path])) for path in own)

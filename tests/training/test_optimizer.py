@@ -10,8 +10,9 @@ import pytest
 
 from jaxcaps.config import OptimizerConfig
 from jaxcaps.errors import UserError
-from jaxcaps.presets import preset
-from jaxcaps.training.optimizer import Length, decayed, make_optimizer, multipliers, run_length, schedule
+from jaxcaps.plan.length import Length, run_length
+from jaxcaps.plan.presets import preset
+from jaxcaps.training.optimizer import decayed, make_optimizer, schedule
 
 
 def config_of(*, stage="ssl", **training):
@@ -124,7 +125,7 @@ def test_multipliers_scale_the_steps_of_their_group_alone():
 )
 def test_a_malformed_multiplier_is_named(text, complaint):
     with pytest.raises(UserError, match=complaint):
-        multipliers(text)
+        OptimizerConfig(lr_mult=text).multipliers()
 
 
 @pytest.mark.parametrize("restore", ["runs/ssl", None])

@@ -14,9 +14,12 @@ from jax.sharding import PartitionSpec as P
 
 from jaxcaps.data.loader import Batch
 from jaxcaps.models.perceptual import random_network
-from jaxcaps.presets import preset
-from jaxcaps.tasks import Classify, Colourise, Inpaint
-from jaxcaps.training.optimizer import make_optimizer, run_length
+from jaxcaps.plan.length import run_length
+from jaxcaps.plan.presets import preset
+from jaxcaps.tasks.classification.capsnet import CapsuleClassification
+from jaxcaps.tasks.pretraining.colourise import Colourisation
+from jaxcaps.tasks.pretraining.inpaint import ContrastAndInpainting
+from jaxcaps.training.optimizer import make_optimizer
 from jaxcaps.training.setup import make_modules
 from jaxcaps.training.step import initial_state, loss_and_gradients, make_train_step
 
@@ -49,10 +52,10 @@ def config_of(stage, dtype="float32", **parts):
 
 def task_of(config):
     if config.task == "colourise":
-        return Colourise(config.model, config.colourise, config.augmentation, 16, random_network())
+        return Colourisation(config.model, config.augmentation, 16, config.colourise, random_network())
     if config.stage == "ssl":
-        return Inpaint(config.model, config.inpaint, config.augmentation, 16)
-    return Classify(config.model, config.classify, config.augmentation, 16, 3)
+        return ContrastAndInpainting(config.model, config.augmentation, 16, config.inpaint)
+    return CapsuleClassification(config.model, config.augmentation, 16, config.classify, 3)
 
 
 @functools.cache

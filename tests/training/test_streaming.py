@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from jaxcaps.presets import preset
+from jaxcaps.plan.presets import preset
 from jaxcaps.training.checkpoint import read_parameters
 from jaxcaps.training.loop import train
 

@@ -1,0 +1,80 @@
+"""The networks that tasks train: an encoder and what a task adds to it."""
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jaxcaps.config import ModelConfig
+from jaxcaps.functional import Routed, at_least_float32
+from jaxcaps.models.capsnet import CapsNet, Encoder
+from jaxcaps.models.decoder import Decoder
+from jaxcaps.models.settings import dtypes, linear
+
+# Capsule norms lie in [0, 1]: unscaled, a softmax of three of them never exceeds 0.576. With 10 a margin of 0.9
+# becomes odds of 8,000 to 1 (our choice; cross-entropy learns its scale from here).
+NORM_SCALE = 10.0
+
+
+class TaskNetwork(nnx.Module):
+    """An encoder and the modules that a task adds, by name; None stands for one that the settings switch off."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def __init__(self, encoder: Encoder, **modules: nnx.Module | None):
+        self.encoder = encoder
+        for name, module in modules.items():
+            setattr(self, name, module)
+
+
+class ProjectionHead(nnx.Module):
+    """Two layers from flattened capsules to embeddings (Chen et al. 2020, section 2)."""
+
+    def __init__(self, in_features: int, hidden: int, out: int, model: ModelConfig, rngs: nnx.Rngs):
+        self.hidden = linear(in_features, hidden, model, rngs)
+        self.out = linear(hidden, out, model, rngs)
+
+    def __call__(self, capsules: Float[Array, "batch ..."]) -> Float[Array, "batch embedding"]:
+        return self.out(nnx.relu(self.hidden(capsules.reshape(capsules.shape[0], -1))))
+
+
+class TermWeights(nnx.Module):
+    """Factors of two terms' weights, 1 at first, learnt as the terms' uncertainties (Kendall et al. 2018).
+
+    A term's uncertainty is exp(s), its factor exp(-s). The loss adds s, or all factors would go to 0.
+    """
+
+    def __init__(self, model: ModelConfig):
+        self.log_uncertainty = nnx.Param(jnp.zeros(2, dtypes(model).parameters))
+
+    def __call__(self) -> tuple[Float[Array, "2"], Float[Array, ""]]:
+        """The factors, and what is added to the loss."""
+        return jnp.exp(-self.log_uncertainty[...]), jnp.sum(self.log_uncertainty[...])
+
+
+class Classifier(nnx.Module):
+    """A CapsNet, and what its loss adds: a scale of the norms, a decoder."""
+
+    def __init__(self, capsnet: CapsNet, model: ModelConfig, decoder: Decoder | None, *, learns_scale: bool):
+        self.encoder = capsnet.encoder
+        self.class_capsules = capsnet.class_capsules
+        self.decoder = decoder
+        self.norm_scale = nnx.Param(jnp.full((), NORM_SCALE, dtypes(model).parameters)) if learns_scale else None
+
+    def __call__(self, images: Float[Array, "batch height width channels"]) -> Routed:
+        routed: Routed = self.class_capsules(self.encoder(images).poses)
+        return routed
+
+    def logits(self, activations: Float[Array, "... classes"]) -> Float[Array, "... classes"]:
+        """Activations on the scale of log-odds: the one place that says how capsules become probabilities.
+
+        Spread and margin loss use the fixed scale 10, cross-entropy the scale it has learnt.
+        """
+        return at_least_float32(activations) * (NORM_SCALE if self.norm_scale is None else self.norm_scale[...])
+
+    def probabilities(self, images: Float[Array, "batch height width channels"]) -> Float[Array, "batch classes"]:
+        return jax.nn.softmax(self.logits(self(images).activations))

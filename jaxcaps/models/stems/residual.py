@@ -1,0 +1,57 @@
+"""A residual stem (He et al. 2016): each stage adds its input, through a 1x1 shortcut, to what it convolved."""
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jaxcaps.config import ModelConfig, StemStage
+from jaxcaps.functional import convolution
+from jaxcaps.models import stem
+from jaxcaps.models.settings import dtypes
+from jaxcaps.models.stems.plain import PlainStage
+
+
+class ResidualStage(PlainStage):
+    """A plain stage and its shortcut, a 1x1 convolution of the stage's stride; the ReLU comes after their sum.
+
+    The sides of its maps are those of a plain stage, so the grid of capsules is the same.
+    """
+
+    def __init__(self, in_features: int, stage: StemStage, model: ModelConfig, rngs: nnx.Rngs):
+        super().__init__(in_features, stage, model, rngs)
+        dtype, param_dtype = dtypes(model)
+        self.shortcut = nnx.Conv(
+            in_features,
+            stage.width,
+            kernel_size=(1, 1),
+            kernel_init=nnx.initializers.he_normal(),
+            use_bias=False,
+            conv_general_dilated=convolution,
+            dtype=dtype,
+            param_dtype=param_dtype,
+            rngs=rngs,
+        )
+        self.stride = stage.stride
+        first = stage.branches[0] if stage.branches else stage
+        reach = getattr(first, "dilation", 1) * (first.kernel - 1)
+        # Where the centre of the first kernel lies: the shortcut starts at the same pixel.
+        self.start = reach // 2 - first.padding
+
+    def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch rows columns width"]:
+        if self.pooled:
+            x = stem.pooled(x)
+        y = self.convolved(x)
+        return nnx.relu(y + self.shortcut(_centres(x, self.start, self.stride, y.shape[1])))
+
+
+def _centres(x: Array, start: int, stride: int, side: int) -> Array:
+    """The pixels at the centres of a convolution's kernels, `side` along each axis; zeros beyond the map."""
+    before = max(0, -start)
+    after = max(0, start + (side - 1) * stride + 1 - x.shape[1])
+    padded = jnp.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
+    first = start + before
+    last = first + (side - 1) * stride + 1
+    return padded[:, first:last:stride, first:last:stride]
+
+
+STEM = ResidualStage

@@ -1,0 +1,144 @@
+"""The configuration of a run, and what makes two runs the same run or two networks the same network."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+
+import yaml
+from annotated_types import Interval
+
+from jaxcaps.config import (
+    AugmentationConfig,
+    ClassifyConfig,
+    DataConfig,
+    IsPath,
+    MachineConfig,
+    ModelConfig,
+    OptimizerConfig,
+    Stage,
+    TrainingConfig,
+    choice,
+    to_dict,
+)
+from jaxcaps.tasks import CLASSIFICATION_TASKS, PRETRAINING_TASKS, Task
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class _Common:
+    stage: Stage = "ssl"
+    """ssl: self-supervised pre-training; finetune: classification"""
+    task: Annotated[
+        str, choice("jaxcaps.tasks.pretraining", "TASK", "what ssl learns from; see docs/self-supervision.md")
+    ] = "inpaint"
+    preset: Annotated[str, choice("jaxcaps.plan.presets", "PRESET", "named starting point")] = "demo"
+    restore: str | None = None
+    """run folder whose encoder is fine-tuned, with its data and architecture unless told otherwise; or
+    FILE.safetensors or pretrained:NAME, an encoder with its architecture"""
+    vgg_weights: Annotated[str | None, IsPath()] = None
+    """safetensors file of torchvision's VGG-16: the stem of --preset=vgg starts from its kernels"""
+    out: str | None = None
+    """run folder; runs/ssl or runs/finetune where not given"""
+    seed: Annotated[int, Interval(ge=-(2**31), le=2**31 - 1)] = 0
+    """seed of parameters, sampling and augmentation"""
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    classify: ClassifyConfig = field(default_factory=ClassifyConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    machine: MachineConfig = field(default_factory=MachineConfig)
+
+    def options(self, kind: type[S]) -> S:
+        """The settings of a pre-training task, by their type."""
+        return next(value for value in vars(self).values() if type(value) is kind)
+
+    def with_options(self, options: Any) -> "Config":
+        """The configuration with other settings of the pre-training task that they belong to."""
+        (name,) = (name for name, value in vars(self).items() if type(value) is type(options))
+        changed: Config = dataclasses.replace(self, **{name: options})  # type: ignore[assignment]
+        return changed
+
+
+if TYPE_CHECKING:
+
+    class Config(_Common):
+        """A run: the parts that all runs have, and a section for each pre-training task, named like the task."""
+else:
+    Config = dataclasses.make_dataclass(
+        "Config",
+        [
+            (name.replace("-", "_"), task.settings, field(default_factory=task.settings))
+            for name, task in PRETRAINING_TASKS.items()
+        ],
+        bases=(_Common,),
+        frozen=True,
+        namespace={"__module__": __name__, "__doc__": "A run: the parts of all runs, and a section for each task."},
+    )
+
+
+def task_of(config: Config) -> type[Task]:
+    """The task that the configured run learns: `--task`, or in fine-tuning classification by `--architecture`.
+
+    Raises:
+        UserError: there is no such task or architecture.
+    """
+    if config.stage == "ssl":
+        return PRETRAINING_TASKS.find(config.task, "--task")
+    return CLASSIFICATION_TASKS.find(config.model.architecture, "--architecture")
+
+
+def with_paths(config: S, change: Callable[[str], str]) -> S:
+    """The configuration with every path of a file in it changed, in all its sections."""
+    changes: dict[str, Any] = {name: change(path) for name, path in paths_of(config).items()}
+    for name, value in vars(config).items():
+        if dataclasses.is_dataclass(value):
+            changes[name] = with_paths(value, change)
+    return dataclasses.replace(config, **changes)  # type: ignore[type-var]
+
+
+def paths_of(section: Any) -> dict[str, str]:
+    """The paths of files that a section of the configuration holds, by the field's name."""
+    hints = get_type_hints(type(section), include_extras=True)
+    marked = [name for name, hint in hints.items() if IsPath in map(type, getattr(hint, "__metadata__", ()))]
+    return {name: getattr(section, name) for name in marked if getattr(section, name) is not None}
+
+
+def yaml_text(config: Config) -> str:
+    """The configuration as `--config` reads it."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False)
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """What makes two runs the same run: everything but where it computes and where it writes."""
+    plain = to_dict(config)
+    for name in ("machine", "out"):
+        plain.pop(name)
+    plain["training"].pop("checkpoint_minutes")
+    plain["data"].pop("cache_mb")
+    return plain
+
+
+def architecture_hash(config: Config, classes: int) -> str:
+    """Twelve hexadecimal digits that two classifiers share if and only if their architecture is the same.
+
+    The decoder and the latent capsules are not part of a classifier (unless it reconstructs), nor is the seed.
+    """
+    model = to_dict(config.model)
+    model.pop("ssl_capsules")
+    # A classifier's decoder never has skips.
+    model["decoder_skips"] = False
+    if config.classify.reconstruction_weight == 0:
+        for name in ("decoder", "decoder_width", "decoder_skips"):
+            model.pop(name)
+    described = {
+        "model": model,
+        "image_size": config.data.image_size,
+        "classes": classes,
+        "loss_scale": config.classify.loss == "cross-entropy" and config.model.architecture == "capsnet",
+    }
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]

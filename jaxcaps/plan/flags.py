@@ -1,0 +1,238 @@
+"""From flags, files and presets to one checked configuration."""
+
+import argparse
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import tyro
+
+from data_prep.bounds import check_bounds
+from jaxcaps.config import DataConfig, ModelConfig, Stage, from_dict, merged, read_yaml, to_dict
+from jaxcaps.encoder_file import PREFIX, encoder_file, read_header
+from jaxcaps.errors import UserError, nearest
+from jaxcaps.plan.config import Config, paths_of, task_of, with_paths
+from jaxcaps.plan.length import run_length
+from jaxcaps.plan.presets import preset
+from jaxcaps.tasks import PRETRAINING_TASKS
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags(Config):
+    """A configuration, and the file that gave part of it."""
+
+    config: str | None = None
+    """YAML file with values for any of these; flags override it"""
+
+
+def parse_config(arguments: Sequence[str]) -> Config:
+    """Defaults < `--restore`'s data and architecture < `--preset` < `--config` file < flags; all of it checked.
+
+    Raises:
+        UserError: a flag, a file or a folder that is not as it should be, or values that do not go together.
+        SystemExit: `--help`, or a value that tyro refuses (status 2).
+    """
+    check_names(arguments, Flags)
+    early = _early_flags(arguments)
+    file = read_yaml(home(early.config)) if early.config else {}
+    stage: Stage = early.stage or file.get("stage", "ssl")
+    if stage not in get_args(Stage):
+        raise UserError(f"--stage={stage}: unknown stage{nearest(str(stage), get_args(Stage))}")
+    for name in ("preset", "restore"):
+        if not isinstance(file.get(name), str | None):
+            raise UserError(f"{early.config}: {name} should be text, found {file[name]!r}")
+    named = early.preset or file.get("preset")
+    section = file.get("data")
+    data = early.data or (section.get("data") if isinstance(section, dict) else None)
+    restored = _restored(early.restore or file.get("restore"), stage, data)
+    base = to_dict(preset(named or restored.get("preset", "demo"), stage))
+    base = merged(base, _from_restored(restored, keep_architecture=named is None))
+    # The file is checked before the flags, so that an error is the file's.
+    default = from_dict(Config, merged(base, file), early.config or "configuration")
+    flags = tyro.cli(
+        Flags,
+        args=list(arguments),
+        default=Flags(**_fields(default)),
+        prog="python -m jaxcaps.train",
+        description="Pre-trains a capsule network without labels, or fine-tunes one into a classifier.",
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    return checked(Config(**{name: value for name, value in _fields(flags).items() if name != "config"}))
+
+
+def checked(config: Config) -> Config:
+    """The configuration with its paths made absolute, checked as far as that can be done without data.
+
+    Bounds stand on the fields. A section checks the rules between its own fields, a task those between its settings and
+    the rest.
+
+    Raises:
+        UserError: a value, or values together, that a run could not use.
+    """
+    from jaxcaps.models import geometry
+
+    check_bounds(config)
+    for section in vars(config).values():
+        if hasattr(section, "check"):
+            section.check()
+    task_of(config).check(config)
+    _check_idle_files(config)
+    _check_model(config)
+    geometry(config.model, config.data.image_size)
+    run_length(config, config.training.effective_batch)
+    if config.stage == "finetune":
+        _check_finetuning(config)
+    restore = config.restore
+    if restore is not None and not restore.startswith(PREFIX):
+        restore = str(home(restore))
+    return dataclasses.replace(
+        with_paths(config, absolute_path),
+        out=None if config.out is None else str(home(config.out)),
+        restore=restore,
+        data=dataclasses.replace(config.data, data=absolute(config.data.data)),
+    )
+
+
+def _check_model(config: Config) -> None:
+    from jaxcaps.functional import ROUTINGS
+    from jaxcaps.models import STEMS
+
+    model = config.model
+
+    if model.routing not in ROUTINGS:
+        raise UserError(f"--routing={model.routing}: unknown routing{nearest(model.routing, ROUTINGS)}")
+    iterates = any(field.name == "iterations" for field in dataclasses.fields(ROUTINGS[model.routing]))
+    if not iterates and model.routing_iterations != ModelConfig.routing_iterations:
+        raise UserError(
+            f"--routing-iterations={model.routing_iterations}: --routing={model.routing} does not iterate; drop the "
+            "flag"
+        )
+    STEMS.find(model.stem, "--stem")
+    if config.stage == "ssl" and model.architecture != "capsnet":
+        raise UserError(
+            f"--architecture={model.architecture} is a baseline of fine-tuning without capsules, but --stage=ssl needs "
+            "them; drop one"
+        )
+    if config.vgg_weights is not None:
+        fits = model.stages == preset("vgg", config.stage).model.stages and model.extra_convs >= 5
+        if not (fits and model.stem == "plain" and model.channels == 3):
+            raise UserError(
+                f"--vgg-weights={config.vgg_weights}: give --preset=vgg, --extra-convs of 5 to 7, and neither --stem "
+                "nor --channels"
+            )
+
+
+def _check_idle_files(config: Config) -> None:
+    """A file that only another task would read is a mistake; other settings may stand in a YAML file of all stages."""
+    for name, task in PRETRAINING_TASKS.items():
+        options = config.options(task.settings)
+        if (config.stage, config.task) != ("ssl", name):
+            for field, path in paths_of(options).items():
+                flag = f"--{field.replace('_', '-')}"
+                raise UserError(f"{flag}={path}: nothing would use it; it is for --stage=ssl --task={name}")
+
+
+def _check_finetuning(config: Config) -> None:
+    from jaxcaps.evaluation.metrics import SCALAR_METRICS
+
+    name = config.training.best_metric
+    if name != "none" and name not in SCALAR_METRICS:
+        raise UserError(f"--best-metric={name}: unknown metric{nearest(name, (*SCALAR_METRICS, 'none'))}")
+    if config.classify.transfer_latent and config.restore is None:
+        raise UserError("--transfer-latent takes latent capsules from a run: give --restore, its folder")
+    if config.vgg_weights is not None and config.restore is not None:
+        raise UserError(
+            f"--vgg-weights={config.vgg_weights} and --restore={config.restore} both start the stem; give one"
+        )
+
+
+def check_names(arguments: Sequence[str], cls: type) -> None:
+    """
+    Args:
+        arguments: of a command.
+        cls: the dataclass of its flags.
+
+    Raises:
+        UserError: a flag that the command does not have; the nearest is named.
+    """
+    known = [*_flag_names(cls), "help", "tyro-print-completion", "tyro-write-completion"]
+    for argument in arguments:
+        name = argument.removeprefix("--").partition("=")[0].replace("_", "-")
+        if argument.startswith("--") and name not in known:
+            raise UserError(f"--{name}: unknown flag{nearest(name, known)}")
+
+
+def _flag_names(cls: type) -> Iterator[str]:
+    for item in dataclasses.fields(cls):
+        if isinstance(item.type, type) and dataclasses.is_dataclass(item.type):
+            yield from _flag_names(item.type)
+            continue
+        name = item.name.replace("_", "-")
+        yield name
+        if item.type is bool:
+            yield f"no-{name}"
+
+
+def absolute(data: str) -> str:
+    """`kind:PATH` with the path made absolute, so that a run folder can be used from anywhere."""
+    kind, _, path = data.partition(":")
+    # A set of TFDS has a name, and a path only after an @.
+    name, at, folder = path.partition("@") if kind == "tfds" else ("", "", path)
+    return f"{kind}:{name}{at}{absolute_path(folder)}" if folder else data
+
+
+def home(path: str) -> Path:
+    """The path with `~` filled in: a shell leaves it in --out=~/x."""
+    return Path(path).expanduser()
+
+
+def absolute_path(path: str) -> str:
+    """The path from the root, `~` filled in."""
+    return str(home(path).resolve())
+
+
+def _early_flags(arguments: Sequence[str]) -> argparse.Namespace:
+    """The flags that decide what the others' defaults are."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name in ("stage", "preset", "config", "restore", "data"):
+        parser.add_argument(f"--{name}")
+    try:
+        return parser.parse_known_args(arguments)[0]
+    except argparse.ArgumentError as error:
+        raise UserError(str(error)) from None
+
+
+def _restored(restore: str | None, stage: str, data: str | None) -> dict[str, Any]:
+    """The configuration of the run, or of the encoder's file, to restore from; empty where none is named."""
+    if restore is None:
+        return {}
+    if stage == "ssl":
+        raise UserError("--restore is for --stage=finetune; to resume a pre-training run, repeat its command")
+    file = encoder_file(restore)
+    if file is not None:
+        config = read_header(file).config
+        if data is None and config.data.data != DataConfig.data:
+            raise UserError(f"--restore={restore}: it was learnt from {config.data.data}; give --data, yours")
+        # Of the data, the encoder depends only on the size of the pictures.
+        return to_dict(dataclasses.replace(config, data=DataConfig(image_size=config.data.image_size)))
+    folder, path = restore, home(restore)
+    if not path.is_dir():
+        raise UserError(f"--restore={folder}: no such folder; give the --out of an earlier run")
+    if not (path / "config.yaml").is_file():
+        raise UserError(f"--restore={folder}: not a run folder, it has no config.yaml")
+    return to_dict(from_dict(Config, read_yaml(path / "config.yaml"), str(path / "config.yaml")))
+
+
+def _from_restored(restored: dict[str, Any], *, keep_architecture: bool) -> dict[str, Any]:
+    """Data, and unless a preset was named the picture size and the network."""
+    if not restored:
+        return {}
+    if keep_architecture:
+        return {"data": restored["data"], "model": restored["model"]}
+    size = ("image_size", "oversampling")
+    return {"data": {name: value for name, value in restored["data"].items() if name not in size}}
+
+
+def _fields(config: Config) -> dict[str, Any]:
+    return {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}

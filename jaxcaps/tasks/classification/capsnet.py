@@ -1,0 +1,82 @@
+"""Classification by the norms of class capsules."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from jaxcaps.config import ClassifyConfig
+from jaxcaps.lazy import functional, jax, jnp, models, nnx
+from jaxcaps.tasks.base import Examples, Shard, Task
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+
+    from jaxcaps.data.dataset import Dataset
+    from jaxcaps.models import Classifier, Encoder
+    from jaxcaps.plan.config import Config
+
+
+class Views(NamedTuple):
+    image: Float[Array, "batch height width channels"]
+
+
+@dataclass(frozen=True)
+class CapsuleClassification(Task):
+    """`--stage=finetune`."""
+
+    layers: ClassVar = {"class_capsules": "routing", "decoder": "decoder", "norm_scale": "head"}
+    reported: ClassVar = ("train/classification", "train/accuracy", "validation/balanced_accuracy")
+
+    options: ClassifyConfig
+    classes: int
+
+    @classmethod
+    def make(cls, config: Config, dataset: Dataset) -> CapsuleClassification:
+        size, classes = config.data.image_size, len(dataset.classes)
+        return cls(config.model, config.augmentation, size, config.classify, classes)
+
+    def init(self, rngs: nnx.Rngs, encoder: Encoder) -> Classifier:
+        capsnet = models.CapsNet(self.classes, self.model, self.image_size, encoder=encoder, rngs=rngs)
+        decoder = None
+        if self.options.reconstruction_weight:
+            # Skips would let the decoder copy the picture past the capsules.
+            plain = dataclasses.replace(self.model, decoder_skips=False)
+            decoder = models.Decoder(self.classes, plain, self.image_size, rngs)
+        learns_scale = self.options.loss == "cross-entropy"
+        return models.Classifier(capsnet, self.model, decoder, learns_scale=learns_scale)
+
+    def views(self, key: PRNGKeyArray, image: UInt8[Array, "height width channels"]) -> Views:
+        return Views(self.random_view(key, image))
+
+    def loss(
+        self, modules: Classifier, views: Views, examples: Examples, progress: Float[Array, ""], shard: Shard
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        routed = modules(views.image)
+        activations = functional.at_least_float32(routed.activations)
+        if self.options.loss == "spread":
+            margin = functional.spread_margin(progress).astype(activations.dtype)
+            losses = jax.vmap(functional.spread_loss, in_axes=(0, 0, None))(activations, examples.label, margin)
+        elif self.options.loss == "margin":
+            losses = jax.vmap(functional.margin_loss)(activations, examples.label)
+        else:
+            log_probabilities = jax.nn.log_softmax(modules.logits(activations))
+            losses = -jnp.take_along_axis(log_probabilities, examples.label[:, None], axis=1)[:, 0]
+        loss = shard.mean(losses, examples.valid)
+
+        correct = (jnp.argmax(activations, axis=-1) == examples.label).astype(activations.dtype)
+        metrics = {
+            "classification": loss,
+            "accuracy": shard.mean(correct, examples.valid),
+            "coupling_entropy": shard.mean(jax.vmap(functional.coupling_entropy)(routed.couplings), examples.valid),
+        }
+        if modules.decoder is not None:
+            pictures = modules.decoder(jax.vmap(functional.select_capsule)(routed.poses, examples.label))
+            errors = jnp.mean((pictures - views.image.astype(pictures.dtype)) ** 2, axis=(1, 2, 3))
+            metrics["reconstruction"] = shard.mean(errors, examples.valid)
+            loss = loss + self.options.reconstruction_weight * metrics["reconstruction"]
+        return loss, {"loss": loss, **metrics}
+
+
+TASK = CapsuleClassification

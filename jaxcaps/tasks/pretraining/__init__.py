@@ -1,0 +1,1 @@
+"""Self-supervised tasks, for `--stage=ssl`: each module defines `TASK`, named like its module."""

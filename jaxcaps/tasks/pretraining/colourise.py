@@ -1,0 +1,236 @@
+"""Colourisation: from a picture's lightness, through the capsules, its colours (Zhang et al. 2016).
+
+The reference study's other self-supervision (El-Shimy et al. 2025), there with an absolute error and a perceptual term.
+docs/self-supervision.md has the equations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+
+from annotated_types import Interval
+
+from data_prep.bounds import NotNegative
+from jaxcaps.config import IsPath
+from jaxcaps.errors import UserError
+from jaxcaps.lazy import functional, jax, jnp, models, nnx
+from jaxcaps.tasks.base import Examples, Shard, Task, whole_pictures
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+
+    from jaxcaps.data.dataset import Dataset
+    from jaxcaps.models import Encoder, TaskNetwork
+    from jaxcaps.models.perceptual import PerceptualNetwork
+    from jaxcaps.plan.config import Config
+
+# a and b of all of sRGB's colours lie within it (-108 to 99), so tanh reaches them all.
+AB_SCALE = 110.0
+# Colours start near grey, all bins near alike. In He initialisation they start three times as strong as a picture's, as
+# noise that dozens of steps are spent to unlearn.
+HEAD_GAIN = 0.1
+# Each pixel's logits of the bins are made from so many features. A convolution to 262 channels took three quarters of
+# the whole step.
+BIN_FEATURES = 32
+# Pictures less colourful than this on average count as if they were, where saturation is a ratio: nobody sees it.
+LEAST_CHROMA = 1.0
+# Saturation is measured at every fourth pixel of each row and column: decoding 262 probabilities is dear.
+STRIDE = 4
+# The lightness at which the figure shows colours without the picture.
+EVEN_LIGHTNESS = 65.0
+
+
+@dataclass(frozen=True)
+class ColouriseConfig:
+    """Settings of `--task=colourise`; docs/self-supervision.md says where they come from."""
+
+    colour_loss: Literal["l1", "bins"] = "l1"
+    """absolute error of colour with a perceptual term, or cross-entropy over 262 colours, rare ones weighed up"""
+    perceptual_strength: NotNegative = 1.0
+    """weight of the perceptual term beside the absolute error; 0 switches it off"""
+    perceptual_weights: Annotated[str | None, IsPath()] = None
+    """safetensors file of torchvision's VGG-16 for the perceptual term; a fixed random network where not given"""
+    uniform_share: Annotated[float, Interval(ge=1e-3, le=1)] = 0.5
+    """share of the uniform distribution in the colours' frequencies; 1 weighs all colours alike"""
+    decoding_temperature: Annotated[float, Interval(ge=1e-3, le=100)] = 0.38
+    """temperature of the mean that turns the probabilities of 262 colours into one"""
+
+    @property
+    def perceptual(self) -> bool:
+        """Whether the loss has a perceptual term."""
+        return self.colour_loss == "l1" and self.perceptual_strength > 0
+
+
+class Views(NamedTuple):
+    """One view of each picture, taken apart: lightness in [0, 100], a and b."""
+
+    lightness: Float[Array, "batch height width"]
+    ab: Float[Array, "batch height width 2"]
+
+
+def uses_perceptual_network(config: Config) -> bool:
+    """Whether a run has a perceptual loss, and so a use for `--perceptual-weights`."""
+    return config.stage == "ssl" and config.task == "colourise" and config.options(ColouriseConfig).perceptual
+
+
+@dataclass(frozen=True)
+class Colourisation(Task):
+    """`--task=colourise`: encoder, latent capsules, and a decoder of a and b, or of a logit for each bin of colours.
+
+    Attributes:
+        perceptual: for `--colour-loss=l1`, unless its strength is 0. Frozen: it is in no module.
+        bin_weights: for `--colour-loss=bins`, of each bin, from the training pictures.
+    """
+
+    settings: ClassVar = ColouriseConfig
+    layers: ClassVar = {"latent_capsules": "routing", "decoder": "decoder"}
+    reported: ClassVar = (
+        "train/colour_error",
+        "train/perceptual",
+        "train/colour_saturation",
+        "validation/colour_error",
+        "validation/colour_saturation",
+    )
+    reconstruction: ClassVar = ("colour_cross_entropy", "colour_error")
+    hands_on: ClassVar = {"latent_capsules": "class_capsules"}
+
+    options: ColouriseConfig
+    perceptual: PerceptualNetwork | None = None
+    bin_weights: tuple[float, ...] | None = None
+
+    @classmethod
+    def check(cls, config: Config) -> None:
+        if config.model.channels == 1:
+            raise UserError("--channels=1: --task=colourise learns the colours of pictures; give --channels=3")
+        options = config.options(ColouriseConfig)
+        if options.perceptual_weights is not None and not options.perceptual:
+            raise UserError(
+                f"--perceptual-weights={options.perceptual_weights}: nothing would use them; they are for "
+                "--colour-loss=l1 with a --perceptual-strength above 0"
+            )
+
+    @classmethod
+    def make(cls, config: Config, dataset: Dataset) -> Colourisation:
+        import logging
+
+        from jaxcaps.data.colours import bin_counts, check_colourful
+        from jaxcaps.models.perceptual import random_network, read_vgg16
+
+        options, train = config.options(ColouriseConfig), dataset.splits["train"]
+        logging.getLogger("jaxcaps").info(check_colourful(train, config.data.data))
+        perceptual, weights = None, None
+        if options.colour_loss == "bins":
+            found = functional.bin_weights(bin_counts(train), uniform_share=options.uniform_share)
+            weights = tuple(found.tolist())
+        elif options.perceptual:
+            file = options.perceptual_weights
+            perceptual = random_network() if file is None else read_vgg16(Path(file))
+        return cls(config.model, config.augmentation, config.data.image_size, options, perceptual, weights)
+
+    def init(self, rngs: nnx.Rngs, encoder: Encoder) -> TaskNetwork:
+        model, size = self.model, self.image_size
+        latent_capsules = models.RoutedCapsules(model.ssl_capsules, model, size, rngs)
+        last: dict[str, Any] = (
+            {"channels": len(functional.ab_bins().centres), "activation": jax.nn.identity, "features": BIN_FEATURES}
+            if self.options.colour_loss == "bins"
+            else {"channels": 2, "activation": jnp.tanh}
+        )
+        decoder = models.Decoder(model.ssl_capsules, model, size, rngs, gain=HEAD_GAIN, **last)
+        return models.TaskNetwork(encoder, latent_capsules=latent_capsules, decoder=decoder)
+
+    def views(self, key: PRNGKeyArray, image: UInt8[Array, "height width 3"]) -> Views:
+        lab = functional.lab_from_rgb(self.random_view(key, image))
+        return Views(lab[..., 0], lab[..., 1:])
+
+    def loss(
+        self, modules: TaskNetwork, views: Views, examples: Examples, progress: Float[Array, ""], shard: Shard
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        encoded = modules.encoder(as_picture(views.lightness))
+        latent = modules.latent_capsules(encoded.poses)
+        made = modules.decoder(latent.poses, encoded.maps)
+        valid = examples.valid
+        metrics = {"coupling_entropy": shard.mean(jax.vmap(functional.coupling_entropy)(latent.couplings), valid)}
+        if self.bin_weights is not None:
+            weights = jnp.asarray(self.bin_weights, made.dtype)
+            losses = jax.vmap(functional.rebalanced_cross_entropy, in_axes=(0, 0, None))(made, views.ab, weights)
+            loss = metrics["colour_cross_entropy"] = shard.mean(losses, valid)
+        else:
+            errors = jnp.mean(jnp.abs(made - views.ab / AB_SCALE), axis=(1, 2, 3))
+            loss = shard.mean(errors, valid)
+            if self.perceptual is not None:
+                features, target = (
+                    self.perceptual(coloured(views.lightness, ab)) for ab in (AB_SCALE * made, views.ab)
+                )
+                metrics["perceptual"] = shard.mean(jax.vmap(functional.perceptual_loss)(features, target), valid)
+                loss = loss + self.options.perceptual_strength * metrics["perceptual"]
+        metrics |= self._colours(jax.lax.stop_gradient(made[:, ::STRIDE, ::STRIDE]), views, examples, shard)
+        return loss, {"loss": loss, **metrics}
+
+    def _colours(
+        self, made: Float[Array, "batch h w channels"], views: Views, examples: Examples, shard: Shard
+    ) -> dict[str, Float[Array, ""]]:
+        """The same two numbers for both losses, so that runs can be compared.
+
+        colour_error is the mean absolute error of a and b, over 110; colour_saturation the mean chroma of what was
+        made over that of the pictures: 0 is grey, 1 as colourful as they are.
+        """
+        made_ab, ab = self.decoded(made), views.ab[:, ::STRIDE, ::STRIDE]
+        errors = jnp.mean(jnp.abs(made_ab - ab), axis=(1, 2, 3)) / AB_SCALE
+        mine, theirs = (
+            shard.mean(jnp.mean(jax.vmap(functional.chroma)(each), axis=(1, 2)), examples.valid)
+            for each in (made_ab, ab)
+        )
+        saturation = mine / jnp.maximum(shard.total(theirs), LEAST_CHROMA)
+        return {"colour_error": shard.mean(errors, examples.valid), "colour_saturation": saturation}
+
+    def decoded(self, made: Float[Array, "batch height width channels"]) -> Float[Array, "batch height width 2"]:
+        """a and b of what the decoder made."""
+        if self.options.colour_loss == "l1":
+            return AB_SCALE * made
+        temperature = self.options.decoding_temperature
+        return jax.vmap(lambda logits: functional.annealed_mean(logits, temperature=temperature))(made)
+
+    def notes(self, batch_size: int) -> list[str]:
+        if self.bin_weights is not None:
+            least, most = min(self.bin_weights), max(self.bin_weights)
+            return [f"Colours: {len(self.bin_weights)} bins; a pixel counts {least:.2g} (most frequent) to {most:.2g}"]
+        if self.perceptual is None:
+            return ["Perceptual loss: off"]
+        return [f"Perceptual loss: {self.perceptual.description}; relu2_2 and relu3_3"]
+
+    def pictures(self, modules: TaskNetwork, images: UInt8[Array, "batch height width 3"]) -> dict[str, Array]:
+        whole, seen, made, colours, made_colours = nnx.jit(self._columns)(modules, images)
+        return {
+            "picture": whole,
+            "what the encoder sees": seen,
+            "reconstruction": made,
+            "its colours alone": colours,
+            "reconstructed": made_colours,
+        }
+
+    def _columns(self, modules: TaskNetwork, images: UInt8[Array, "batch height width 3"]) -> tuple[Array, ...]:
+        whole = whole_pictures(images, self.image_size)
+        lab = jax.vmap(functional.lab_from_rgb)(whole)
+        lightness, ab = lab[..., 0], lab[..., 1:]
+        seen = as_picture(lightness)
+        encoded = modules.encoder(seen)
+        made = self.decoded(modules.decoder(modules.latent_capsules(encoded.poses).poses, encoded.maps))
+        made, even = made.astype(ab.dtype), jnp.full_like(lightness, EVEN_LIGHTNESS)
+        return whole, seen, coloured(lightness, made), coloured(even, ab), coloured(even, made)
+
+
+def as_picture(lightness: Float[Array, "batch height width"]) -> Float[Array, "batch height width 3"]:
+    """Lightness in [0, 1] three times over: the first kernel keeps the shape it has for colour pictures."""
+    return jnp.broadcast_to((lightness / 100)[..., None], (*lightness.shape, 3))
+
+
+def coloured(
+    lightness: Float[Array, "batch height width"], ab: Float[Array, "batch height width 2"]
+) -> Float[Array, "batch height width 3"]:
+    """Pictures in [0, 1] of a lightness and colours."""
+    return jax.vmap(functional.rgb_from_lab)(jnp.concatenate([lightness[..., None], ab], axis=-1))
+
+
+TASK = Colourisation
