@@ -261,7 +261,7 @@ class TrainingConfig:
     evaluate_every: float = 1.0
     """epochs between evaluations on the validation split (probes in ssl)"""
     best_metric: str = "balanced_accuracy"
-    """fine-tuning keeps the checkpoint with the highest validation value of this metric; none: the last one"""
+    """fine-tuning keeps the checkpoint with the best validation value of this metric; none: the last one"""
     patience: int = 0
     """stop fine-tuning after this many evaluations without improvement; 0 never"""
     select_by_probe: bool = False

@@ -16,7 +16,7 @@ from jaxcaps.data.sampling import Plan, balanced, shuffled
 from jaxcaps.data.subsets import Subset
 from jaxcaps.encoder_file import encoder_file, read_arrays, read_header
 from jaxcaps.errors import UserError, nearest
-from jaxcaps.evaluation.metrics import SCALAR_METRICS
+from jaxcaps.evaluation.metrics import METRICS, ordered_metrics
 from jaxcaps.functional import bin_weights
 from jaxcaps.models import Encoder
 from jaxcaps.models.geometry import geometry
@@ -212,10 +212,8 @@ def selecting_metric(config: Config) -> str | None:
         UserError: no such metric, or patience for one without any.
     """
     name = config.training.best_metric
-    # A calibration error is better when lower.
-    known = tuple(name for name in SCALAR_METRICS if name != "ece")
-    if name != "none" and name not in known:
-        raise UserError(f"--best-metric={name}: unknown{nearest(name, (*known, 'none'))}")
+    if name != "none" and name not in METRICS:
+        raise UserError(f"--best-metric={name}: unknown{nearest(name, (*ordered_metrics(), 'none'))}")
     if name == "none" and config.training.patience:
         raise UserError(
             f"--patience={config.training.patience} waits for a better --best-metric, which is none; name one, or "
