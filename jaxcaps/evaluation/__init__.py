@@ -1,1 +1,1 @@
-"""How good a classifier is, and how sure that is: metrics, bootstrap intervals, tables and figures of plain arrays."""
+"""How good a classifier is, and how certain that is: metrics, bootstrap intervals, tables and figures."""

@@ -5,32 +5,36 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxcaps.evaluation.metrics.base import Metric
 from jaxcaps.evaluation.paired import Estimate
 from jaxcaps.evaluation.plots import COLOURS, DPI, new_figure
 
-# Runs so many times as long as the shortest put the epochs on a logarithmic axis.
+# The axis of epochs is logarithmic if the longest run is more than this many times as long as the shortest.
 LONG = 3
 
 
-def plot_differences(estimates: Mapping[str, Estimate], title: str, path: Path) -> None:
-    """Draws each difference with its 95% interval on a line of its own, the first on top.
+def plot_differences(estimates: Mapping[str, Estimate], metric: Metric, path: Path) -> None:
+    """Draws each difference from the reference with its 95% interval on a line of its own, the first on top.
+
+    An interval that excludes 0 is green if the metric is better than the reference's, else red.
 
     Args:
         estimates: by the name of the line.
-        title: of the axis.
+        metric: what differs.
         path: PNG file to write.
     """
     figure = new_figure(7, 1.2 + 0.3 * len(estimates))
     axes = figure.add_subplot()
     places = np.arange(len(estimates))[::-1]
     for place, found in zip(places, estimates.values(), strict=True):
-        colour = COLOURS[0] if found.low <= 0 <= found.high else COLOURS[1] if found.value < 0 else COLOURS[2]
+        better = (found.value > 0) == metric.higher_is_better
+        colour = COLOURS[0] if found.low <= 0 <= found.high else COLOURS[2] if better else COLOURS[1]
         axes.plot([found.low, found.high], [place, place], color=colour, linewidth=2)
         axes.plot([found.value], [place], "o", color=colour)
     axes.axvline(0, color="0.4", linewidth=1)
     axes.set_yticks(places, list(estimates), parse_math=False)
     axes.set_ylim(-0.7, len(estimates) - 0.3)
-    axes.set_xlabel(title)
+    axes.set_xlabel(f"{metric.title}, difference from the reference")
     axes.grid(axis="x", color="0.9")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=DPI)
@@ -40,7 +44,7 @@ Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 def plot_convergence(panels: Mapping[str, Curves], title: str, path: Path) -> None:
-    """Draws the mean over runs of a metric against the epoch, and where half of the runs lie, panels side by side.
+    """Draws the mean over runs of a metric against the epoch, and the middle half of the runs, panels side by side.
 
     Args:
         panels: by the name of the panel, by the name of the line: epochs [evaluations] and values [runs, evaluations].

@@ -1,4 +1,4 @@
-"""Figures of a run, as PNG files: curves, confusion, reconstructions. No window, no pyplot state."""
+"""Figures of a run, as PNG files: curves, confusion matrix, reconstructions. They need no window and no pyplot."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,30 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxcaps.evaluation.metrics import ratio
+from jaxcaps.evaluation.metrics import METRICS, ordered_metrics
+from jaxcaps.evaluation.metrics.base import ratio
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind readers tell apart, without the yellow that vanishes on white.
+# Okabe and Ito's colours, which colour-blind readers can tell apart, without the yellow, invisible on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 DPI = 120
-# Beyond so many classes the counts no longer fit their cells.
+# With more classes the counts no longer fit into their cells.
 MAX_ANNOTATED_CLASSES = 15
 
-# Metrics that share a panel, by their name without train/ or validation/. All others get a panel each.
-SHARED_PANELS = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "accuracy",
-    "macro_f1": "F1 and ROC-AUC",
-    "macro_roc_auc": "F1 and ROC-AUC",
-    "mcc": "agreement beyond chance",
-    "cohen_kappa": "agreement beyond chance",
-    "chance_adjusted_balanced_accuracy": "agreement beyond chance",
-}
-# Drawn first, in this order; then the rest as they come.
-FIRST_PANELS = ("loss", *dict.fromkeys(SHARED_PANELS.values()))
 SPLITS = ("train", "validation")
 
 
@@ -49,7 +38,7 @@ def plot_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
 
     Args:
         rows: the records of `metrics.jsonl`: `epoch`, and any of `train/...`, `validation/...` and plain names.
-            Values that are not finite are left out, and so are metrics without any.
+            Values that are not finite are left out.
         path: PNG file to write.
     """
     panels = _panels(rows)
@@ -67,7 +56,7 @@ def plot_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
 
 
 def plot_confusion(confusion: np.ndarray, class_names: Sequence[str], path: Path) -> None:
-    """Draws a confusion matrix: counts, and the percentage of each true class that went where.
+    """Draws a confusion matrix: counts, and their percentages of the true class.
 
     Args:
         confusion: int [true, predicted].
@@ -82,7 +71,7 @@ def plot_confusion(confusion: np.ndarray, class_names: Sequence[str], path: Path
     size = min(14.0, max(3.0, (0.85 if annotated else 0.25) * classes))
     figure = new_figure(size + 2.8, size + 1.6)
     axes = figure.add_subplot()
-    # A class without examples has no percentages: grey.
+    # A class without examples has no percentages: its row is grey.
     axes.set_facecolor("0.88")
     picture = axes.imshow(np.ma.masked_invalid(100 * shares), cmap="Blues", vmin=0, vmax=100)
     if annotated:
@@ -104,10 +93,10 @@ def plot_confusion(confusion: np.ndarray, class_names: Sequence[str], path: Path
 
 
 def plot_reconstructions(rows: Sequence[Sequence[np.ndarray]], column_titles: Sequence[str], path: Path) -> None:
-    """Draws a grid of images, pixel for pixel as they are.
+    """Draws a grid of images, without interpolation.
 
     Args:
-        rows: of each row its images, uint8 [height, width, 3] or [height, width].
+        rows: the images of each row, uint8 [height, width, 3] or [height, width].
         column_titles: one per column.
         path: PNG file to write.
     """
@@ -123,7 +112,7 @@ def plot_reconstructions(rows: Sequence[Sequence[np.ndarray]], column_titles: Se
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure of so many inches, which needs no window."""
+    """An empty figure of this size in inches. It needs no window."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -142,7 +131,9 @@ def _panels(rows: Sequence[Mapping[str, float]]) -> list[_Panel]:
             title, label = _place(name)
             panel = panels.setdefault(title, _Panel(title, logarithmic="gradient norm" in title))
             panel.curves[label] = (points[:, 0], points[:, 1])
-    order = {title: position for position, title in enumerate(FIRST_PANELS)}
+    # The loss and the metrics of the table come first, then the rest as they come.
+    shared = (metric.panel or metric.title for metric in ordered_metrics().values())
+    order = {title: position for position, title in enumerate(dict.fromkeys(["loss", *shared]))}
     return sorted(panels.values(), key=lambda panel: order.get(panel.title, len(order) + panel.logarithmic))
 
 
@@ -155,22 +146,23 @@ def _place(name: str) -> tuple[str, str]:
         return depth, "/".join(parts[1:]) or "all"
     if len(parts) > 1:
         # A probe's metric.
-        return f"probes: {_spelt(parts[-1])}", _spelt(" ".join([*([split] if split == "train" else []), *parts[:-1]]))
-    if parts[0] in SHARED_PANELS:
-        return SHARED_PANELS[parts[0]], f"{split} {_spelt(parts[0])}".strip()
-    return _spelt(parts[0]), split
+        return f"probes: {_title(parts[-1])}", _title(" ".join([*([split] if split == "train" else []), *parts[:-1]]))
+    title = _title(parts[0])
+    if parts[0] in METRICS and METRICS[parts[0]].panel:
+        return METRICS[parts[0]].panel, f"{split} {title}".strip()
+    return title, split
 
 
-def _spelt(name: str) -> str:
-    words = {"nt_xent": "NT-Xent", "mcc": "MCC", "ece": "calibration error (ECE)", "macro_f1": "macro F1"}
-    words |= {"macro_roc_auc": "macro ROC-AUC", "cohen_kappa": "Cohen's kappa"}
-    words |= {"chance_adjusted_balanced_accuracy": "balanced accuracy, adjusted"}
-    return words.get(name, name.replace("_", " "))
+def _title(name: str) -> str:
+    """How a figure spells the name of a metric: as its file says, or, for those of tasks, in words."""
+    if name in METRICS:
+        return METRICS[name].title
+    return {"nt_xent": "NT-Xent"}.get(name, name.replace("_", " "))
 
 
 def _draw_curves(axes: "Axes", panel: _Panel) -> None:
     for number, (label, (epochs, values)) in enumerate(panel.curves.items()):
-        # Few points are marked, so that a validation curve shows when it was measured.
+        # A marker shows when a value was measured, as long as there is room.
         marker = "o" if len(epochs) <= 40 else ""
         style = ("-", "--", ":")[number // len(COLOURS) % 3]
         colour = COLOURS[number % len(COLOURS)]

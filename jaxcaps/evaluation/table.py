@@ -1,4 +1,4 @@
-"""Metrics as text for the terminal, and metrics and predictions as files, written whole or not at all."""
+"""Metrics as text for the terminal; metrics and predictions as files, written whole or not at all."""
 
 import csv
 import json
@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
 
-from jaxcaps.evaluation.metrics import SCALAR_METRICS
+from jaxcaps.evaluation.metrics import ordered_metrics
 
 Intervals = Mapping[str, tuple[float, float]]
 WIDTH = 100
+# Longer names of classes are cut short.
 NAME_WIDTH = 28
 UNDEFINED = "-"
 
@@ -22,12 +27,12 @@ UNDEFINED = "-"
 def metrics_table(
     metrics: Mapping[str, Any], intervals: Intervals | None = None, baseline: Mapping[str, Any] | None = None
 ) -> str:
-    """The scalar metrics, the classes and the confusion matrix as aligned plain text of at most 100 columns.
+    """The metrics, the classes and the confusion matrix as aligned plain text of at most 100 columns.
 
     Args:
         metrics: of `classification_metrics`.
-        intervals: of `bootstrap_intervals`; without them the column is left out.
-        baseline: of `majority_baseline`; likewise.
+        intervals: of `bootstrap_intervals`; None leaves the column out.
+        baseline: of `majority_baseline`; None leaves the column out.
     """
     parts = [_scalars(metrics, intervals, baseline), _classes(metrics["per_class"])]
     parts.append(_confusion(metrics["confusion_matrix"], list(metrics["per_class"])))
@@ -48,7 +53,7 @@ def write_predictions(
 ) -> None:
     """Writes one line per example: name, group, label, predicted and `probability_<class>` of each class.
 
-    Classes are written by name, a label of -1 (unknown) as nothing. Probabilities keep every digit of their type.
+    Classes are written by name; a label of -1 (unknown) is left empty. Probabilities keep every digit of their type.
     """
     columns = ["name", "group", "label", "predicted", *(f"probability_{name}" for name in class_names)]
     probabilities = np.asarray(probabilities)
@@ -67,7 +72,7 @@ def write_metrics(
     intervals: Intervals | None = None,
     baseline: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes strict JSON: the metrics, and under `intervals` and `majority_baseline` what is given. NaN is null."""
+    """Writes the metrics, and `intervals` and `majority_baseline` if given, as strict JSON: NaN becomes null."""
     whole = dict(metrics)
     if intervals is not None:
         whole["intervals"] = intervals
@@ -92,7 +97,7 @@ def replacing(path: Path) -> Iterator[TextIO]:
 
 
 def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """A CSV file with a column for every name that any row has, in order of appearance."""
+    """Writes a CSV file with a column for every name that any row has, in order of appearance."""
     with replacing(path) as file:
         table = csv.DictWriter(
             file, list(dict.fromkeys(name for row in rows for name in row)), restval="", lineterminator="\n"
@@ -102,7 +107,7 @@ def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold."""
+    """The same value in types that JSON knows, NaN as None."""
     if isinstance(value, Mapping):
         return {str(name): _plain(each) for name, each in value.items()}
     if isinstance(value, np.ndarray | np.generic):
@@ -114,7 +119,7 @@ def _plain(value: Any) -> Any:
 
 def _scalars(metrics: Mapping[str, Any], intervals: Intervals | None, baseline: Mapping[str, Any] | None) -> str:
     rows = [["metric", "value"]]
-    rows += [[name, _number(metrics[name])] for name in SCALAR_METRICS]
+    rows += [[name, _number(metrics[name])] for name in ordered_metrics()]
     if intervals is not None:
         rows[0].append("95% interval")
         for row in rows[1:]:
@@ -131,43 +136,35 @@ def _classes(per_class: Mapping[str, Mapping[str, float]]) -> str:
     columns = ["precision", "recall", "specificity", "f1"]
     rows = [["class", *columns, "support"]]
     for name, values in per_class.items():
-        rows.append([_shortened(name), *(_number(values[column]) for column in columns), str(values["support"])])
-    return _aligned(rows)
+        rows.append([name, *(_number(values[column]) for column in columns), str(values["support"])])
+    return _aligned(rows, NAME_WIDTH)
 
 
 def _confusion(confusion: Sequence[Sequence[int]], class_names: Sequence[str]) -> str:
     """With the columns named where that fits, else numbered."""
     title = "confusion matrix (rows: true, columns: predicted)"
-    names = [_shortened(name) for name in class_names]
-    counts = [[str(count) for count in row] for row in confusion]
-    named = _aligned([["", *names], *([name, *row] for name, row in zip(names, counts, strict=True))])
-    if _width(named) <= WIDTH:
-        return f"{title}\n{named}"
-    numbers = [str(number) for number in range(1, len(names) + 1)]
-    labelled = [f"{number} {name}" for number, name in zip(numbers, names, strict=True)]
-    numbered = _aligned([["", *numbers], *([name, *row] for name, row in zip(labelled, counts, strict=True))])
-    if _width(numbered) <= WIDTH:
-        return f"{title}\n{numbered}"
-    return f"{title}: {len(names)} classes are too many to print"
+    numbers = [str(number) for number in range(1, len(class_names) + 1)]
+    numbered = [f"{number} {name}" for number, name in zip(numbers, class_names, strict=True)]
+    # A column takes three characters at least: many classes are not even laid out, which would be slow.
+    for head, names in ((class_names, class_names), (numbers, numbered)) if 3 * len(numbers) < WIDTH else ():
+        rows = [[name, *map(str, row)] for name, row in zip(names, confusion, strict=True)]
+        text = _aligned([["", *head], *rows], NAME_WIDTH)
+        if max(map(cell_len, text.splitlines())) <= WIDTH:
+            return f"{title}\n{text}"
+    return f"{title}: {len(class_names)} classes are too many to print"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """The first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *rest in rows:
-        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+def _aligned(rows: Sequence[Sequence[str]], widest: int | None = None) -> str:
+    """Plain text, the first column to the left, the others to the right, cells cut to `widest` characters."""
+    columns = [Column(justify="right" if n else "left", max_width=widest, no_wrap=True) for n in range(len(rows[0]))]
+    table = Table.grid(*columns, padding=(0, 2, 0, 0))
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console = Console(width=10_000, color_system=None)
+    with console.capture() as text:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in text.get().splitlines())
 
 
 def _number(value: float) -> str:
     return UNDEFINED if math.isnan(value) else f"{value:.3f}"
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= NAME_WIDTH else name[: NAME_WIDTH - 2] + ".."
-
-
-def _width(text: str) -> int:
-    return max(map(len, text.splitlines()))

@@ -134,11 +134,11 @@ def _check_idle_files(config: Config) -> None:
 
 
 def _check_finetuning(config: Config) -> None:
-    from jaxcaps.evaluation.metrics import SCALAR_METRICS
+    from jaxcaps.evaluation.metrics import METRICS
 
     name = config.training.best_metric
-    if name != "none" and name not in SCALAR_METRICS:
-        raise UserError(f"--best-metric={name}: unknown metric{nearest(name, (*SCALAR_METRICS, 'none'))}")
+    if name != "none" and name not in METRICS:
+        raise UserError(f"--best-metric={name}: unknown metric{nearest(name, (*METRICS, 'none'))}")
     if config.classify.transfer_latent and config.restore is None:
         raise UserError("--transfer-latent takes latent capsules from a run: give --restore, its folder")
     if config.vgg_weights is not None and config.restore is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxcaps.evaluation.comparison_plots import Curves, plot_convergence, plot_differences
+from jaxcaps.evaluation.metrics import METRICS
 from jaxcaps.evaluation.paired import Estimate
 from jaxcaps.evaluation.table import replacing, write_rows
 from jaxcaps.plan.flags import parse_config
@@ -16,17 +17,10 @@ from jaxcaps.studies.cells import read_failure
 from jaxcaps.studies.execution import folder_of
 from jaxcaps.studies.plan import Cell, Choice, Plan
 from jaxcaps.studies.pretrainings import pretraining_table, pretrainings
-from jaxcaps.studies.results import METRICS, Line, Result, corrected
+from jaxcaps.studies.results import COMPARED, Line, Result, corrected
 from jaxcaps.tasks.pretraining.colourise import ColouriseConfig, uses_perceptual_network
 from jaxcaps.training.writers import read_rows, replace_text
 
-TITLES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "mcc": "MCC",
-    "macro_f1": "macro F1",
-    "macro_roc_auc": "AUC",
-}
 # The metrics that have a figure. By the first one differences are told from chance.
 MAIN = ("balanced_accuracy", "accuracy")
 
@@ -55,7 +49,7 @@ def write_report(
     for metric in MAIN:
         if shown:
             estimates = {name: found[metric] for name, found in shown.items()}
-            plot_differences(estimates, f"{TITLES[metric]}, difference from the reference", figures / f"{metric}.png")
+            plot_differences(estimates, METRICS[metric], figures / f"{metric}.png")
     curves = _curves(plan, results, out)
     if curves:
         plot_convergence(curves, "balanced accuracy on validation", figures / "convergence.png")
@@ -71,16 +65,16 @@ def table(plan: Plan, lines: Sequence[Line], out: Path) -> str:
         return [line.arm, *([f"{line.label_fraction:g}"] if shares else []), *([line.recipe] if grid else [])]
 
     head = ["initialisation", *(["labels"] if shares else []), *(["recipe"] if grid else [])]
-    titles = [TITLES[metric] for metric in METRICS]
+    titles = [METRICS[metric].title for metric in COMPARED]
     scores = [
-        [*named(line), *(_mean(line.scores[metric], line.levels[metric]) for metric in METRICS)] for line in lines
+        [*named(line), *(_mean(line.scores[metric], line.levels[metric]) for metric in COMPARED)] for line in lines
     ]
     parts = [_heading(plan, lines), _rows([*head, *titles], scores)]
     p_values = corrected(lines, MAIN[0])
     compared = [
         [
             *named(line),
-            *(_estimate(line.differences[metric]) for metric in METRICS),
+            *(_estimate(line.differences[metric]) for metric in COMPARED),
             _percent(line.relative),
             f"{p_values[line.arm, line.label_fraction, line.recipe]:.3f}",
         ]
@@ -107,7 +101,7 @@ def _heading(plan: Plan, lines: Sequence[Line]) -> str:
     text = f"{plan.data}, {split} ({', '.join(map(str, images))} images scored for each seed), seeds "
     text += f"{', '.join(map(str, plan.seeds))}. Mean ± standard deviation over seeds [95% interval]; differences are "
     text += "paired by seed and image; intervals are a bootstrap over seeds and groups of images; p is two-sided, "
-    text += f"of the difference in {TITLES[MAIN[0]]}, corrected for the number of lines (Holm)."
+    text += f"of the difference in {METRICS[MAIN[0]].title}, corrected for the number of lines (Holm)."
     if plan.split == "validation" and len(plan.recipes) > 1:
         text += " Recipes are chosen on these very scores: trust the differences between arms, not the levels."
         if min(plan.label_fractions) < 1:
@@ -140,7 +134,7 @@ def _missing(plan: Plan, out: Path) -> list[str]:
 
 def _write_rows(plan: Plan, results: Sequence[Result], out: Path) -> None:
     """A row for each fine-tuning."""
-    columns = ["initialisation", "seed", "fold", "label_fraction", "recipe", "split", "images", *METRICS]
+    columns = ["initialisation", "seed", "fold", "label_fraction", "recipe", "split", "images", *COMPARED]
     facts = ["validation", "architecture", "fingerprint", "updates", "pretraining_seconds", "seconds", "folder"]
     with replacing(out / "study.csv") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -148,7 +142,7 @@ def _write_rows(plan: Plan, results: Sequence[Result], out: Path) -> None:
         for one in results:
             cell, run = one.cell, one.run
             fold = "" if cell.fold is None else cell.fold
-            scores = [f"{one.score(metric):.6f}" for metric in METRICS]
+            scores = [f"{one.score(metric):.6f}" for metric in COMPARED]
             where = folder_of(out, cell).relative_to(out) / run.folder
             row = [cell.arm, cell.seed, fold, run.label_fraction, run.recipe, plan.split, len(one.predictions.labels)]
             writer.writerow([*row, *scores, *(f"{getattr(run, name)}" for name in facts[:-1]), where])
@@ -158,7 +152,7 @@ def _write_scores(lines: Sequence[Line], path: Path) -> None:
     with replacing(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("initialisation", "label_fraction", "recipe", "metric", "mean", "low", "high", "seeds"))
-        for metric in METRICS:
+        for metric in COMPARED:
             for line in lines:
                 found = line.levels[metric]
                 numbers = [f"{number:.6f}" for number in (found.value, found.low, found.high)]
@@ -170,7 +164,7 @@ def _write_differences(lines: Sequence[Line], path: Path) -> None:
     with replacing(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        for metric in METRICS:
+        for metric in COMPARED:
             p_values = corrected(lines, metric)
             for line in lines:
                 if line.differences:

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from jaxcaps.errors import UserError
-from jaxcaps.evaluation.metrics import classification_metrics
+from jaxcaps.evaluation.classification import classification_metrics
+from jaxcaps.evaluation.metrics import ordered_metrics
 from jaxcaps.evaluation.paired import Estimate, Resampled, difference, holm, level, resample
 from jaxcaps.studies.cells import FineTuning, Predictions, read_outcome
 from jaxcaps.studies.execution import folder_of
 from jaxcaps.studies.plan import Cell, Choice, Plan, Recipe
 
-METRICS = ("accuracy", "balanced_accuracy", "mcc", "macro_f1", "macro_roc_auc")
+COMPARED = tuple(name for name, metric in ordered_metrics().items() if metric.in_studies)
 
 
 @dataclass(frozen=True)
@@ -153,10 +154,10 @@ def compare(plan: Plan, results: Sequence[Result], *, chosen_only: bool = False)
                 relative = None
                 if compared:
                     other, _ = resampled(arm.reference, fraction, recipe, used)
-                    differences = {metric: difference(value, other, metric) for metric in METRICS}
+                    differences = {metric: difference(value, other, metric) for metric in COMPARED}
                     relative = difference(value, other, "accuracy", relative=True)
-                scores = {metric: value.point[metric] for metric in METRICS}
-                levels = {metric: level(value, metric) for metric in METRICS}
+                scores = {metric: value.point[metric] for metric in COMPARED}
+                levels = {metric: level(value, metric) for metric in COMPARED}
                 label = own if own else "chosen"
                 lines.append(Line(arm.name, fraction, label, used, scores, levels, differences, relative, images))
     return lines

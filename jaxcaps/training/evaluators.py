@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 from jaxcaps.data.dataset import Split
 from jaxcaps.data.loader import Batch, Loader
 from jaxcaps.data.sampling import in_order
-from jaxcaps.evaluation.metrics import classification_metrics
+from jaxcaps.evaluation.classification import classification_metrics
 from jaxcaps.tasks import Examples, Shard, Task
 from jaxcaps.tasks.base import whole_pictures
 from jaxcaps.training.mesh import AXIS, over_devices, replicated

@@ -13,7 +13,7 @@ import numpy as np
 from jaxcaps.data.dataset import Dataset, Split
 from jaxcaps.encoder_file import write_encoder
 from jaxcaps.evaluation.bootstrap import bootstrap_intervals
-from jaxcaps.evaluation.metrics import classification_metrics, majority_baseline
+from jaxcaps.evaluation.classification import classification_metrics, majority_baseline
 from jaxcaps.evaluation.plots import plot_confusion, plot_curves, plot_reconstructions
 from jaxcaps.evaluation.table import metrics_table, write_metrics, write_predictions
 from jaxcaps.plan.config import Config

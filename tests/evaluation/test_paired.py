@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxcaps.evaluation.metrics import SCALAR_METRICS, classification_metrics
+from jaxcaps.evaluation.classification import classification_metrics
+from jaxcaps.evaluation.metrics import METRICS
 from jaxcaps.evaluation.paired import difference, holm, level, resample
 
 CLASSES = ("a", "b")
@@ -25,7 +26,7 @@ def test_point_estimates_are_the_metrics_of_each_seed():
     found = resample(labels, probabilities, CLASSES, np.arange(60), resamples=10)
     for seed in range(3):
         whole = classification_metrics(labels, probabilities[seed], CLASSES)
-        for metric in SCALAR_METRICS:
+        for metric in METRICS:
             np.testing.assert_allclose(found.point[metric][seed], whole[metric], rtol=1e-12)
             assert found.drawn[metric].shape == (3, 10)
 
@@ -84,7 +85,7 @@ def test_equal_arms_differ_by_nothing_and_are_never_significant():
 def test_intervals_hold_what_they_promise():
     """Arms of equal quality: the interval of their difference misses 0 in about one of twenty trials."""
     missed = 0
-    for trial in range(120):
+    for trial in range(60):
         rng = np.random.default_rng(trial)
         labels = rng.integers(0, 2, 80)
         one, other = (
@@ -93,7 +94,7 @@ def test_intervals_hold_what_they_promise():
         )
         found = difference(one, other, "accuracy", seed=trial)
         missed += not found.low <= 0 <= found.high
-    assert missed <= 15
+    assert missed <= 8
 
 
 def test_holm_by_hand():

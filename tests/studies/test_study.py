@@ -24,7 +24,7 @@ from jaxcaps.studies.cells import FineTuning, Predictions, read_failure
 from jaxcaps.studies.execution import folder_of, run_all, run_here
 from jaxcaps.studies.plan import Cell, Choice, Plan, Recipe, check, parse_arms, parse_grid
 from jaxcaps.studies.pretrainings import pretraining_table
-from jaxcaps.studies.results import choose, compare, gather
+from jaxcaps.studies.results import COMPARED, choose, compare, gather
 from jaxcaps.studies.run import Machine, claim, final_plan, read_plan, report, run_one, write_array
 from jaxcaps.training.folder import read_config
 from jaxcaps.training.ledger import record_reading
@@ -311,12 +311,12 @@ def test_the_report_has_a_row_a_run_and_figures(tmp_path):
     assert all(math.isfinite(float(row["low"])) for row in found)
     with (tmp_path / "scores.csv").open(newline="") as file:
         levels = {(row["initialisation"], row["metric"]): row for row in csv.DictReader(file)}
-    assert len(levels) == 3 * 5
+    assert len(levels) == 3 * len(COMPARED)
     row = levels["inpaint", "accuracy"]
     assert 0.8 < float(row["low"]) < float(row["mean"]) == 0.9 < float(row["high"]) < 1
     assert f"[{float(row['low']):.3f}, {float(row['high']):.3f}]" in text
-    # The five metrics, in scores and in differences.
-    assert text.count("| accuracy | balanced accuracy | MCC | macro F1 | AUC |") == 2
+    # In scores and in differences.
+    assert text.count("| accuracy | balanced accuracy | macro F1 | MCC | macro ROC-AUC |") == 2
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {"accuracy.png", "balanced_accuracy.png"}
     assert "perceptual" not in text
 

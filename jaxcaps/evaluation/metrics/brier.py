@@ -1,0 +1,17 @@
+"""Brier score of several classes."""
+
+import numpy as np
+
+from jaxcaps.evaluation.metrics.base import Metric, WeightedPredictions
+
+
+def brier(predictions: WeightedPredictions) -> np.ndarray:
+    """The mean squared error of the probabilities against the one-hot labels, summed over classes (Brier 1950).
+
+    It lies in [0, 2]. With two classes it is twice the score that looks at the positive class alone.
+    """
+    one_hot = np.eye(predictions.probabilities.shape[1])[predictions.labels]
+    return predictions.mean(np.sum((predictions.probabilities - one_hot) ** 2, axis=1))
+
+
+METRIC = Metric(brier, title="Brier score", higher_is_better=False, bounds=(0, 2), rank=100)
