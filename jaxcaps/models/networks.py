@@ -32,11 +32,16 @@ class TaskNetwork(nnx.Module):
 
 
 class ProjectionHead(nnx.Module):
-    """Two layers from flattened capsules to embeddings (Chen et al. 2020, section 2)."""
+    """Two layers from flattened capsules to embeddings (Chen et al. 2020, section 2).
 
-    def __init__(self, in_features: int, hidden: int, out: int, model: ModelConfig, rngs: nnx.Rngs):
+    A loss that does not see a shift of all embeddings has no use for a `bias` of the last layer.
+    """
+
+    def __init__(
+        self, in_features: int, hidden: int, out: int, model: ModelConfig, rngs: nnx.Rngs, *, bias: bool = True
+    ):
         self.hidden = linear(in_features, hidden, model, rngs)
-        self.out = linear(hidden, out, model, rngs)
+        self.out = linear(hidden, out, model, rngs, use_bias=bias)
 
     def __call__(self, capsules: Float[Array, "batch ..."]) -> Float[Array, "batch embedding"]:
         return self.out(nnx.relu(self.hidden(capsules.reshape(capsules.shape[0], -1))))

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import re
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +15,10 @@ from jax.sharding import PartitionSpec as P
 
 from jaxcaps.data.loader import Batch
 from jaxcaps.models.perceptual import random_network
+from jaxcaps.plan.config import task_of
 from jaxcaps.plan.length import run_length
 from jaxcaps.plan.presets import preset
-from jaxcaps.tasks.classification.capsnet import CapsuleClassification
 from jaxcaps.tasks.pretraining.colourise import Colourisation
-from jaxcaps.tasks.pretraining.inpaint import ContrastAndInpainting
 from jaxcaps.training.optimizer import make_optimizer
 from jaxcaps.training.setup import make_modules
 from jaxcaps.training.step import initial_state, loss_and_gradients, make_train_step
@@ -50,18 +50,16 @@ def config_of(stage, dtype="float32", **parts):
     return dataclasses.replace(config, model=dataclasses.replace(config.model, dtype=dtype))
 
 
-def task_of(config):
-    if config.task == "colourise":
+def task_for(config):
+    if (config.stage, config.task) == ("ssl", "colourise"):
         return Colourisation(config.model, config.augmentation, 16, config.colourise, random_network())
-    if config.stage == "ssl":
-        return ContrastAndInpainting(config.model, config.augmentation, 16, config.inpaint)
-    return CapsuleClassification(config.model, config.augmentation, 16, config.classify, 3)
+    return task_of(config).make(config, SimpleNamespace(classes=("a", "b", "c")))
 
 
 @functools.cache
 def network_of(config):
     """The network's structure, and its initial parameters as NumPy arrays, committed to no device."""
-    modules, draw = make_modules(config, task_of(config))
+    modules, draw = make_modules(config, task_for(config))
     return modules, jax.device_get(draw())
 
 
@@ -89,6 +87,9 @@ CASES = {
         },
     ),
     "colourise": dataclasses.replace(config_of("ssl"), task="colourise"),
+    "vicreg on pooled capsules of a residual stem": dataclasses.replace(
+        config_of("ssl", model={"stem": "residual"}, vicreg={"vicreg_input": "pooled"}), task="vicreg"
+    ),
     "spread": config_of("finetune"),
     "cross-entropy with reconstruction": config_of(
         "finetune", classify={"loss": "cross-entropy", "reconstruction_weight": 0.5}
@@ -100,7 +101,7 @@ CASES = {
 def gradients_of(config, devices):
     mesh = mesh_of(devices)
     modules, _ = network_of(config)
-    return mesh, jax.jit(loss_and_gradients(task_of(config), modules, mesh))
+    return mesh, jax.jit(loss_and_gradients(task_for(config), modules, mesh))
 
 
 def gradients_on(config, devices, padding=0):
@@ -135,7 +136,7 @@ def test_parameters_after_ten_adamw_steps_are_the_same_in_float64(stage):
                 optimizer = make_optimizer(config, length)
             assert {value.dtype for value in parameters.values()} == {np.dtype("float64")}
             state = initial_state(parameters, optimizer, mesh, seed=0)
-            step = make_train_step(task_of(config), modules, optimizer, mesh, micro_steps=10)
+            step = make_train_step(task_for(config), modules, optimizer, mesh, micro_steps=10)
             for _ in range(10):
                 state, _ = step(state, batch_on(mesh))
             results.append(jax.device_get(state.parameters))
@@ -150,7 +151,7 @@ def compiled_step(config, devices):
     with jax.numpy_dtype_promotion("standard"):
         optimizer = make_optimizer(config, run_length(config, examples=64))
     state = initial_state(parameters, optimizer, mesh, seed=0)
-    step = make_train_step(task_of(config), modules, optimizer, mesh, micro_steps=10)
+    step = make_train_step(task_for(config), modules, optimizer, mesh, micro_steps=10)
     return step.lower(state, batch_on(mesh)).compile()
 
 
@@ -185,7 +186,7 @@ def test_each_of_eight_devices_does_an_eighth_of_the_operations(case):
 def test_randomness_depends_on_the_position_in_the_global_batch_not_on_the_image():
     """One image drawn twice gets two views; the same step gives the same views again."""
     config = config_of("ssl")
-    task = task_of(config)
+    task = task_for(config)
     image = jnp.asarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8))
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(0), jnp.arange(2))
     views = jax.vmap(task.views, in_axes=(0, None))(keys, image)
@@ -200,7 +201,7 @@ def test_a_step_that_is_not_finite_leaves_the_parameters_as_they_were():
     with jax.numpy_dtype_promotion("standard"):
         optimizer = make_optimizer(config, run_length(config, examples=64))
     broken = parameters | {"class_capsules/weights": np.full_like(parameters["class_capsules/weights"], np.nan)}
-    step = make_train_step(task_of(config), modules, optimizer, mesh, micro_steps=10)
+    step = make_train_step(task_for(config), modules, optimizer, mesh, micro_steps=10)
     state, metrics = step(initial_state(broken, optimizer, mesh, seed=0), batch_on(mesh))
     assert float(metrics["skipped"]) == 1
     kept = jax.device_get(state.parameters)

@@ -38,7 +38,7 @@ __all__ = [
 
 def augment(
     key: PRNGKeyArray,
-    image: Float[Array, "height width 3"],
+    image: Float[Array, "height width channels"],
     *,
     size: int | None = None,
     crop_scale: tuple[float, float] = (0.6, 1.0),
@@ -52,7 +52,7 @@ def augment(
     hue: float = 0.02,
     blur_probability: float = 0.2,
     blur_sigma: tuple[float, float] = (0.1, 1.0),
-) -> Float[Array, "view_height view_width 3"]:
+) -> Float[Array, "view_height view_width channels"]:
     """A random view of a picture: `warp` by an `affine_matrix`, `colour_jitter`, and at times `gaussian_blur`.
 
     With a crop scale of (1, 1), no flip and zeros elsewhere the picture comes back bit by bit, or with a `size` what

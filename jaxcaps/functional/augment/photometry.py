@@ -26,13 +26,13 @@ QUARTER_TURN = np.linalg.inv(YIQ_FROM_RGB) @ np.array([[0, 0, 0], [0, 0, 1], [0,
 
 def colour_jitter(
     key: PRNGKeyArray,
-    image: Float[Array, "height width 3"],
+    image: Float[Array, "height width channels"],
     *,
     brightness: float = 0.2,
     contrast: float = 0.2,
     saturation: float = 0.2,
     hue: float = 0.02,
-) -> Float[Array, "height width 3"]:
+) -> Float[Array, "height width channels"]:
     """`adjust_colour` with random factors.
 
     Args:
@@ -55,20 +55,21 @@ def colour_jitter(
 
 
 def adjust_colour(
-    image: Float[Array, "height width 3"],
+    image: Float[Array, "height width channels"],
     *,
     brightness: Scalar = 1.0,
     contrast: Scalar = 1.0,
     saturation: Scalar = 1.0,
     hue: Scalar = 0.0,
-) -> Float[Array, "height width 3"]:
-    """Changes of brightness, contrast, saturation and hue. Grey pictures stay grey.
+) -> Float[Array, "height width channels"]:
+    """Changes of brightness, contrast, saturation and hue. Grey pictures stay grey; of one channel, saturation and hue
+    change nothing.
 
     As torchvision defines them, but for two things that make all of them one linear map: the hue turns in YIQ, which
     keeps the luma, rather than in HSV, and values are clipped to [0, 1] once, at the end.
 
     Args:
-        image: in [0, 1].
+        image: in [0, 1], of three channels or one.
         brightness: multiplies the picture.
         contrast: multiplies the difference from the picture's mean luma.
         saturation: multiplies the difference from each pixel's luma.
@@ -78,6 +79,9 @@ def adjust_colour(
     brightness, contrast, saturation, hue = (
         jnp.asarray(x, wide.dtype) for x in (brightness, contrast, saturation, hue)
     )
+    if image.shape[-1] == 1:
+        adjusted = brightness * (contrast * wide + (1 - contrast) * jnp.mean(wide))
+        return jnp.clip(adjusted, 0, 1).astype(image.dtype)
     luma, quarter_turn = jnp.asarray(LUMA, wide.dtype), jnp.asarray(QUARTER_TURN, wide.dtype)
     kept, turned = saturation * jnp.cos(2 * jnp.pi * hue), saturation * jnp.sin(2 * jnp.pi * hue)
     # With the neutral factors this is exactly the identity.

@@ -118,7 +118,7 @@ class Vicreg(Task):
             model.primary_types if options.vicreg_input == "pooled" else models.primary_capsules(model, self.image_size)
         )
         widths = (capsules * model.primary_dim, options.expander_hidden, options.expander_dim)
-        return models.TaskNetwork(encoder, expander=models.ProjectionHead(*widths, model, rngs))
+        return models.TaskNetwork(encoder, expander=models.ProjectionHead(*widths, model, rngs, bias=False))
 
     def views(self, key: PRNGKeyArray, image: UInt8[Array, "height width channels"]) -> Views:
         return Views(jax.vmap(lambda each: self.random_view(each, image))(jax.random.split(key)))
