@@ -5,7 +5,7 @@ READY := .venv/.ready
 PYTHON ?=
 CANDIDATES := $(or $(PYTHON),python3.11 python3.12 python3 python3.13 python)
 
-.PHONY: demo test test-slow lint
+.PHONY: demo test test-all lint
 .DEFAULT_GOAL := test
 
 demo: $(READY)  ## self-supervised pre-training and fine-tuning on the built-in images
@@ -13,11 +13,11 @@ demo: $(READY)  ## self-supervised pre-training and fine-tuning on the built-in 
 	$(BIN)/python -m jaxcaps.train --stage=ssl --task=inpaint --preset=demo --out=runs/demo-ssl
 	$(BIN)/python -m jaxcaps.train --stage=finetune --restore=runs/demo-ssl --out=runs/demo-finetune
 
-test: $(READY)  ## all but the slow tests
-	$(BIN)/python -m pytest
+test: $(READY)  ## the tests of every behaviour, in minutes
+	$(BIN)/python -m pytest --durations=20
 
-test-slow: $(READY)  ## the slow tests: whole networks of full size, whole runs
-	$(BIN)/python -m pytest -m slow
+test-all: test  ## those, then the slow ones: whole runs, networks of full size, real images
+	$(BIN)/python -m pytest -m slow --durations=20
 
 lint: $(READY)  ## style, types and the rule of dependence
 	$(BIN)/ruff check .

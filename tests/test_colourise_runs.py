@@ -23,6 +23,7 @@ from tests.test_bad_input import refused, write_pictures
 COLOURISE = ("--stage=ssl", "--task=colourise", "--preset=tiny")
 
 
+@pytest.mark.slow
 def test_pre_training_by_l1_leaves_an_encoder_that_fine_tuning_takes(capsys, tmp_path, monkeypatch):
     # The encoder that is kept is the first one, and what is reported its row.
     scores = iter([0.9, 0.1, 0.1])

@@ -109,6 +109,7 @@ def test_fine_tuning_takes_data_and_architecture_from_the_restored_run_and_accou
     assert finetune["data"] == ssl["data"]
 
 
+@pytest.mark.slow
 def test_fine_tuning_prints_a_hash_of_the_architecture_that_a_random_start_shares(runs, capsys, tmp_path):
     def printed(text):
         return next(line.split()[-1] for line in text.splitlines() if line.startswith("Architecture"))
@@ -272,6 +273,7 @@ def test_latent_capsules_need_as_many_as_classes(runs, capsys, tmp_path):
     assert "as many --ssl-capsules as classes" in outcome.errors
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_bit_identical_parameters_and_rows(tmp_path):
     """SIGKILL, so that nothing can be tidied up on the way out."""
     flags = (

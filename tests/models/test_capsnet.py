@@ -55,8 +55,7 @@ def test_small64_is_as_large_as_promised():
 
 
 @pytest.mark.parametrize("name", PRESETS)
-@pytest.mark.parametrize("extra_convs", [3, 4, 6, 7])
-@pytest.mark.parametrize("skips", [False, True])
+@pytest.mark.parametrize(("extra_convs", "skips"), [(3, True), (4, False), (7, True)])
 def test_the_decoder_ends_at_the_picture_for_every_stem(name, extra_convs, skips):
     config = preset(name, "ssl")
     model = dataclasses.replace(config.model, extra_convs=extra_convs, decoder_skips=skips)
@@ -71,7 +70,9 @@ def test_the_decoder_ends_at_the_picture_for_every_stem(name, extra_convs, skips
     assert jax.eval_shape(reconstruct, images).shape == images.shape
 
 
-@pytest.mark.parametrize("extra_convs", [3, 5, 7])
+@pytest.mark.parametrize(
+    "extra_convs", [pytest.param(3, marks=pytest.mark.slow), 5, pytest.param(7, marks=pytest.mark.slow)]
+)
 def test_a_network_computes_poses_of_norm_below_one_and_gradients_everywhere(extra_convs):
     config = preset("tiny", "finetune")
     model = dataclasses.replace(config.model, extra_convs=extra_convs)
@@ -104,17 +105,19 @@ def test_a_skip_carries_the_encoders_map_into_the_picture():
         assert bool(jnp.allclose(first, second)) is not skips
 
 
-def test_capsules_start_in_squashs_working_range():
-    for name in ("tiny", "demo", "small64"):
-        config = preset(name, "finetune")
-        size = config.data.image_size
+@pytest.mark.parametrize(
+    "name", ["tiny", *(pytest.param(name, marks=pytest.mark.slow) for name in ("demo", "small64"))]
+)
+def test_capsules_start_in_squashs_working_range(name):
+    config = preset(name, "finetune")
+    size = config.data.image_size
 
-        @nnx.jit
-        def start(images, model=config.model, size=size):
-            return CapsNet(3, model, size, rngs=nnx.Rngs(0))(images)
+    @nnx.jit
+    def start(images):
+        return CapsNet(3, config.model, size, rngs=nnx.Rngs(0))(images)
 
-        activations = start(jax.random.uniform(jax.random.key(1), (8, size, size, 3))).activations
-        assert 0.1 < float(activations.mean()) < 0.9
+    activations = start(jax.random.uniform(jax.random.key(1), (8, size, size, 3))).activations
+    assert 0.1 < float(activations.mean()) < 0.9
 
 
 def test_bfloat16_computes_close_to_float32_and_keeps_float32_parameters():

@@ -31,6 +31,12 @@ SMALL = {
     InvertedAttentionCapsNet: dict(width=16, primary_types=2, types=(3, 2)),
 }
 networks = pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
+# The others take minutes to compile.
+fast_networks = pytest.mark.parametrize(
+    "network",
+    [each if each is EfficientCapsNet else pytest.param(each, marks=pytest.mark.slow) for each in NETWORKS],
+    ids=lambda network: network.__name__,
+)
 
 
 @cache
@@ -111,7 +117,7 @@ def test_sabour_routes_1152_capsules():
     assert routed.couplings.shape == (2, 1152, 10)
 
 
-@networks
+@fast_networks
 def test_activations_are_in_range_and_an_example_depends_on_no_other(network):
     net, images = small(network), pictures(4)
     routed = call(network)(net, images)
@@ -129,7 +135,7 @@ def test_activations_are_in_range_and_an_example_depends_on_no_other(network):
         np.testing.assert_allclose(whole[order[:3]], part[:3], rtol=1e-4, atol=1e-5)
 
 
-@networks
+@fast_networks
 def test_bfloat16_computes_close_to_float32_and_keeps_float32_parameters(network):
     exact, rough, images = small(network), small(network, dtype=jnp.bfloat16), pictures(4)
     assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(rough))} == {jnp.dtype("float32")}
@@ -138,7 +144,7 @@ def test_bfloat16_computes_close_to_float32_and_keeps_float32_parameters(network
     np.testing.assert_allclose(np.float32(routed.activations), call(network)(exact, images).activations, atol=0.05)
 
 
-@networks
+@fast_networks
 def test_gradients_reach_every_parameter_and_adam_lowers_the_loss(network):
     images, labels = pictures(32), jnp.arange(32) % CLASSES
     graph, parameters = nnx.split(small(network))

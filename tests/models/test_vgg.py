@@ -48,6 +48,7 @@ def test_a_stem_with_vggs_kernels_computes_vgg(vgg_file, count):
     assert not np.allclose(made[0], expected[0], rtol=2e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_classifier_starts_from_the_kernels(vgg_file, tmp_path, capsys):
     flags = ["--stage=finetune", "--preset=vgg", f"--vgg-weights={vgg_file}", "--image-size=16", "--synthetic-count=60"]
     outcome = run(capsys, *flags, "--epochs=0.5", "--batch-size=8", "--effective-batch=8", f"--out={tmp_path}/run")
@@ -69,6 +70,7 @@ def test_a_stem_that_has_no_place_for_them_is_refused(flags, message, tmp_path, 
         parse_config([*(flag.replace("RUN", str(tmp_path)) for flag in flags), f"--vgg-weights={vgg_file}"])
 
 
+@pytest.mark.slow
 def test_a_study_compares_imagenets_kernels_with_random_ones(vgg_file, tmp_path):
     given = {"data": "synthetic", "preset": "vgg", "seeds": (0,)}
     plan = Plan(arms=parse_arms("random,imagenet"), vgg_weights=str(vgg_file), **given)

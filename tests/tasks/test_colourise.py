@@ -153,6 +153,7 @@ def test_padding_does_not_count(loss):
         np.testing.assert_allclose(other[name], value, rtol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["l1", "bins"])
 def test_colours_start_near_grey_or_alike_and_the_loss_falls(loss):
     task = task_of(loss)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from jaxcaps.training.checkpoint import read_parameters
 from tests.compilation import flags
@@ -23,6 +24,7 @@ def start(devices, out, *more):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_hosts_train_as_one(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

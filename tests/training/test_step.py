@@ -113,7 +113,17 @@ def gradients_on(config, devices, padding=0):
     return jax.device_get(function(parameters, batch_on(mesh, padding=padding), seed, step, progress))
 
 
-@pytest.mark.parametrize(("case", "padding"), [("ssl", 0), ("spread", 0), *((case, 3) for case in CASES)])
+# Padding in the default tests; the longer losses, which take a quarter of a minute each to compile, in the slow ones.
+@pytest.mark.parametrize(
+    ("case", "padding"),
+    [
+        ("ssl", 3),
+        ("spread", 3),
+        ("vicreg on pooled capsules of a residual stem", 3),
+        *(pytest.param(case, 3, marks=pytest.mark.slow) for case in CASES if " with " in case or case == "colourise"),
+        *(pytest.param(case, 0, marks=pytest.mark.slow) for case in ("ssl", "spread")),
+    ],
+)
 def test_loss_and_gradients_are_the_same_on_one_device_and_on_eight(case, padding):
     (one_metrics, one), (eight_metrics, eight) = (gradients_on(CASES[case], n, padding) for n in (1, 8))
     for name, value in one_metrics.items():
@@ -123,7 +133,7 @@ def test_loss_and_gradients_are_the_same_on_one_device_and_on_eight(case, paddin
         assert np.linalg.norm(eight[path] - gradient) <= 1e-5 * np.linalg.norm(gradient), path
 
 
-@pytest.mark.parametrize("stage", ["ssl", "finetune"])
+@pytest.mark.parametrize("stage", [pytest.param("ssl", marks=pytest.mark.slow), "finetune"])
 def test_parameters_after_ten_adamw_steps_are_the_same_in_float64(stage):
     # Flax's initialisers and optax mix dtypes when they are handed float64.
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
