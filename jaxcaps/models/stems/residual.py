@@ -5,9 +5,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxcaps.config import ModelConfig, StemStage
-from jaxcaps.functional import convolution
 from jaxcaps.models import stem
-from jaxcaps.models.settings import dtypes
+from jaxcaps.models.settings import linear
 from jaxcaps.models.stems.plain import PlainStage
 
 
@@ -19,18 +18,9 @@ class ResidualStage(PlainStage):
 
     def __init__(self, in_features: int, stage: StemStage, model: ModelConfig, rngs: nnx.Rngs):
         super().__init__(in_features, stage, model, rngs)
-        dtype, param_dtype = dtypes(model)
-        self.shortcut = nnx.Conv(
-            in_features,
-            stage.width,
-            kernel_size=(1, 1),
-            kernel_init=nnx.initializers.he_normal(),
-            use_bias=False,
-            conv_general_dilated=convolution,
-            dtype=dtype,
-            param_dtype=param_dtype,
-            rngs=rngs,
-        )
+        # A 1x1 convolution is a product for each pixel.
+        he_normal = nnx.initializers.he_normal()
+        self.shortcut = linear(in_features, stage.width, model, rngs, use_bias=False, kernel_init=he_normal)
         self.stride = stage.stride
         first = stage.branches[0] if stage.branches else stage
         reach = getattr(first, "dilation", 1) * (first.kernel - 1)
