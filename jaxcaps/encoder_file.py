@@ -5,16 +5,19 @@ from, JSON) and `version`. Files published with the library lie in `jaxcaps/pret
 Nothing here imports jax.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxcaps.config import from_dict, to_dict
 from jaxcaps.errors import UserError, nearest
 from jaxcaps.plan.config import Config, with_paths
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PUBLISHED = Path(__file__).parent / "pretrained"
 PREFIX = "pretrained:"
@@ -65,6 +68,7 @@ def write_encoder(path: Path, encoder: Mapping[str, np.ndarray], config: Config,
         config: of the pre-training.
         learnt_from: names of pictures.
     """
+    import numpy as np
     from safetensors.numpy import save_file
 
     from jaxcaps import __version__
