@@ -4,11 +4,12 @@ import errno
 import logging
 import sys
 from collections.abc import Callable
+from typing import TextIO
 
 from jaxcaps.errors import UserError
 
 
-class _StandardOutput(logging.StreamHandler):
+class _StandardOutput(logging.StreamHandler[TextIO]):
     """Writes to what `sys.stdout` is at the moment: a progress bar puts itself there, to keep lines above it."""
 
     def emit(self, record: logging.LogRecord) -> None:
