@@ -1,6 +1,6 @@
 """Batches on the devices: global arrays, sharded over the mesh's `data` axis.
 
-What a step holds depends on the plan alone, not on the number of devices or hosts, nor on whether pictures are kept
+What a step holds depends on the order alone, not on the number of devices or hosts, nor on whether pictures are kept
 or read anew.
 """
 
@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxcaps.data.dataset import Split
 from jaxcaps.data.decoding import prepare_opencv
-from jaxcaps.data.sampling import Plan
+from jaxcaps.data.sampling import SamplingOrder
 
 # Batches read ahead, where pictures are streamed.
 BATCHES_AHEAD = 2
@@ -62,14 +62,14 @@ class Loader:
 
     Args:
         split: the examples.
-        plan: which of them each step takes; its batch size must divide among the devices.
+        order: which of them each step takes; its batch size must divide among the devices.
         mesh: the devices, with an axis `data`.
         start: the first step.
         stop: the step after the last.
     """
 
-    def __init__(self, split: Split, plan: Plan, mesh: Mesh, *, start: int, stop: int):
-        self.split, self.plan, self.mesh, self.start, self.stop = split, plan, mesh, start, stop
+    def __init__(self, split: Split, order: SamplingOrder, mesh: Mesh, *, start: int, stop: int):
+        self.split, self.order, self.mesh, self.start, self.stop = split, order, mesh, start, stop
 
     def __len__(self) -> int:
         return max(0, self.stop - self.start)
@@ -81,7 +81,7 @@ class Loader:
         placed = _place(self.split, self.mesh)
         gather = _gather(self.mesh)
         for step in range(self.start, self.stop):
-            indices, valid = self.plan(step)
+            indices, valid = self.order(step)
             # One transfer a step: an index below 0 is not valid.
             yield gather(placed, self._spread(np.where(valid, indices, -1 - indices)))
 
@@ -94,7 +94,7 @@ class Loader:
         prepare_opencv()
         mine = self._positions()
         # An element is one picture: example number % len(mine) of this process, of step number // len(mine).
-        draw = lru_cache(maxsize=2 * BATCHES_AHEAD)(self.plan)
+        draw = lru_cache(maxsize=2 * BATCHES_AHEAD)(self.order)
 
         def read(number: Any) -> np.ndarray:
             step, place = divmod(int(number), len(mine))
@@ -104,7 +104,7 @@ class Loader:
         options = grain.ReadOptions(num_threads=os.cpu_count() or 1, prefetch_buffer_size=BATCHES_AHEAD * len(mine))
         pictures = grain.MapDataset.range(len(self) * len(mine)).map(read).to_iter_dataset(options)
         for step, images in zip(range(self.start, self.stop), pictures.batch(len(mine)), strict=True):
-            indices, valid = self.plan(step)
+            indices, valid = self.order(step)
             yield Batch(
                 image=self._spread_own(images, mine),
                 label=self._spread(self.split.labels[indices]),
@@ -119,7 +119,7 @@ class Loader:
 
     def _positions(self) -> np.ndarray:
         """The positions in the batch that this process's devices hold, in order."""
-        size = self.plan.batch_size
+        size = self.order.batch_size
         slices = self._sharding.addressable_devices_indices_map((size,)).values()
         return np.unique(np.concatenate([np.arange(size)[part] for part in slices if part is not None]))
 
@@ -129,7 +129,7 @@ class Loader:
 
     def _spread_own(self, values: np.ndarray, positions: np.ndarray) -> jax.Array:
         """Over the devices, from values at this process's positions alone."""
-        size = self.plan.batch_size
+        size = self.order.batch_size
 
         def part(index: Any) -> np.ndarray:
             wanted = np.arange(size)[index[0]]

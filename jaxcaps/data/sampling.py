@@ -17,7 +17,7 @@ SHUFFLED, BALANCED = 0, 1
 
 
 @dataclass(frozen=True)
-class Plan:
+class SamplingOrder:
     """The examples of each step.
 
     Attributes:
@@ -33,7 +33,7 @@ class Plan:
         return self.draw(step)
 
 
-def shuffled(count: int, batch_size: int, seed: int) -> Plan:
+def shuffled(count: int, batch_size: int, seed: int) -> SamplingOrder:
     """Epoch after epoch without replacement, each in an order of its own. An epoch may end inside a batch.
 
     Args:
@@ -65,10 +65,10 @@ def shuffled(count: int, batch_size: int, seed: int) -> Plan:
             filled += len(part)
         return indices, np.ones(batch_size, bool)
 
-    return Plan(batch_size, draw)
+    return SamplingOrder(batch_size, draw)
 
 
-def balanced(labels: np.ndarray, batch_size: int, seed: int) -> Plan:
+def balanced(labels: np.ndarray, batch_size: int, seed: int) -> SamplingOrder:
     """With replacement, each example by the weight 1 / (number of its class): all classes are equally frequent.
 
     Examples without a label, as pre-training may have them, are as frequent as they are in the set; the classes are
@@ -98,10 +98,10 @@ def balanced(labels: np.ndarray, batch_size: int, seed: int) -> Plan:
         indices = np.searchsorted(cumulative, uniform, side="right").astype(np.int32)
         return indices, np.ones(batch_size, bool)
 
-    return Plan(batch_size, draw)
+    return SamplingOrder(batch_size, draw)
 
 
-def in_order(order: np.ndarray, batch_size: int) -> Plan:
+def in_order(order: np.ndarray, batch_size: int) -> SamplingOrder:
     """Each of `order`'s examples once, for evaluation. The last batch is filled up with the first one, not valid."""
 
     def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -109,7 +109,7 @@ def in_order(order: np.ndarray, batch_size: int) -> Plan:
         valid = positions < len(order)
         return order[np.where(valid, positions, 0)].astype(np.int32), valid
 
-    return Plan(batch_size, draw)
+    return SamplingOrder(batch_size, draw)
 
 
 def _words(seed: int, stream: int, number: int, count: int) -> np.ndarray:

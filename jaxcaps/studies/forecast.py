@@ -14,7 +14,7 @@ from jaxcaps.errors import UnsuitableTask
 from jaxcaps.studies.plan import Cell, Plan
 from jaxcaps.training.mesh import device_mesh
 from jaxcaps.training.optimizer import make_optimizer, run_length
-from jaxcaps.training.setup import load_data, make_modules, make_task, sampling_plan
+from jaxcaps.training.setup import load_data, make_modules, make_task, sampling_order
 from jaxcaps.training.step import initial_state, make_train_step
 
 log = logging.getLogger("jaxcaps")
@@ -104,7 +104,7 @@ def measure(config: Config) -> Measured:
     state = initial_state(draw(), optimizer, mesh, seed=config.seed)
     start = 0.0
     for number, batch in enumerate(
-        Loader(dataset.splits["train"], sampling_plan(config, dataset), mesh, start=0, stop=1 + TIMED)
+        Loader(dataset.splits["train"], sampling_order(config, dataset), mesh, start=0, stop=1 + TIMED)
     ):
         state, metrics = step(state, batch)
         jax.block_until_ready(metrics)

@@ -1,4 +1,4 @@
-"""The parts of a run, each made from the configuration: data, task, network, starting parameters, sampling plan."""
+"""The parts of a run, each made from the configuration: data, task, network, starting parameters, sampling order."""
 
 import logging
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from flax import nnx
 from jaxcaps.config import Config, TaskName, uses_perceptual_network
 from jaxcaps.data.colours import bin_counts, check_colourful
 from jaxcaps.data.dataset import Dataset, load_dataset
-from jaxcaps.data.sampling import Plan, balanced, shuffled
+from jaxcaps.data.sampling import SamplingOrder, balanced, shuffled
 from jaxcaps.data.subsets import Subset
 from jaxcaps.encoder_file import encoder_file, read_arrays, read_header
 from jaxcaps.errors import UserError, nearest
@@ -248,7 +248,7 @@ def changed(before: object, after: object, names: tuple[str, ...]) -> list[str]:
     ]
 
 
-def sampling_plan(config: Config, dataset: Dataset) -> Plan:
+def sampling_order(config: Config, dataset: Dataset) -> SamplingOrder:
     training, split = config.training, dataset.splits["train"]
     sampling = training.sampling
     if sampling == "auto":

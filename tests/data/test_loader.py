@@ -53,17 +53,17 @@ def as_arrays(loader):
 @pytest.mark.parametrize("devices", [1, 8])
 @pytest.mark.parametrize("resident", [True, False], ids=["resident", "streamed"])
 @pytest.mark.parametrize("kind", ["shuffled", "balanced", "in order"])
-def test_batches_hold_what_the_plan_says_on_any_number_of_devices(kind, resident, devices):
+def test_batches_hold_what_the_order_says_on_any_number_of_devices(kind, resident, devices):
     split = make_split(resident=resident)
-    plan = {
+    order = {
         "shuffled": shuffled(COUNT, BATCH, 7),
         "balanced": balanced(split.labels, BATCH, 7),
         "in order": in_order(np.arange(COUNT), BATCH),
     }[kind]
-    batches = as_arrays(Loader(split, plan, mesh_of(devices), start=0, stop=3))
+    batches = as_arrays(Loader(split, order, mesh_of(devices), start=0, stop=3))
     assert len(batches) == 3
     for step, (image, label, group, source, valid) in enumerate(batches):
-        indices, expected_valid = plan(step)
+        indices, expected_valid = order(step)
         np.testing.assert_array_equal(image, np.stack([split.read(index) for index in indices]))
         np.testing.assert_array_equal(label, split.labels[indices])
         np.testing.assert_array_equal(group, split.groups[indices])
@@ -76,8 +76,8 @@ def test_batches_hold_what_the_plan_says_on_any_number_of_devices(kind, resident
 
 @pytest.mark.parametrize("resident", [True, False], ids=["resident", "streamed"])
 def test_a_later_start_continues_the_same_stream(resident):
-    split, mesh, plan = make_split(resident=resident), mesh_of(8), shuffled(COUNT, BATCH, 0)
-    whole, rest = Loader(split, plan, mesh, start=0, stop=6), Loader(split, plan, mesh, start=4, stop=6)
+    split, mesh, order = make_split(resident=resident), mesh_of(8), shuffled(COUNT, BATCH, 0)
+    whole, rest = Loader(split, order, mesh, start=0, stop=6), Loader(split, order, mesh, start=4, stop=6)
     assert len(rest) == 2
     for expected, found in zip(as_arrays(whole)[4:], as_arrays(rest), strict=True):
         for one, other in zip(expected, found, strict=True):
@@ -94,19 +94,19 @@ def test_batches_are_sharded_over_the_data_axis(resident):
 
 @pytest.mark.parametrize("resident", [True, False], ids=["resident", "streamed"])
 def test_a_loader_may_be_left_early_gone_through_twice_and_be_empty(resident):
-    split, mesh, plan = make_split(resident=resident), mesh_of(1), shuffled(COUNT, BATCH, 0)
-    loader = Loader(split, plan, mesh, start=0, stop=50)
+    split, mesh, order = make_split(resident=resident), mesh_of(1), shuffled(COUNT, BATCH, 0)
+    loader = Loader(split, order, mesh, start=0, stop=50)
     first = next(iter(loader))
     again = next(iter(loader))
     np.testing.assert_array_equal(first.source, again.source)
-    assert as_arrays(Loader(split, plan, mesh, start=3, stop=3)) == []
+    assert as_arrays(Loader(split, order, mesh, start=3, stop=3)) == []
 
 
 def test_loaders_of_a_kept_split_share_one_copy_that_goes_with_it():
     split, mesh = make_split(resident=True), mesh_of(8)
     before = len(loader_module._placed)
-    for plan in (shuffled(COUNT, BATCH, 0), in_order(np.arange(COUNT), BATCH)):
-        next(iter(Loader(split, plan, mesh, start=0, stop=1)))
+    for order in (shuffled(COUNT, BATCH, 0), in_order(np.arange(COUNT), BATCH)):
+        next(iter(Loader(split, order, mesh, start=0, stop=1)))
     first = loader_module._place(split, mesh).images
     assert loader_module._place(split, mesh).images is first
     assert len(loader_module._placed) == before + 1
@@ -125,8 +125,8 @@ def test_gathering_a_batch_takes_no_communication_between_devices():
 
 def test_a_process_reads_only_the_pictures_of_its_own_devices(monkeypatch):
     """The second of two processes, as far as one process can show it: its positions are the upper half."""
-    split, mesh, plan = make_split(resident=False), mesh_of(8), shuffled(COUNT, BATCH, 0)
-    loader = Loader(split, plan, mesh, start=0, stop=1)
+    split, mesh, order = make_split(resident=False), mesh_of(8), shuffled(COUNT, BATCH, 0)
+    loader = Loader(split, order, mesh, start=0, stop=1)
     np.testing.assert_array_equal(loader._positions(), np.arange(BATCH))
     upper = np.arange(BATCH // 2, BATCH)
     read = []
@@ -135,7 +135,7 @@ def test_a_process_reads_only_the_pictures_of_its_own_devices(monkeypatch):
     monkeypatch.setattr(Loader, "_spread_own", lambda self, values, positions: (values.shape, positions))
     (batch,) = loader
     assert batch.image[0] == (len(upper), 4, 4, 3)
-    assert sorted(read) == sorted(plan(0)[0][upper].tolist())
+    assert sorted(read) == sorted(order(0)[0][upper].tolist())
 
 
 def test_a_picture_that_vanishes_while_streaming_stops_the_run_by_name():
