@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcaps.config import Config, from_dict, to_dict
+from jaxcaps.data.sources import anonymous
 from jaxcaps.errors import UserError, nearest
 
 PUBLISHED = Path(__file__).parent / "pretrained"
@@ -106,14 +107,6 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         UserError: no safetensors file.
     """
     return _open(path)[1]
-
-
-def anonymous(data: str) -> str:
-    """What `--data` says, without the folders: the kind, and of a path the last part; a set of TFDS keeps its name."""
-    kind, _, place = data.partition(":")
-    if kind == "tfds":
-        return f"{kind}:{place.partition('@')[0]}"
-    return f"{kind}:{Path(place).name}" if place else kind
 
 
 def _open(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:

@@ -10,8 +10,9 @@ from data_prep.duplicates import HASH_BITS, LARGEST_DISTANCE, clusters
 from data_prep.splits import TEST, TRAIN
 from jaxcaps.data.checks import check_bad_images, check_classes, check_folds, check_labelled
 from jaxcaps.data.decoding import BadImage, to_square
-from jaxcaps.data.items import SPLITS, Item, Source, class_names
+from jaxcaps.data.items import SPLITS, Item, class_names
 from jaxcaps.data.reading import Pictures, Reader
+from jaxcaps.data.source import Source
 from jaxcaps.data.sources import open_source
 from jaxcaps.data.splits import assign, check_groups, given_splits, is_complete
 from jaxcaps.data.subsets import WHOLE, Subset, check_fitted, hidden, left_out
@@ -124,7 +125,7 @@ def load_dataset(
     groups, has_groups = _groups(items)
     reader = Reader(source, image_size, cache_bytes)
     readable = np.ones(len(items), bool)
-    notes: list[str] = []
+    notes = list(source.notes)
 
     complete = given is not None and is_complete(given)
     clustered: Pictures | None = None

@@ -15,10 +15,11 @@ class ImageFiles:
 
     def __init__(self, items: Sequence[Item], paths: Sequence[Path], fitted: tuple[str, ...] = ()):
         self.items, self._paths, self.fitted = tuple(items), tuple(paths), fitted
+        self.notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, frames: Sequence[RawFrame], fitted: tuple[str, ...] = ()) -> "ImageFiles":
-        """What `data_prep` listed."""
+        """The files that `data_prep` listed."""
         return cls(
             [Item(frame.name, frame.label, frame.group, frame.split) for frame in frames],
             [frame.path for frame in frames],

@@ -8,7 +8,7 @@ import numpy as np
 
 from data_prep.duplicates import HASH_BITS, difference_hash
 from jaxcaps.data.decoding import BadImage, prepare_opencv, to_square
-from jaxcaps.data.items import Source
+from jaxcaps.data.source import Source
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import numpy as np
 
 from jaxcaps.config import Config, from_dict
 from jaxcaps.data.dataset import Split
+from jaxcaps.data.sources import short_name
 from jaxcaps.errors import UserError
 from jaxcaps.training.checkpoint import read_parameters
 from jaxcaps.training.evaluators import Classification
@@ -113,18 +113,9 @@ def evaluate(restore: str, split: str, *, data: str | None, batch_size: int | No
     found = predict(folder, split, data=data, batch_size=batch_size, before_reading=record)
     train_labels = np.repeat(np.arange(len(found.classes)), found.meta["train_counts"])
     scored = found.config.data.data
-    suffix = f"-{split}" if scored == found.meta["config"]["data"]["data"] else f"-{split}-{_short_name(scored)}"
+    suffix = f"-{split}" if scored == found.meta["config"]["data"]["data"] else f"-{split}-{short_name(scored)}"
     table = score_classifier(
         folder, train_labels, found.split, found.probabilities, found.classes, suffix=suffix, extra={"data": scored}
     )
     log.info("\n%s split of %s, parameters of %s:\n%s", split, scored, folder, table)
     log.info("Written to %s", folder / f"metrics{suffix}.json")
-
-
-def _short_name(data: str) -> str:
-    """Of other data, for names of files: `chest` of csv:/data/chest/labels.csv, folder:/data/chest and tfds:chest."""
-    kind, _, path = data.partition(":")
-    name = Path(path.partition("@")[0] if kind == "tfds" else path)
-    name = name.parent if name.stem == "labels" else name
-    text = name.stem if kind in ("csv", "npz") else name.name
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text or kind)

@@ -176,7 +176,7 @@ def test_a_set_whose_preparation_was_fitted_on_its_own_split_is_not_dealt_to_fol
     with pytest.raises(UserError, match="fitted histogram matching on its own training split"):
         load(Subset(folds=2), data=f"csv:{tmp_path}/labels.csv")
     (tmp_path / "dataset.yaml").write_text("nothing: here\n", encoding="utf-8")
-    with pytest.raises(UserError, match="is not what data_prep writes"):
+    with pytest.raises(UserError, match="was not written by data_prep"):
         load(Subset(folds=2), data=f"csv:{tmp_path}/labels.csv")
 
 

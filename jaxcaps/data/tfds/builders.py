@@ -19,7 +19,7 @@ from data_prep.raw import RawFrame
 from data_prep.table import list_table, read_rows
 from jaxcaps.data.files import ImageFiles
 from jaxcaps.data.items import SPLITS, class_names
-from jaxcaps.data.table import fitted_in
+from jaxcaps.data.sources.csv import fitted_in
 from jaxcaps.data.tfds.finding import FITTED, NAME
 from jaxcaps.errors import UserError
 
