@@ -4,7 +4,7 @@ import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -49,6 +49,7 @@ def predict(
     data: str | None = None,
     batch_size: int | None = None,
     hidden_labels: bool = True,
+    labels: Literal["required", "optional"] = "required",
     before_reading: Callable[[Config], None] = lambda config: None,
 ) -> Predicted:
     """Predicts a split with the parameters that the run in `folder` stands for.
@@ -59,6 +60,7 @@ def predict(
         data: other data with the same classes; the run's own where not given.
         batch_size: images at a time; as in training where not given.
         hidden_labels: keep the labels hidden that `--label-fraction` hid from the run.
+        labels: "required" if the predictions are to be scored; "optional" also predicts pictures without labels.
         before_reading: called with the configuration, its data the one that is predicted, before that is opened.
 
     Raises:
@@ -78,8 +80,10 @@ def predict(
     mesh = device_mesh(batch_size)
     parameters = jax.device_put(parameters, replicated(mesh))
     before_reading(config)
-    dataset = load_data(config, (split,))
+    dataset = load_data(config, (split,), labels)
     classes = tuple(meta["classes"])
+    if not dataset.classes:
+        dataset = dataclasses.replace(dataset, classes=classes)
     if dataset.classes != classes:
         raise UserError(
             f"{config.data.data}: classes {list(dataset.classes)}, but the run was trained on {list(classes)}"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from jaxcaps.config import Config, TaskName, uses_perceptual_network
+from jaxcaps.data.checks import Labels
 from jaxcaps.data.colours import bin_counts, check_colourful
 from jaxcaps.data.dataset import Dataset, load_dataset
 from jaxcaps.data.sampling import SamplingOrder, balanced, shuffled
@@ -38,17 +38,22 @@ OF_ENCODER = (
 )  # fmt: skip
 
 
-def load_data(config: Config, splits: tuple[str, ...]) -> Dataset:
-    """The named splits of the configured data; what was done to get them goes to the log.
+def load_data(config: Config, splits: tuple[str, ...], labels: Labels | None = None) -> Dataset:
+    """The named splits of the configured data. The log says how they were made.
+
+    Args:
+        config: of the run.
+        splits: to load.
+        labels: what they are needed for, see `load_dataset`; by default what the stage needs to train.
 
     Raises:
-        UserError: the data cannot be read, or --label-fraction shows a fine-tuning no label of the validation split.
+        UserError: the data cannot be read, or has not the labels that are needed.
     """
     data = config.data
     dataset = load_dataset(
         data=data.data,
         image_size=data.image_size * data.oversampling,
-        labels_required=config.stage == "finetune",
+        labels=labels or ("training" if config.stage == "finetune" else "optional"),
         split_seed=data.split_seed,
         synthetic_count=data.synthetic_count,
         synthetic_seed=data.synthetic_seed,
@@ -59,12 +64,6 @@ def load_data(config: Config, splits: tuple[str, ...]) -> Dataset:
     )
     for note in dataset.notes:
         log.info(note)
-    followed = config.stage == "finetune" and "validation" in splits
-    if followed and data.label_fraction < 1 and not np.any(dataset.splits["validation"].labels >= 0):
-        raise UserError(
-            f"--label-fraction={data.label_fraction:g} shows no label of the validation split, by which a fine-tuning "
-            "is followed; give a larger share"
-        )
     return dataset
 
 

@@ -8,6 +8,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxcaps.data import loader as loader_module
 from jaxcaps.data.dataset import Split
+from jaxcaps.data.decoding import to_square
 from jaxcaps.data.loader import Loader
 from jaxcaps.data.sampling import balanced, in_order, shuffled
 
@@ -26,7 +27,7 @@ class Arrays:
         return self.pictures[index]
 
 
-def make_split(*, resident, count=COUNT):
+def make_split(*, resident, count=COUNT, channels=3):
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (count + 5, 4, 4, 3), np.uint8)
     rows = np.arange(count) + 5
@@ -35,10 +36,11 @@ def make_split(*, resident, count=COUNT):
         labels=rng.integers(0, 3, count).astype(np.int32),
         groups=rng.integers(0, 9, count).astype(np.int32),
         has_groups=True,
-        images=pictures[rows] if resident else None,
+        images=np.stack([to_square(pictures[row], 4, channels) for row in rows]) if resident else None,
         source=Arrays(pictures),
         rows=rows,
         image_size=4,
+        channels=channels,
     )
 
 
@@ -102,6 +104,14 @@ def test_a_loader_may_be_left_early_gone_through_twice_and_be_empty(resident):
     assert as_arrays(Loader(split, order, mesh, start=3, stop=3)) == []
 
 
+@pytest.mark.parametrize("resident", [True, False], ids=["resident", "streamed"])
+def test_batches_have_the_channels_of_the_split(resident):
+    split = make_split(resident=resident, channels=1)
+    (batch,) = Loader(split, in_order(np.arange(COUNT), BATCH), mesh_of(1), start=0, stop=1)
+    assert batch.image.shape == (BATCH, 4, 4, 1)
+    np.testing.assert_array_equal(batch.image[3], split.read(3))
+
+
 def test_loaders_of_a_kept_split_share_one_copy_that_goes_with_it():
     split, mesh = make_split(resident=True), mesh_of(8)
     before = len(loader_module._placed)
@@ -147,5 +157,5 @@ def test_a_picture_that_vanishes_while_streaming_stops_the_run_by_name():
             raise BadImage("no such file")
 
     split = dataclasses.replace(make_split(resident=False), source=Vanished(None))
-    with pytest.raises(UserError, match="could be read when the run began, but no longer: no such file"):
+    with pytest.raises(UserError, match="can no longer be read, unlike before training: no such file"):
         next(iter(Loader(split, in_order(np.arange(COUNT), BATCH), mesh_of(1), start=0, stop=1)))

@@ -97,12 +97,12 @@ def test_a_rare_class_that_cannot_be_is_refused(minority, message):
         without_most_of(labels, np.arange(100), ("normal", "ill"), minority, 0, "npz:x")
 
 
-def load(subset, *, labels_required=True, data="synthetic"):
+def load(subset, *, labels="training", data="synthetic"):
     defaults = DataConfig()
     return load_dataset(
         data=data,
         image_size=16,
-        labels_required=labels_required,
+        labels=labels,
         split_seed=0,
         synthetic_count=120,
         synthetic_seed=0,
@@ -147,7 +147,7 @@ def test_a_data_set_in_folds_hides_labels_in_training_and_validation_alone(table
     assert few.splits["test"].names == whole.splits["test"].names
     assert few.splits["test"].labels.min() == 0
     # Pre-training sees all pictures, and of the labels no more than fine-tuning does.
-    unlabelled = load(Subset(folds=3, fold=1, label_fraction=0.5), data=table, labels_required=False)
+    unlabelled = load(Subset(folds=3, fold=1, label_fraction=0.5), data=table, labels="optional")
     assert unlabelled.splits["train"].names == whole.splits["train"].names
     train = unlabelled.splits["train"]
     known = {name for name, label in zip(train.names, train.labels, strict=True) if label >= 0}

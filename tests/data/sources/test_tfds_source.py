@@ -57,7 +57,7 @@ def build(data_dir, features, splits, **settings):
 
 def load(spec):
     return load_dataset(
-        data=spec, image_size=8, labels_required=True, split_seed=0, synthetic_count=1, synthetic_seed=0,
+        data=spec, image_size=8, labels="training", split_seed=0, synthetic_count=1, synthetic_seed=0,
         max_bad_images=0, cache_bytes=2**20,
     )  # fmt: skip
 
