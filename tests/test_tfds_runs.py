@@ -63,15 +63,15 @@ def test_training_on_a_prepared_set(sets, capsys):
 
     # Pictures without labels can be predicted, but not scored.
     folder = sets.parent / "new"
-    folder.mkdir()
+    (folder / "test").mkdir(parents=True)
     for number in range(6):
-        cv2.imwrite(str(folder / f"{number}.png"), np.full((16, 16, 3), 40 * number, np.uint8))
+        cv2.imwrite(str(folder / "test" / f"{number}.png"), np.full((16, 16, 3), 40 * number, np.uint8))
     outcome = run(capsys, "--restore=finetune", "--split=test", f"--data=folder:{folder}", command="evaluate")
     assert outcome.status == 2
     assert "the images have no labels, and scores compare predictions with labels" in outcome.errors
     predicted = predict(sets.parent / "finetune", "test", data=f"folder:{folder}", labels="optional")
     assert predicted.classes == ("a", "b", "c")
-    assert predicted.probabilities.shape == (len(predicted.split), 3)
+    assert predicted.probabilities.shape == (6, 3)
 
 
 def test_a_set_that_is_not_prepared_is_told_before_anything_is_written(sets, capsys):

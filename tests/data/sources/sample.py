@@ -1,5 +1,6 @@
 """What the tests of sources share. The test file of each source defines a `SAMPLE` for the conformity suite."""
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxcaps.data.source import Source
 from jaxcaps.data.sources import open_source
@@ -28,17 +30,22 @@ class Picture(NamedTuple):
     split: str | None = None
     palette: bool = False
 
+    def indexed(self) -> tuple[np.ndarray, np.ndarray]:
+        """Indices uint8 [h, w] into colours, and those, uint8 [256, 3]."""
+        found, indices = np.unique(self.pixels.reshape(-1, 3), axis=0, return_inverse=True)
+        colours = np.zeros((256, 3), np.uint8)
+        colours[: len(found)] = found
+        return indices.reshape(self.pixels.shape[:2]).astype(np.uint8), colours
+
     def encoded(self) -> bytes:
         """As a PNG file."""
         if self.pixels is None:
             return b"damaged"
         if self.palette:
-            from io import BytesIO
-
-            from PIL import Image
-
-            file = BytesIO()
-            Image.fromarray(self.pixels).quantize(256, method=Image.Quantize.FASTOCTREE).save(file, "png")
+            indices, colours = self.indexed()
+            file, image = io.BytesIO(), Image.frombytes("P", indices.shape[::-1], indices.tobytes())
+            image.putpalette(colours.tobytes())
+            image.save(file, "png")
             return file.getvalue()
         channels = {2: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[self.pixels.shape[2] if self.pixels.ndim == 3 else 2]
         pixels = self.pixels if self.pixels.ndim == 2 else self.pixels[..., channels]
@@ -53,11 +60,13 @@ class Sample:
         write: (an empty folder, pictures) -> what `--data` says. It may ignore what it cannot store.
         stores: which of "grey", "16-bit", "alpha", "palette", "damaged", "unlabelled", "groups", "splits" the kind has.
         exact: the pictures that are read are the pictures that were written.
+        slow: writing and opening take seconds.
     """
 
     write: Callable[[Path, list[Picture]], str]
     stores: frozenset[str] = frozenset()
     exact: bool = True
+    slow: bool = False
 
 
 def open_spec(spec: str, count: int = 60, seed: int = 0, size: int = 16) -> Source:

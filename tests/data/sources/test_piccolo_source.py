@@ -9,7 +9,7 @@ from tests.command import run
 from tests.data.sources.sample import Sample, open_spec
 from tests.data_prep.piccolo_release import write_release
 
-SAMPLE = Sample(lambda folder, pictures: f"piccolo:{write_release(folder)}", exact=False)
+SAMPLE = Sample(lambda folder, pictures: f"piccolo:{write_release(folder)}", exact=False, slow=True)
 
 
 @pytest.fixture(scope="module")
