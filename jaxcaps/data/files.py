@@ -1,4 +1,4 @@
-"""A source whose images are files."""
+"""A source whose pictures are image files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from jaxcaps.data.items import Item
 
 
 class ImageFiles:
-    """Items and the files they lie in."""
+    """Items, and the file of each."""
 
     def __init__(self, items: Sequence[Item], paths: Sequence[Path], fitted: tuple[str, ...] = ()):
         self.items, self._paths, self.fitted = tuple(items), tuple(paths), fitted

@@ -194,7 +194,7 @@ def _described(path: Path, relative: Path) -> _File | None:
     except BadImage:
         raise
     except OSError as error:
-        raise BadImage((error.strerror or "it cannot be read").lower()) from None
+        raise BadImage(error.strerror.lower() if error.strerror else "its DICOM header is damaged") from None
     # Damaged headers raise errors of many types, whose messages may quote them.
     except Exception as error:
         raise BadImage(f"its DICOM header is damaged ({type(error).__name__})") from None

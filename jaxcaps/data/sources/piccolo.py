@@ -31,18 +31,22 @@ def open_piccolo(spec: DataSpec, settings: Settings) -> ImageFiles:
     # It takes long to import: other data need not wait.
     from data_prep.prepare import prepare
 
-    folder = Path(spec.place).expanduser()
-    steps = dataclasses.replace(PRESETS["endoscopy"], size=max(LEAST_SIZE, settings.image_size))
+    wanted = preparation(Path(spec.place).expanduser(), settings.image_size)
+    log.info("PICCOLO: preparing %s in %s, unless it is there already", spec.place, wanted.out)
+    try:
+        done = prepare(wanted, log.info)
+    except UserError as error:
+        raise UserError(f"--data={spec}: preparing it in {wanted.out}: {error}") from error
+    log.info(done.summary(wanted.out))
+    return open_csv(DataSpec("csv", f"{wanted.out}/labels.csv"), settings)
+
+
+def preparation(folder: Path, image_size: int) -> Preparation:
+    """How a release is prepared. Pictures of another size go into another folder."""
+    steps = dataclasses.replace(PRESETS["endoscopy"], size=max(LEAST_SIZE, image_size))
     source = f"piccolo:{folder.resolve()}"
     name = hashlib.sha256(repr((source, steps)).encode()).hexdigest()[:12]
-    out = cache_folder() / f"piccolo-{name}"
-    log.info("PICCOLO: preparing %s in %s, unless it is there already", folder, out)
-    try:
-        done = prepare(Preparation(source=source, out=str(out), steps=steps), log.info)
-    except UserError as error:
-        raise UserError(f"--data={spec}: preparing it in {out}: {error}") from error
-    log.info(done.summary(str(out)))
-    return open_csv(DataSpec("csv", str(out / "labels.csv")), settings)
+    return Preparation(source=source, out=str(cache_folder() / f"piccolo-{name}"), steps=steps)
 
 
 def cache_folder() -> Path:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxcaps.data.sources.piccolo import cache_folder
+from jaxcaps.data.sources.piccolo import cache_folder, preparation
 from jaxcaps.errors import UserError
 from tests.command import run
 from tests.data.sources.sample import Sample, open_spec
@@ -38,9 +38,11 @@ def test_the_items_are_the_prepared_frames(release, cache):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")} == before
 
 
-def test_larger_pictures_are_prepared_apart(release, cache):
-    assert open_spec(f"piccolo:{release}", size=300).read(0).shape == (300, 300, 3)
-    assert len(list(cache.iterdir())) == 2
+def test_larger_pictures_are_prepared_apart(release):
+    small, larger = preparation(release, 64), preparation(release, 300)
+    assert (small.steps.size, larger.steps.size) == (224, 300)
+    assert small.out != larger.out
+    assert preparation(release, 16) == small
 
 
 def test_another_folder_is_refused_by_the_flag(tmp_path):

@@ -185,7 +185,7 @@ def test_piccolo_is_built_from_the_manual_directory(tmp_path, data_dir):
         builder.download_and_prepare()
     manual = data_dir / "downloads" / "manual"
     (manual / "something else").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"piccolo holds no labels\.csv(.|\n)*python -m data_prep --source=piccolo:"):
+    with pytest.raises(UserError, match=r"piccolo has no labels\.csv(.|\n)*python -m data_prep --source=piccolo:"):
         builder.download_and_prepare()
     rows = [
         (
