@@ -41,15 +41,7 @@ class _Place(NamedTuple):
 
 
 class _File(NamedTuple):
-    """What a header says.
-
-    Attributes:
-        name: without the patient's.
-        group: hash of the patient.
-        patient: the words that name the patient. They are not kept.
-        frames: pictures in the file.
-        stretched: those without a window.
-    """
+    """What a header says: `frames` pictures, of which `stretched` have no window. The patient's words are not kept."""
 
     name: str
     group: str | None
@@ -81,7 +73,10 @@ class DicomFiles:
         if not folder.is_dir():
             raise UserError(f"{where}: {'it is a file, not a folder' if folder.is_file() else 'no such folder'}")
         table = folder / TABLE
-        listed = _listed(table, f"{where}/{TABLE}") if table.is_file() else _found(folder, where)
+        if table.is_file():
+            listed = [(frame.path, frame.label, frame.split) for frame in list_table(table, f"{where}/{TABLE}")]
+        else:
+            listed = list(_found(folder, where))
         items: list[Item] = []
         self._places: list[_Place] = []
         names: Counter[str] = Counter()
@@ -143,12 +138,6 @@ class DicomFiles:
             raise BadImage(_why(error, header)) from None
 
 
-def _listed(table: Path, where: str) -> Iterator[tuple[Path, str | None, str | None]]:
-    """Path, label and split of the files that a table lists."""
-    for frame in list_table(table, where):
-        yield frame.path, frame.label, frame.split
-
-
 def _found(folder: Path, where: str) -> Iterator[tuple[Path, str | None, str | None]]:
     """Path, label and split of all files below a folder, except hidden ones."""
     files = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
@@ -185,19 +174,15 @@ def _described(path: Path, relative: Path) -> _File | None:
             directory = header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
             if "SOPClassUID" in header or directory:
                 return None
-            raise BadImage("its DICOM header is damaged")
+            raise ValueError("it does not even say what it is")
         frames = int(header.get("NumberOfFrames") or 1)
         stretched = sum(_is_stretched(_of_frame(header, frame)) for frame in range(frames))
         return _File(_public_name(relative, header), _patient(header), _patient_words(header), frames, stretched)
     except InvalidDicomError:
         return None
-    except BadImage:
-        raise
-    except OSError as error:
-        raise BadImage(error.strerror.lower() if error.strerror else "its DICOM header is damaged") from None
-    # Damaged headers raise errors of many types, whose messages may quote them.
+    # Damaged headers raise errors of many types.
     except Exception as error:
-        raise BadImage(f"its DICOM header is damaged ({type(error).__name__})") from None
+        raise BadImage(_why(error, None)) from None
 
 
 # What listing reads of a header.
@@ -217,10 +202,10 @@ def _hash(text: str) -> str:
 
 
 def _patient(header: Any) -> str | None:
-    """A hash of the patient's ID and its issuer, of the study where there is no ID; None without either."""
+    """A hash of the patient's ID and its issuer, or of the study if there is no ID; None without either."""
     patient = str(header.get("PatientID") or "").strip()
     if patient:
-        return _hash(patient + str(header.get("IssuerOfPatientID") or "").strip())
+        return _hash(f"{patient}\0{str(header.get('IssuerOfPatientID') or '').strip()}")
     study = str(header.get("StudyInstanceUID") or "")
     return _hash(study) if study else None
 
@@ -251,18 +236,19 @@ def _public_name(path: Path, header: Any) -> str:
 
 
 def _why(error: Exception, header: Any) -> str:
-    """Why a picture cannot be decoded; the header is None where not even that can be read."""
+    """Why a picture cannot be read, without quoting its patient. The header is None if it cannot be read either."""
     from pydicom.pixels import get_decoder
 
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
     if header is None:
-        return getattr(error, "strerror", None) or f"its DICOM header is damaged ({type(error).__name__})"
+        return f"its DICOM header is damaged ({type(error).__name__})"
     syntax = header.file_meta.get("TransferSyntaxUID")
     try:
-        missing = not get_decoder(syntax).is_available
+        if not get_decoder(syntax).is_available:
+            return f"it is compressed as {syntax.name}, and no decoder is installed; pip install 'pylibjpeg[all]'"
     except (NotImplementedError, TypeError, AttributeError):
         return "its transfer syntax is unknown"
-    if missing:
-        return f"it is compressed as {syntax.name}, and no decoder is installed; pip install 'pylibjpeg[all]'"
     reason = " ".join(str(error).split())
     hidden = _holds(reason, _patient_words(header))
     return f"its pixels cannot be decoded ({type(error).__name__ if hidden else reason})"
@@ -297,8 +283,12 @@ def _is_stretched(header: Any) -> bool:
     """Whether nothing says how grey values are shown: no window, and not the unscaled values of 8 bits or fewer."""
     grey = str(header.get("PhotometricInterpretation", "")).startswith("MONOCHROME")
     plain = header.get("BitsStored", 16) <= 8 and not header.get("PixelRepresentation")
-    scaled = "RescaleSlope" in header or "ModalityLUTSequence" in header
-    return grey and not (_has_window(header) or header.get("VOILUTSequence") or (plain and not scaled))
+    scaled = (header.get("RescaleSlope", 1), header.get("RescaleIntercept", 0)) != (1, 0)
+    return grey and not (
+        _has_window(header)
+        or header.get("VOILUTSequence")
+        or (plain and not scaled and "ModalityLUTSequence" not in header)
+    )
 
 
 def _to_rgb(pixels: np.ndarray, header: Any) -> np.ndarray:

@@ -104,6 +104,7 @@ def test_without_a_window_grey_values_are_stretched_and_a_note_says_so(tmp_path)
     assert not grey_of(tmp_path, np.full((4, 4), 7, np.uint16)).any()
     # Eight bits need no window.
     stored = noise(0, (5, 4))
+    np.testing.assert_array_equal(grey_of(tmp_path, stored, RescaleSlope=1, RescaleIntercept=0), stored)
     np.testing.assert_array_equal(grey_of(tmp_path, stored), stored)
     assert open_spec(f"dicom:{tmp_path}").notes == ()
 
