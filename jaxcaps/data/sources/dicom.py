@@ -281,14 +281,12 @@ def _has_window(header: Any) -> bool:
 
 def _is_stretched(header: Any) -> bool:
     """Whether nothing says how grey values are shown: no window, and not the unscaled values of 8 bits or fewer."""
-    grey = str(header.get("PhotometricInterpretation", "")).startswith("MONOCHROME")
-    plain = header.get("BitsStored", 16) <= 8 and not header.get("PixelRepresentation")
+    if _has_window(header) or header.get("VOILUTSequence"):
+        return False
     scaled = (header.get("RescaleSlope", 1), header.get("RescaleIntercept", 0)) != (1, 0)
-    return grey and not (
-        _has_window(header)
-        or header.get("VOILUTSequence")
-        or (plain and not scaled and "ModalityLUTSequence" not in header)
-    )
+    wide = header.get("BitsStored", 16) > 8 or header.get("PixelRepresentation")
+    grey = str(header.get("PhotometricInterpretation", "")).startswith("MONOCHROME")
+    return grey and bool(wide or scaled or "ModalityLUTSequence" in header)
 
 
 def _to_rgb(pixels: np.ndarray, header: Any) -> np.ndarray:
