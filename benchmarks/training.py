@@ -27,7 +27,7 @@ from jaxcaps.plan.presets import preset
 from jaxcaps.training.loop import train
 from jaxcaps.training.mesh import device_mesh
 from jaxcaps.training.optimizer import make_optimizer
-from jaxcaps.training.setup import load_data, make_modules, make_task, sampling_plan
+from jaxcaps.training.setup import load_data, make_modules, make_task, sampling_order
 from jaxcaps.training.step import initial_state, make_train_step
 from jaxcaps.training.writers import read_rows
 
@@ -55,8 +55,8 @@ class Bare:
         modules, draw = make_modules(config, task)
         length = run_length(config, len(dataset.splits["train"]))
         optimizer = make_optimizer(config, length)
-        plan = sampling_plan(config, dataset)
-        self.batch = next(iter(Loader(dataset.splits["train"], plan, mesh, start=0, stop=1)))
+        order = sampling_order(config, dataset)
+        self.batch = next(iter(Loader(dataset.splits["train"], order, mesh, start=0, stop=1)))
         self.step = make_train_step(task, modules, optimizer, mesh, micro_steps=length.micro_steps)
         self.state, _ = self.step(initial_state(draw(), optimizer, mesh, seed=0), self.batch)
 

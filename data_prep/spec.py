@@ -35,10 +35,11 @@ class DataSpec:
         """
         kind, _, place = text.partition(":")
         if kind in places and bool(places[kind]) == bool(place):
-            if places[kind] == "NAME":
-                name, _, folder = place.partition("@")
+            if places[kind] != "NAME":
+                return cls(kind, place)
+            name, at, folder = place.partition("@")
+            if name and bool(at) == bool(folder):
                 return cls(kind, name, folder)
-            return cls(kind, place)
         forms = ", ".join(f"{name}:{what}" if what else name for name, what in places.items())
         raise UserError(f"{flag}={text}: expected one of {forms}{_suggestion(text, places, flag)}")
 

@@ -76,8 +76,14 @@ class DecoderStage:
 
 @dataclass(frozen=True)
 class DataConfig:
-    data: str = "synthetic"
-    """synthetic | folder:DIR | csv:FILE | npz:FILE | piccolo:DIR | tfds:NAME (prepared; docs/tfds.md)"""
+    data: Annotated[
+        str,
+        choice(
+            "jaxcaps.data.sources",
+            "SOURCE",
+            "the pictures: synthetic, the built-in set, or KIND:PLACE as in folder:DIR; see the README",
+        ),
+    ] = "synthetic"
     image_size: Annotated[int, Interval(ge=8, le=4096)] = 48
     """side in pixels of the square that images are resized to"""
     oversampling: Annotated[int, Interval(ge=1, le=8)] = 2

@@ -72,6 +72,7 @@ def write_encoder(path: Path, encoder: Mapping[str, np.ndarray], config: Config,
     from safetensors.numpy import save_file
 
     from jaxcaps import __version__
+    from jaxcaps.data.sources import anonymous
 
     # Folders are nobody's business, and of no use elsewhere.
     plain = to_dict(with_paths(config, lambda path: Path(path).name)) | {"out": None, "restore": None}
@@ -109,14 +110,6 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         UserError: no safetensors file.
     """
     return _open(path)[1]
-
-
-def anonymous(data: str) -> str:
-    """What `--data` says, without the folders: the kind, and of a path the last part; a set of TFDS keeps its name."""
-    kind, _, place = data.partition(":")
-    if kind == "tfds":
-        return f"{kind}:{place.partition('@')[0]}"
-    return f"{kind}:{Path(place).name}" if place else kind
 
 
 def _open(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:

@@ -10,7 +10,7 @@ import tyro
 
 from jaxcaps.commands import run_command
 from jaxcaps.errors import UserError
-from jaxcaps.plan.flags import absolute, home
+from jaxcaps.plan.flags import home
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ def main() -> None:
     flags = tyro.cli(Flags, prog="python -m jaxcaps.evaluate", description="Scores a fine-tuned run on one split.")
     if flags.batch_size is not None and flags.batch_size < 1:
         raise UserError(f"--batch-size={flags.batch_size}: give a number of at least 1")
+    from jaxcaps.data.sources import absolute
     from jaxcaps.training.score import evaluate
 
     evaluate(

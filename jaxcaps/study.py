@@ -10,7 +10,7 @@ import tyro
 from jaxcaps.commands import run_command
 from jaxcaps.errors import UserError
 from jaxcaps.large_pages import use_large_pages
-from jaxcaps.plan.flags import absolute, absolute_path, home
+from jaxcaps.plan.flags import absolute_path, home
 
 if TYPE_CHECKING:
     from jaxcaps.studies.plan import Plan
@@ -136,6 +136,7 @@ def plan_of(flags: Flags) -> "Plan":
     Raises:
         UserError: a flag that is not as it should be.
     """
+    from jaxcaps.data.sources import absolute
     from jaxcaps.studies.plan import Plan, parse_arms, parse_flags, parse_grid, parse_numbers, with_classes
     from jaxcaps.studies.plans import named_plan
 

@@ -185,7 +185,7 @@ def test_too_many_unreadable_pictures_fail_the_run_and_are_listed(capsys, in_fol
 def test_a_share_of_the_labels_that_shows_none_of_validation_is_refused_before_training(capsys, in_folder):
     labels = write_pictures(in_folder / "data")
     outcome = run(capsys, "--stage=finetune", "--preset=tiny", f"--data=csv:{labels}", "--label-fraction=0.4")
-    refused(outcome, "--label-fraction=0.4", "no label of the validation split")
+    refused(outcome, "--label-fraction=0.4", "no label in the validation split")
     assert not (in_folder / "runs").exists()
 
 

@@ -60,19 +60,6 @@ def test_the_header_tells_what_it_is_and_not_where_it_was(file):
     assert header.learnt_from == {"a.png", "b.png"}
 
 
-@pytest.mark.parametrize(
-    ("data", "known_as"),
-    [
-        ("csv:/somewhere/labels.csv", "csv:labels.csv"),
-        ("tfds:malaria@/somewhere", "tfds:malaria"),
-        ("tfds:malaria/plain:1.0.0", "tfds:malaria/plain:1.0.0"),
-        ("synthetic", "synthetic"),
-    ],
-)
-def test_data_is_known_again_wherever_it_lies(data, known_as):
-    assert encoder_file.anonymous(data) == known_as
-
-
 def test_pictures_that_were_learnt_from_stay_known_through_a_fine_tuning_on_other_data(file, tmp_path):
     learnt = read_learnt(file) | {("csv:/here/other.csv", "c.png")}
     write_learnt(tmp_path, learnt)

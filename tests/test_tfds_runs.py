@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from jaxcaps.data.tfds.builders import PreparedFolder
+from jaxcaps.training.score import predict
 from tests.command import run
 
 
@@ -31,6 +32,7 @@ def sets(tmp_path, monkeypatch):
     return tmp_path / "sets"
 
 
+@pytest.mark.slow
 def test_training_on_a_prepared_set(sets, capsys):
     finetune = ("--stage=finetune", "--data=tfds:frames", "--preset=tiny", "--epochs=1", "--out=finetune")
     outcome = run(capsys, *finetune, "--batch-size=8", "--effective-batch=8")
@@ -58,6 +60,18 @@ def test_training_on_a_prepared_set(sets, capsys):
     assert outcome.status == 0, outcome.errors
     again = json.loads((sets.parent / "finetune" / "metrics-test-frames-1.0.0.json").read_text())
     assert again | {"data": "tfds:frames"} == scores
+
+    # Pictures without labels can be predicted, but not scored.
+    folder = sets.parent / "new"
+    (folder / "test").mkdir(parents=True)
+    for number in range(6):
+        cv2.imwrite(str(folder / "test" / f"{number}.png"), np.full((16, 16, 3), 40 * number, np.uint8))
+    outcome = run(capsys, "--restore=finetune", "--split=test", f"--data=folder:{folder}", command="evaluate")
+    assert outcome.status == 2
+    assert "the images have no labels, and scores compare predictions with labels" in outcome.errors
+    predicted = predict(sets.parent / "finetune", "test", data=f"folder:{folder}", labels="optional")
+    assert predicted.classes == ("a", "b", "c")
+    assert predicted.probabilities.shape == (6, 3)
 
 
 def test_a_set_that_is_not_prepared_is_told_before_anything_is_written(sets, capsys):

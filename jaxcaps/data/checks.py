@@ -1,37 +1,65 @@
-"""What must hold before training starts, and the message where it does not."""
+"""What must hold of data before training starts, and the errors where it does not."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from data_prep.splits import TRAIN
-from jaxcaps.data.items import SPLITS, Item
+from jaxcaps.data.items import SPLITS
 from jaxcaps.errors import UserError
 
 LISTED = 10
 
 
-def check_labelled(items: Sequence[Item], classes: tuple[str, ...], data: str) -> None:
+# What a caller needs labels for: to fine-tune on them, to compare predictions with them, or for nothing.
+Labels = Literal["training", "required", "optional"]
+
+
+def check_labels(classes: tuple[str, ...], needed: Labels, data: str) -> None:
     """
     Raises:
-        UserError: no labels, an image without one, or a single class.
+        UserError: labels are needed and there are none, or a single class is to be learnt.
     """
+    if needed == "optional":
+        return
     if not classes:
-        raise UserError(f"--data={data}: the images have no labels, and fine-tuning learns from labels")
-    unlabelled = [item.name for item in items if item.label is None]
-    if unlabelled:
-        raise UserError(
-            f"--data={data}: {len(unlabelled)} of {len(items)} images have no label, the first is {unlabelled[0]}; "
-            "fine-tuning needs a label for each: label them or take them out"
-        )
-    if len(classes) == 1:
+        purpose = "fine-tuning learns from labels" if needed == "training" else "scores compare predictions with labels"
+        raise UserError(f"--data={data}: the images have no labels, and {purpose}; give labelled data")
+    if needed == "training" and len(classes) == 1:
         raise UserError(f"--data={data}: all images have the label {classes[0]!r}; a classifier needs two classes")
+
+
+def check_shown(
+    known: np.ndarray, shown: np.ndarray, assigned: np.ndarray, wanted: Sequence[str], fraction: float, data: str
+) -> None:
+    """
+    Args:
+        known: int [n], the labels of the data, -1 where there is none.
+        shown: the same, -1 also where `fraction` hides the label.
+        assigned: int [n], indices into `SPLITS`.
+        wanted: the splits that need labels.
+        fraction: of the labels that are shown.
+
+    Raises:
+        UserError: one of these splits has no label to show.
+    """
+    for name in wanted:
+        rows = assigned == SPLITS.index(name)
+        if not rows.any() or (shown[rows] >= 0).any():
+            continue
+        if (known[rows] >= 0).any():
+            raise UserError(f"--label-fraction={fraction:g} leaves no label in the {name} split; give a larger share")
+        raise UserError(
+            f"--data={data}: none of the {rows.sum()} images of the {name} split has a label; label some of them, or "
+            "take another split"
+        )
 
 
 def check_bad_images(bad: Sequence[tuple[str, str]], count: int, allowed: float, data: str) -> None:
     """
     Raises:
-        UserError: more than the allowed share of `count` images, or all of them, are unreadable.
+        UserError: more than the allowed share of the `count` images is unreadable, or all of them are.
     """
     if not bad or (len(bad) / count <= allowed and len(bad) < count):
         return
@@ -57,20 +85,20 @@ def check_classes(
     """
     Args:
         labels, groups, splits: int [n], of the images that can be read.
-        made: the splits that we made; each must have all classes. Of those that the data names, training must.
+        made: the splits that were made here. Each of them needs all classes; of the data's own, only training does.
 
     Raises:
-        UserError: a class is missing there.
+        UserError: a class is missing.
     """
     for number, name in enumerate(classes):
         members = labels == number
         homes = set(splits[members].tolist())
-        # None of its images was ours to place.
+        # None of its images was ours to assign.
         if TRAIN not in homes and homes.isdisjoint(made):
             elsewhere = " and ".join(SPLITS[home] for home in sorted(homes)) or "no split"
             raise UserError(
                 f"--data={data}: class {name!r} is in {elsewhere} but not in training, so it cannot be learnt; "
-                "move some of its images to training or take the class out"
+                "move some of its images to training, or remove the class"
             )
         for split in made:
             if split not in homes:
@@ -78,19 +106,19 @@ def check_classes(
                 raise UserError(
                     f"--data={data}: class {name!r} is missing from {SPLITS[split]}: its {members.sum()} images form "
                     f"{len(np.unique(groups[members]))} group(s), too few for {wanted}; "
-                    "add images of it, take it out, or name the splits in the data"
+                    "add images of it, remove it, or name the splits in the data"
                 )
 
 
 def check_folds(labels: np.ndarray, groups: np.ndarray, classes: tuple[str, ...], folds: int, data: str) -> None:
     """
     Raises:
-        UserError: a class has fewer groups than there are folds, so that some fold would miss it.
+        UserError: a class has fewer groups than there are folds, so some fold would miss it.
     """
     for number, name in enumerate(classes):
         count = len(np.unique(groups[labels == number]))
         if count < folds:
             raise UserError(
                 f"--data={data} --folds={folds}: class {name!r} has {count} group(s), fewer than folds; give fewer "
-                "folds or take the class out"
+                "folds, or remove the class"
             )

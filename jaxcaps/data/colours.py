@@ -1,4 +1,4 @@
-"""The colours of a split: whether there are any, and how often each bin of colours occurs."""
+"""The colours of a split: whether it has any, and how often each bin of colours occurs."""
 
 from collections.abc import Iterator
 
@@ -10,23 +10,23 @@ from jaxcaps.data.dataset import Split
 from jaxcaps.errors import UnsuitableTask
 from jaxcaps.functional import ab_bins, lab_from_rgb, nearest_bin
 
-# Pictures looked at, spread over the split: enough to know frequencies by, and a large set is not read twice.
+# How many pictures, spread over the split, are read: enough to estimate frequencies.
 MOST_PICTURES = 2000
-# Channels further apart than this make a pixel coloured: JPEG's rounding of grey pictures stays within a few levels, a
-# tint of the camera within ten. In colour photographs of pale blood cells 4% of a picture's pixels and more exceed it.
+# A pixel is coloured if its channels are further apart than this. JPEG changes grey pictures by a few levels, the tint
+# of a camera by up to ten. In photographs of pale blood cells at least 4% of the pixels exceed it.
 COLOURED = 16
-# A picture with fewer coloured pixels has at most a marker or a scale in colour, as grey ultrasound often has.
+# A picture with a smaller share of coloured pixels may still have a coloured marker or scale, as in grey ultrasound.
 COLOURFUL = 0.02
-# A set with a smaller share of colourful pictures teaches no colour.
+# A set with a smaller share of colourful pictures does not teach colour.
 LEAST_COLOURFUL = 0.1
 
 
 def check_colourful(split: Split, data: str) -> str:
-    """Refuses pictures that are grey, whether or not they have three channels.
+    """Refuses grey pictures, whether or not they have three channels.
 
     Args:
         split: the training pictures.
-        data: what `--data` says, for the error.
+        data: what `--data` says, for errors.
 
     Returns:
         A sentence for the log.
@@ -42,8 +42,8 @@ def check_colourful(split: Split, data: str) -> str:
     found = f"{colourful} of {count} training pictures are colourful"
     if colourful < LEAST_COLOURFUL * count:
         raise UnsuitableTask(
-            f"--task=colourise learns colours, but --data={data} is grey: {found} (more than {COLOURFUL:.0%} of the "
-            f"pixels with channels more than {COLOURED} of 255 apart). --task=inpaint suits grey pictures"
+            f"--task=colourise learns colours, but --data={data} is grey: {found} (in more than {COLOURFUL:.0%} of "
+            f"their pixels, channels are more than {COLOURED} of 255 apart). For grey pictures take --task=inpaint"
         )
     return f"Colour: {found}."
 
@@ -58,6 +58,6 @@ def bin_counts(split: Split) -> np.ndarray:
 
 
 def _spread(split: Split) -> Iterator[np.ndarray]:
-    """All pictures of the split, or `MOST_PICTURES` at even distances."""
+    """All pictures of the split, or `MOST_PICTURES` evenly spaced ones."""
     shown = np.linspace(0, len(split) - 1, min(len(split), MOST_PICTURES)).round().astype(int)
     return (split.read(int(index)) for index in shown)

@@ -1,4 +1,4 @@
-"""From `--data` to the examples of each split: opened, checked, split, decoded once."""
+"""From `--data` to the examples of each split: opened, checked, split and decoded."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -8,10 +8,11 @@ import numpy as np
 
 from data_prep.duplicates import HASH_BITS, LARGEST_DISTANCE, clusters
 from data_prep.splits import TEST, TRAIN
-from jaxcaps.data.checks import check_bad_images, check_classes, check_folds, check_labelled
+from jaxcaps.data.checks import Labels, check_bad_images, check_classes, check_folds, check_labels, check_shown
 from jaxcaps.data.decoding import BadImage, to_square
-from jaxcaps.data.items import SPLITS, Item, Source, class_names
+from jaxcaps.data.items import SPLITS, Item, class_names
 from jaxcaps.data.reading import Pictures, Reader
+from jaxcaps.data.source import Source
 from jaxcaps.data.sources import open_source
 from jaxcaps.data.splits import assign, check_groups, given_splits, is_complete
 from jaxcaps.data.subsets import WHOLE, Subset, check_fitted, hidden, left_out
@@ -25,10 +26,10 @@ class Split:
     Attributes:
         names: their names in the source.
         labels: int32 [n], indices into the classes, -1 where unknown.
-        groups: int32 [n], equal for examples of one group, in this and the other splits.
-        has_groups: whether the data has groups; else each example is its own.
-        images: uint8 [n, size, size, 3], or None where the set is too large to keep.
-        source, rows, image_size: where `read` finds what was not kept.
+        groups: int32 [n], equal for examples of one group, across all splits.
+        has_groups: whether the data has groups; if not, each example is its own.
+        images: uint8 [n, size, size, channels], or None if the split is too large to keep.
+        source, rows, image_size, channels: where `read` finds what was not kept.
     """
 
     names: tuple[str, ...]
@@ -39,30 +40,35 @@ class Split:
     source: Source
     rows: np.ndarray
     image_size: int
+    channels: int = 3
 
     def __len__(self) -> int:
         return len(self.names)
 
     def read(self, index: int) -> np.ndarray:
-        """One picture, uint8 [size, size, 3]."""
+        """One picture, uint8 [size, size, channels].
+
+        Raises:
+            UserError: it can no longer be read.
+        """
         if self.images is not None:
             return self.images[index]
         try:
-            return to_square(self.source.read(int(self.rows[index])), self.image_size)
+            return to_square(self.source.read(int(self.rows[index])), self.image_size, self.channels)
         except BadImage as error:
-            raise UserError(f"{self.names[index]} could be read when the run began, but no longer: {error}") from error
+            raise UserError(f"{self.names[index]} can no longer be read, unlike before training: {error}") from error
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """What a run learns from.
+    """The data of a run.
 
     Attributes:
-        classes: sorted, by number where all are numbers; empty without labels.
+        classes: their names, sorted, by number if all are numbers; empty without labels.
         splits: those asked for.
-        bad_images: name and reason of the images that were skipped.
-        notes: sentences for the log: where the split came from, near-duplicates, counts by split and class.
-        fingerprint: SHA-256 over names, labels, groups, splits and the image size.
+        bad_images: name and reason for each image that was skipped.
+        notes: sentences for the log, such as how the data was split and the counts by split and class.
+        fingerprint: SHA-256 of names, labels, groups, splits and the shape of the pictures.
     """
 
     classes: tuple[str, ...]
@@ -76,7 +82,7 @@ def load_dataset(
     *,
     data: str,
     image_size: int,
-    labels_required: bool,
+    labels: Labels,
     split_seed: int,
     synthetic_count: int,
     synthetic_seed: int,
@@ -84,47 +90,49 @@ def load_dataset(
     cache_bytes: int,
     splits: tuple[str, ...] = SPLITS,
     subset: Subset = WHOLE,
+    channels: int = 3,
 ) -> Dataset:
     """Loads the named splits.
 
-    Each image is decoded once, in threads, and only if it is in a split asked for. The exception is a set with
-    neither groups nor splits of its own: finding its near-duplicates, before it is split, takes all pictures.
-    The pictures of a split are kept where there is room. Others are decoded once all the same, to find what cannot
-    be read before training starts, and are read again when used.
+    Each image is decoded once, in threads, and only if it is in one of the splits. A set with neither groups nor
+    splits of its own is decoded as a whole, to find near-duplicates before it is split. The pictures of a split are
+    kept if they fit in memory. If not, they are still decoded once, to find bad images before training starts, and
+    again when used.
 
     Args:
         data: what `--data` says, see `open_source`.
         image_size: side in pixels of the square that images are resized to.
-        labels_required: whether each image must have a label, and training each class.
-        split_seed: seed of the split, where the data brings none.
+        labels: "training" to train a classifier, which needs two classes and training images of each class;
+            "required" to score predictions; else "optional". Unless they are optional, each split needs some labels,
+            and unlabelled images are left out of training.
+        split_seed: seed of the split, if the data has none.
         synthetic_count: frames of the built-in set.
         synthetic_seed: seed of the built-in set.
-        max_bad_images: the largest share of unreadable images that is skipped.
-        cache_bytes: how much memory kept pictures may take.
+        max_bad_images: the largest share of unreadable images to skip.
+        cache_bytes: the memory that kept pictures may take.
         splits: which of "train", "validation" and "test" to load.
-        subset: folds instead of the data's splits, fewer labels, a rare class. Images whose label is hidden are left
-            out of training where labels are required, else they have the label -1; in validation they have it
-            always. The labels of the test split are never hidden.
+        subset: folds instead of the data's splits, fewer labels, a rare class. Images whose label is hidden count as
+            unlabelled. The labels of the test split are never hidden.
+        channels: 3 for RGB, 1 for grey.
 
     Raises:
-        UserError: for all that is wrong with the data.
+        UserError: whatever is wrong with the data.
     """
     source = open_source(data, synthetic_count=synthetic_count, synthetic_seed=synthetic_seed, image_size=image_size)
     items = source.items
     classes = class_names(items)
-    if labels_required:
-        check_labelled(items, classes, data)
+    check_labels(classes, labels, data)
     if subset.folds:
         check_fitted(source.fitted, data, subset.folds)
         given = None
     else:
         check_groups(items, data)
         given = given_splits(items, data, splits)
-    labels = _labels(items, classes)
+    known = _labels(items, classes)
     groups, has_groups = _groups(items)
-    reader = Reader(source, image_size, cache_bytes)
+    reader = Reader(source, image_size, channels, cache_bytes)
     readable = np.ones(len(items), bool)
-    notes: list[str] = []
+    notes = list(source.notes)
 
     complete = given is not None and is_complete(given)
     clustered: Pictures | None = None
@@ -137,56 +145,58 @@ def load_dataset(
         notes.append(note)
 
     if subset.folds:
-        check_folds(labels[readable], groups[readable], classes, subset.folds, data)
+        check_folds(known[readable], groups[readable], classes, subset.folds, data)
     assigned, made, note = assign(
-        given, labels, groups, readable, split_seed, data, folds=subset.folds, fold=subset.fold
+        given, known, groups, readable, split_seed, data, folds=subset.folds, fold=subset.fold
     )
     notes.append(note)
-    readable[left_out(labels, groups, readable, assigned, classes, data, subset)] = False
-    known_labels = labels
-    labels = hidden(labels, groups, readable, assigned, classes, subset)
-    if labels_required:
-        readable[(labels < 0) & (assigned == TRAIN)] = False
+    unlabelled = readable & (assigned == TRAIN) & (known < 0)
+    if labels != "optional" and unlabelled.any():
+        readable[unlabelled] = False
+        notes.append(f"Training leaves out {unlabelled.sum()} images that have no label.")
+    readable[left_out(known, groups, readable, assigned, classes, data, subset)] = False
+    shown = hidden(known, groups, readable, assigned, classes, subset)
+    if labels != "optional":
+        check_shown(known, shown, assigned, splits, subset.label_fraction, data)
+        readable[(shown < 0) & (assigned == TRAIN)] = False
     if subset.described():
         notes.append(f"Subset: {subset.described()}.")
     parts: dict[str, Pictures] = {}
     for name in splits:
         rows = np.flatnonzero(readable & (assigned == SPLITS.index(name)))
-        known = clustered is not None and np.isin(rows, clustered.rows).all()
-        parts[name] = clustered.part(rows) if clustered is not None and known else reader.read(rows)
+        decoded = clustered is not None and np.isin(rows, clustered.rows).all()
+        parts[name] = clustered.part(rows) if clustered is not None and decoded else reader.read(rows)
         readable[np.setdiff1d(rows, parts[name].rows)] = False
     check_bad_images(reader.bad, reader.count, max_bad_images, data)
     for name, part in parts.items():
         if not len(part.rows):
             raise UserError(f"--data={data}: there is no readable image in the {name} split")
 
-    if labels_required and (given is None or TRAIN in given):
-        check_classes(known_labels[readable], groups[readable], assigned[readable], classes, data, made=made)
-    notes.extend(_counts(labels[readable], assigned[readable], classes))
+    if labels == "training" and (given is None or TRAIN in given):
+        check_classes(known[readable], groups[readable], assigned[readable], classes, data, made=made)
+    notes.extend(_counts(shown[readable], assigned[readable], classes))
     streamed = [name for name, part in parts.items() if part.images is None]
     if streamed:
-        notes.append(f"Decoded, {' and '.join(streamed)} would take more than --cache-mb: read anew for each batch.")
+        notes.append(f"Decoded, {' and '.join(streamed)} would exceed --cache-mb: they are read again for each batch.")
     return Dataset(
         classes=classes,
-        splits={name: _split(source, part, labels, groups, has_groups, image_size) for name, part in parts.items()},
+        splits={
+            name: Split(
+                names=tuple(items[row].name for row in part.rows),
+                labels=shown[part.rows],
+                groups=groups[part.rows],
+                has_groups=has_groups,
+                images=part.images,
+                source=source,
+                rows=part.rows,
+                image_size=image_size,
+                channels=channels,
+            )
+            for name, part in parts.items()
+        },
         bad_images=reader.bad,
         notes=tuple(notes),
-        fingerprint=_fingerprint(items, groups, assigned, readable, image_size, subset),
-    )
-
-
-def _split(
-    source: Source, part: Pictures, labels: np.ndarray, groups: np.ndarray, has_groups: bool, image_size: int
-) -> Split:
-    return Split(
-        names=tuple(source.items[row].name for row in part.rows),
-        labels=labels[part.rows],
-        groups=groups[part.rows],
-        has_groups=has_groups,
-        images=part.images,
-        source=source,
-        rows=part.rows,
-        image_size=image_size,
+        fingerprint=_fingerprint(items, groups, assigned, readable, image_size, channels, subset),
     )
 
 
@@ -198,7 +208,7 @@ def _labels(items: Sequence[Item], classes: tuple[str, ...]) -> np.ndarray:
 def _groups(items: Sequence[Item]) -> tuple[np.ndarray, bool]:
     """A number for each group, in order of appearance, and whether the data has any."""
     numbers: dict[object, int] = {}
-    # An image without a group is alone under its own index, which is no name.
+    # An image without a group is alone, under its index, which cannot be the name of a group.
     keys = [index if item.group is None else item.group for index, item in enumerate(items)]
     groups = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int32)
     return groups, any(item.group is not None for item in items)
@@ -241,9 +251,11 @@ def _fingerprint(
     splits: np.ndarray,
     readable: np.ndarray,
     image_size: int,
+    channels: int,
     subset: Subset,
 ) -> str:
-    digest = hashlib.sha256(f"{image_size}\n{subset.described()}".encode())
+    grey = "" if channels == 3 else "\ngrey"
+    digest = hashlib.sha256(f"{image_size}\n{subset.described()}{grey}".encode())
     for item, group, split, good in zip(items, groups.tolist(), splits.tolist(), readable.tolist(), strict=True):
         if good:
             digest.update(repr((item.name, item.label, group, split)).encode())

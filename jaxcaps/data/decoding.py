@@ -1,4 +1,4 @@
-"""Image files to uint8 RGB (`data_prep.decoding` does that), and pictures to the model's square."""
+"""Image files to uint8 RGB (by `data_prep.decoding`), and pictures to the model's square."""
 
 import cv2
 import numpy as np
@@ -8,14 +8,22 @@ from data_prep.decoding import BadImage, decode, prepare_opencv
 __all__ = ["BadImage", "decode", "prepare_opencv", "to_square"]
 
 
-def to_square(picture: np.ndarray, size: int) -> np.ndarray:
-    """Resizes [height, width, 3] to [size, size, 3]: by area where a side shrinks, linearly where it grows.
+def to_square(picture: np.ndarray, size: int, channels: int = 3) -> np.ndarray:
+    """Resizes a picture: by area where a side shrinks, linearly where it grows. The aspect ratio is not kept.
 
-    The aspect ratio goes, every pixel stays in view.
+    Args:
+        picture: uint8 RGB [height, width, 3].
+        size: side of the square.
+        channels: 3, or 1 for grey: the luma of ITU-R BT.601, which leaves grey pixels as they are.
+
+    Returns:
+        uint8 [size, size, channels].
     """
+    if channels == 1:
+        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     height, width = picture.shape[:2]
     if height > size or width > size:
         picture = cv2.resize(picture, (min(width, size), min(height, size)), interpolation=cv2.INTER_AREA)
     if picture.shape[:2] != (size, size):
         picture = cv2.resize(picture, (size, size), interpolation=cv2.INTER_LINEAR)
-    return picture
+    return picture.reshape(size, size, channels)

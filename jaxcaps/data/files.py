@@ -1,4 +1,4 @@
-"""A source whose images are files."""
+"""A source whose pictures are image files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,14 +11,15 @@ from jaxcaps.data.items import Item
 
 
 class ImageFiles:
-    """Items and the files they lie in."""
+    """Items, and the file of each."""
 
     def __init__(self, items: Sequence[Item], paths: Sequence[Path], fitted: tuple[str, ...] = ()):
         self.items, self._paths, self.fitted = tuple(items), tuple(paths), fitted
+        self.notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, frames: Sequence[RawFrame], fitted: tuple[str, ...] = ()) -> "ImageFiles":
-        """What `data_prep` listed."""
+        """The files that `data_prep` listed."""
         return cls(
             [Item(frame.name, frame.label, frame.group, frame.split) for frame in frames],
             [frame.path for frame in frames],

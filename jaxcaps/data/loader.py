@@ -1,7 +1,7 @@
 """Batches on the devices: global arrays, sharded over the mesh's `data` axis.
 
-What a step holds depends on the plan alone, not on the number of devices or hosts, nor on whether pictures are kept
-or read anew.
+A step's batch depends on the sampling order alone: not on the number of devices or hosts, nor on whether pictures are
+kept or read again.
 """
 
 import os
@@ -18,21 +18,21 @@ from jax.sharding import PartitionSpec as P
 
 from jaxcaps.data.dataset import Split
 from jaxcaps.data.decoding import prepare_opencv
-from jaxcaps.data.sampling import Plan
+from jaxcaps.data.sampling import SamplingOrder
 
-# Batches read ahead, where pictures are streamed.
+# Batches read ahead when pictures are streamed.
 BATCHES_AHEAD = 2
 
 
 class Batch(NamedTuple):
-    """A step's examples.
+    """The examples of a step.
 
     Attributes:
-        image: uint8 [batch, height, width, 3].
+        image: uint8 [batch, height, width, channels].
         label: int32 [batch], -1 where unknown.
         group: int32 [batch], equal for examples of one group.
         source: int32 [batch], the example's index within its split.
-        valid: bool [batch], False for examples that only fill the batch.
+        valid: bool [batch], False where the example only fills the batch.
     """
 
     image: jax.Array
@@ -50,26 +50,26 @@ class _Placed(NamedTuple):
     groups: jax.Array
 
 
-# Placed splits, so that all loaders of a split share one copy; it goes when the split goes.
+# All loaders of a split share one copy on the devices, which is freed with the split.
 _placed: weakref.WeakKeyDictionary[Split, dict[Mesh, _Placed]] = weakref.WeakKeyDictionary()
 
 
 class Loader:
     """The batches of steps `start` to `stop` - 1.
 
-    A kept split is placed on every device once, and a step gathers from it: only indices travel. Otherwise Grain
-    reads pictures ahead in threads, each process those of its own devices.
+    A split that is kept in memory is placed on every device once, and each step gathers from it: only indices travel.
+    Otherwise Grain reads pictures ahead in threads, each process those of its own devices.
 
     Args:
         split: the examples.
-        plan: which of them each step takes; its batch size must divide among the devices.
+        order: which of them each step takes. The number of devices must divide its batch size.
         mesh: the devices, with an axis `data`.
         start: the first step.
         stop: the step after the last.
     """
 
-    def __init__(self, split: Split, plan: Plan, mesh: Mesh, *, start: int, stop: int):
-        self.split, self.plan, self.mesh, self.start, self.stop = split, plan, mesh, start, stop
+    def __init__(self, split: Split, order: SamplingOrder, mesh: Mesh, *, start: int, stop: int):
+        self.split, self.order, self.mesh, self.start, self.stop = split, order, mesh, start, stop
 
     def __len__(self) -> int:
         return max(0, self.stop - self.start)
@@ -81,8 +81,8 @@ class Loader:
         placed = _place(self.split, self.mesh)
         gather = _gather(self.mesh)
         for step in range(self.start, self.stop):
-            indices, valid = self.plan(step)
-            # One transfer a step: an index below 0 is not valid.
+            indices, valid = self.order(step)
+            # One transfer per step: indices below 0 are not valid.
             yield gather(placed, self._spread(np.where(valid, indices, -1 - indices)))
 
     def _streamed(self) -> Iterator[Batch]:
@@ -93,8 +93,8 @@ class Loader:
 
         prepare_opencv()
         mine = self._positions()
-        # An element is one picture: example number % len(mine) of this process, of step number // len(mine).
-        draw = lru_cache(maxsize=2 * BATCHES_AHEAD)(self.plan)
+        # An element is one picture: example number % len(mine) of this process, in step number // len(mine).
+        draw = lru_cache(maxsize=2 * BATCHES_AHEAD)(self.order)
 
         def read(number: Any) -> np.ndarray:
             step, place = divmod(int(number), len(mine))
@@ -104,7 +104,7 @@ class Loader:
         options = grain.ReadOptions(num_threads=os.cpu_count() or 1, prefetch_buffer_size=BATCHES_AHEAD * len(mine))
         pictures = grain.MapDataset.range(len(self) * len(mine)).map(read).to_iter_dataset(options)
         for step, images in zip(range(self.start, self.stop), pictures.batch(len(mine)), strict=True):
-            indices, valid = self.plan(step)
+            indices, valid = self.order(step)
             yield Batch(
                 image=self._spread_own(images, mine),
                 label=self._spread(self.split.labels[indices]),
@@ -118,18 +118,18 @@ class Loader:
         return NamedSharding(self.mesh, P("data"))
 
     def _positions(self) -> np.ndarray:
-        """The positions in the batch that this process's devices hold, in order."""
-        size = self.plan.batch_size
+        """The positions in the batch that the devices of this process hold, in order."""
+        size = self.order.batch_size
         slices = self._sharding.addressable_devices_indices_map((size,)).values()
         return np.unique(np.concatenate([np.arange(size)[part] for part in slices if part is not None]))
 
     def _spread(self, values: np.ndarray) -> jax.Array:
-        """Over the devices, from values that every process has in full."""
+        """Shards values that every process has in full."""
         return _global(values, self._sharding)
 
     def _spread_own(self, values: np.ndarray, positions: np.ndarray) -> jax.Array:
-        """Over the devices, from values at this process's positions alone."""
-        size = self.plan.batch_size
+        """Shards values of which this process has those at its own positions."""
+        size = self.order.batch_size
 
         def part(index: Any) -> np.ndarray:
             wanted = np.arange(size)[index[0]]
@@ -140,7 +140,7 @@ class Loader:
 
 
 def _global(values: np.ndarray, sharding: NamedSharding) -> jax.Array:
-    # Unlike `jax.device_put`, which between hosts compares their values first.
+    # `jax.device_put` would first compare the values between hosts.
     return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])
 
 

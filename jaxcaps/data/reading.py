@@ -1,4 +1,4 @@
-"""Decodes many images at once, in threads, and keeps account of those that cannot be read."""
+"""Decodes many images in threads, and lists those that cannot be read."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -8,17 +8,17 @@ import numpy as np
 
 from data_prep.duplicates import HASH_BITS, difference_hash
 from jaxcaps.data.decoding import BadImage, prepare_opencv, to_square
-from jaxcaps.data.items import Source
+from jaxcaps.data.source import Source
 
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """What a reading brought.
+    """The pictures that were read.
 
     Attributes:
         rows: int [n], the items that could be read, in order.
-        images: uint8 [n, size, size, 3], or None if not kept.
-        hashes: bool [n, 256], the difference hashes, or None if not asked for.
+        images: uint8 [n, size, size, channels], or None if not kept.
+        hashes: bool [n, 256], their difference hashes, or None if not asked for.
     """
 
     rows: np.ndarray
@@ -32,35 +32,37 @@ class Pictures:
 
 
 class Reader:
-    """Reads items of a source, and keeps the pictures while memory is left.
+    """Reads items of a source, and keeps the pictures while there is memory.
 
     Attributes:
-        count: how many items were read so far, readable or not.
+        count: the items read so far, readable or not.
         bad: name and reason of those that could not be read.
 
     Args:
         source: where the items come from.
         size: side of the square that pictures are resized to.
-        cache_bytes: how much memory the kept pictures may take in all.
+        channels: of the pictures, 3 or 1.
+        cache_bytes: the memory that all kept pictures may take.
     """
 
-    def __init__(self, source: Source, size: int, cache_bytes: int):
-        self._source, self._size, self._room = source, size, cache_bytes // (3 * size**2)
+    def __init__(self, source: Source, size: int, channels: int, cache_bytes: int):
+        self._source, self._size, self._channels = source, size, channels
+        self._room = cache_bytes // (channels * size**2)
         self.count = 0
         self.bad: tuple[tuple[str, str], ...] = ()
 
     def read(self, rows: np.ndarray, *, hashes: bool = False) -> Pictures:
-        """Reads the given items once each; those that there is no room for are only found readable.
+        """Reads each of the given items once. Without room for all of them, none is kept.
 
         Args:
             rows: int [n] indices of items.
-            hashes: whether to hash the pictures: in their own size, so that what follows from the hashes does not
-                depend on the size they are resized to.
+            hashes: whether to hash the pictures, in RGB and their own size, so that the hashes depend neither on the
+                size nor on the channels that are kept.
         """
         prepare_opencv()
-        size = self._size
+        size, channels = self._size, self._channels
         keep = len(rows) <= self._room
-        images = np.zeros((len(rows), size, size, 3), np.uint8) if keep else None
+        images = np.zeros((len(rows), size, size, channels), np.uint8) if keep else None
         bits = np.zeros((len(rows), HASH_BITS), bool) if hashes else None
 
         def read(place: int) -> str | None:
@@ -69,7 +71,7 @@ class Reader:
             except BadImage as error:
                 return str(error)
             if images is not None:
-                images[place] = to_square(picture, size)
+                images[place] = to_square(picture, size, channels)
             if bits is not None:
                 bits[place] = difference_hash(picture)
             return None

@@ -1,4 +1,4 @@
-"""Training, validation and test: the data's own, or a seeded stratified split that keeps groups together."""
+"""Training, validation and test: the data's own splits, or a seeded stratified split that keeps groups together."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ def check_groups(items: Sequence[Item], data: str) -> None:
         if home != item.split:
             raise UserError(
                 f"--data={data}: group {item.group!r} is in two splits, {home} and {item.split}; a group must stay "
-                "together, else the score counts what was learnt by heart. Correct the split or the group"
+                "in one split, or scores reward memory. Correct the split or the group"
             )
 
 
@@ -32,30 +32,30 @@ def given_splits(items: Sequence[Item], data: str, wanted: Sequence[str]) -> np.
     Args:
         items: the images.
         data: what `--data` says, for errors.
-        wanted: the splits that are to be loaded: the test split can do without a training split.
+        wanted: the splits to load. Test alone needs no training split.
 
     Returns:
-        int8 [n] indices into `SPLITS`, or None where the data names no split.
+        int8 [n] indices into `SPLITS`, or None if the data names no split.
 
     Raises:
-        UserError: some images have a split and others none, or there is no training split where it is needed.
+        UserError: some images have a split and others none, or training is needed and empty.
     """
     unnamed = [item.name for item in items if item.split is None]
     if len(unnamed) == len(items):
         return None
     if unnamed:
         raise UserError(
-            f"--data={data}: {len(unnamed)} of {len(items)} images have no split, the first is {unnamed[0]}; name the "
-            "split of all images or of none"
+            f"--data={data}: {len(unnamed)} of {len(items)} images have no split, the first is {unnamed[0]}; give all "
+            "images a split, or none"
         )
     splits = np.array([SPLITS.index(item.split) for item in items if item.split is not None], np.int8)
     if not np.any(splits == TRAIN) and tuple(wanted) != ("test",):
-        raise UserError(f"--data={data}: no image is in the training split; expected some with split train")
+        raise UserError(f"--data={data}: no image is in the training split; give some images the split train")
     return splits
 
 
 def is_complete(given: np.ndarray) -> bool:
-    """Whether the splits that the data names leave none to be made here: validation is made of training alone."""
+    """Whether no split has to be made here: only a training split without validation has to be divided."""
     return VALIDATION in given or TRAIN not in given
 
 
@@ -70,7 +70,7 @@ def assign(
     folds: int = 0,
     fold: int = 0,
 ) -> tuple[np.ndarray, tuple[int, ...], str]:
-    """Puts every image into a split.
+    """Assigns every image to a split.
 
     Args:
         given: the splits that the data names, see `given_splits`.
@@ -78,12 +78,12 @@ def assign(
         readable: bool [n].
         seed: of the splits made here.
         data: what `--data` says, for errors.
-        folds: where not 0, what is given is put aside: the groups are dealt to so many folds.
-        fold: which of them is the test split; validation is a fifth of the others.
+        folds: if not 0, `given` is ignored, and the groups are dealt to this many folds.
+        fold: the one that is the test split. Validation is a fifth of the others.
 
     Returns:
-        int8 [n] indices into `SPLITS` (-1 if unreadable, unless all is given), which splits were made here, and a
-        note for the log.
+        int8 [n] indices into `SPLITS` (-1 if unreadable, unless all splits are given); the splits that were made here;
+        a note for the log.
 
     Raises:
         UserError: too few groups.

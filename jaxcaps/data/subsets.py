@@ -1,7 +1,7 @@
 """Parts of a data set for controlled comparisons: folds, shares of the labels, a rare class.
 
-All are seeded, keep groups together and do not depend on what else is asked of the data. Shares are nested: the groups
-of a smaller one are among those of a larger one with the same seed.
+All are seeded, keep groups together and do not depend on each other. Shares are nested: with one seed, a larger share
+has all groups of a smaller one.
 """
 
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from jaxcaps.errors import UserError, nearest
 
 @dataclass(frozen=True)
 class Subset:
-    """What to take of a data set; by default all of it, in the splits it has.
+    """Which part of a data set to take; by default all of it, in its own splits.
 
     Attributes:
-        folds: where not 0, the data's splits are put aside: its groups are dealt to so many folds, and fold number
-            `fold` is the test split.
+        folds: if not 0, the data's splits are ignored: the groups are dealt to this many folds, and `fold` is the
+            test split.
         fold: from 0.
-        label_fraction: the share of each class's images, in whole groups, whose labels training and validation may use.
-        minority: "CLASS:SHARE": training keeps so few groups of the class that it makes up this share of it; or "".
-        seed: of the choice of groups.
+        label_fraction: the share of each class, in whole groups, whose labels training and validation use.
+        minority: "CLASS:SHARE": training keeps only so many groups of the class that it makes up this share; or "".
+        seed: chooses the groups.
     """
 
     folds: int = 0
@@ -32,7 +32,7 @@ class Subset:
     seed: int = 0
 
     def described(self) -> str:
-        """What differs from the whole, for the log and for fingerprints; empty where nothing does."""
+        """How it differs from the whole, for the log and the fingerprint; empty if it does not."""
         parts = []
         if self.folds:
             parts.append(f"fold {self.fold} of {self.folds} is the test split")
@@ -47,7 +47,7 @@ WHOLE = Subset()
 
 
 def group_order(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
-    """The place of each image's group in a random order of the groups of its class, as a share of their images.
+    """Where each image's group stands in a random order of the groups of its class, as a share of the class's images.
 
     Args:
         labels: int [n], -1 where unknown.
@@ -55,11 +55,11 @@ def group_order(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray
         seed: of the orders, one for each class.
 
     Returns:
-        float [n] in (0, 1]: the share of the class's images that lie in this group or in an earlier one. A group of
-        several classes has the place that its first image gives it.
+        float [n] in (0, 1]: the share of the class's images in this group and those before it. A group of several
+        classes counts with the class of its first image.
     """
     places = np.empty(len(labels))
-    # A group that spans classes is counted with one of them, so that it is taken or left as a whole.
+    # A group that spans classes counts with one of them, so that it is taken or left as a whole.
     _, first, member = np.unique(groups, return_index=True, return_inverse=True)
     labels = labels[first][member]
     for label in np.unique(labels):
@@ -73,24 +73,24 @@ def group_order(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray
 
 
 def with_known_labels(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Which images keep their label, bool [n]: of each class whole groups, at most `fraction` of its images."""
+    """Which images keep their label, bool [n]: whole groups of each class, at most `fraction` of its images."""
     return group_order(labels, groups, seed) <= fraction + 1e-9
 
 
 def without_most_of(
     labels: np.ndarray, groups: np.ndarray, classes: tuple[str, ...], minority: str, seed: int, data: str
 ) -> np.ndarray:
-    """Which training images are left when one class is made rare: bool [n].
+    """Which training images remain when one class is made rare: bool [n].
 
     Args:
         labels, groups: int [n], of the training split.
         classes: the names of the classes.
-        minority: "CLASS:SHARE", the class and its share of what is left.
-        seed: of the order in which groups are kept.
+        minority: "CLASS:SHARE", the class and its share of the remaining images.
+        seed: chooses the groups.
         data: what `--data` says, for errors.
 
     Raises:
-        UserError: not of that form, no such class, a class that is rarer already, or one that would be gone.
+        UserError: another form, no such class, a class that is rarer already, or one that would vanish.
     """
     name, _, text = minority.rpartition(":")
     try:
@@ -98,20 +98,18 @@ def without_most_of(
     except ValueError:
         share = float("nan")
     if not 0 < share < 1:
-        raise UserError(f"--minority={minority}: expected CLASS:SHARE with a share between 0 and 1, as in normal:0.1")
+        raise UserError(f"--minority={minority}: expected CLASS:SHARE with a share between 0 and 1, such as normal:0.1")
     if name not in classes:
         raise UserError(f"--minority={minority}: no class {name!r} in {data}{nearest(name, classes)}")
     members = labels == classes.index(name)
     wanted = share / (1 - share) * np.sum(~members)
     if wanted > members.sum():
-        raise UserError(
-            f"--minority={minority}: {name!r} makes up {members.mean():.3g} of training, less than that already"
-        )
+        raise UserError(f"--minority={minority}: {name!r} already makes up less of training, {members.mean():.3g}")
     known = members & with_known_labels(np.where(members, 0, 1), groups, wanted / members.sum(), seed)
     if not known.any():
         raise UserError(
-            f"--minority={minority}: {wanted:.1f} images would be left of {name!r}, fewer than its groups have; give a "
-            "larger share"
+            f"--minority={minority}: {wanted:.1f} images of {name!r} would remain, fewer than any of its groups has; "
+            "give a larger share"
         )
     return ~members | known
 
@@ -119,8 +117,8 @@ def without_most_of(
 def check_fitted(fitted: tuple[str, ...], data: str, folds: int) -> None:
     if fitted:
         raise UserError(
-            f"--data={data} --folds={folds}: its preparation fitted {' and '.join(fitted)} on its own training split, "
-            "pictures of which would be test pictures here; prepare it without that step, or leave --folds away"
+            f"--data={data} --folds={folds}: its preparation fitted {' and '.join(fitted)} on the data's own training "
+            "split, and folds would make test pictures of that; prepare it without that step, or drop --folds"
         )
 
 
@@ -133,7 +131,7 @@ def left_out(
     data: str,
     subset: Subset,
 ) -> np.ndarray:
-    """The rows that make one class of training rare by their absence."""
+    """The training rows to leave out so that one class is rare."""
     training = np.flatnonzero(readable & (assigned == TRAIN))
     if not subset.minority:
         return training[:0]
@@ -149,10 +147,10 @@ def hidden(
     classes: tuple[str, ...],
     subset: Subset,
 ) -> np.ndarray:
-    """The labels, -1 where training and validation may not use them. Shares are of the images that are there.
+    """The labels, -1 where training and validation may not use them. Shares are of the readable images.
 
     Raises:
-        UserError: a class would have no label left in training.
+        UserError: a class would keep no label in training.
     """
     if subset.label_fraction == 1:
         return labels

@@ -70,6 +70,7 @@ def checked(config: Config) -> Config:
     Raises:
         UserError: a value, or values together, that a run could not use.
     """
+    from jaxcaps.data.sources import absolute
     from jaxcaps.models import geometry
 
     check_bounds(config)
@@ -172,14 +173,6 @@ def _flag_names(cls: type) -> Iterator[str]:
         yield name
         if item.type is bool:
             yield f"no-{name}"
-
-
-def absolute(data: str) -> str:
-    """`kind:PATH` with the path made absolute, so that a run folder can be used from anywhere."""
-    kind, _, path = data.partition(":")
-    # A set of TFDS has a name, and a path only after an @.
-    name, at, folder = path.partition("@") if kind == "tfds" else ("", "", path)
-    return f"{kind}:{name}{at}{absolute_path(folder)}" if folder else data
 
 
 def home(path: str) -> Path:

@@ -15,7 +15,7 @@ from jaxcaps.plan.length import run_length
 from jaxcaps.studies.plan import Cell, Plan
 from jaxcaps.training.mesh import device_mesh
 from jaxcaps.training.optimizer import make_optimizer
-from jaxcaps.training.setup import load_data, make_modules, make_task, sampling_plan
+from jaxcaps.training.setup import load_data, make_modules, make_task, sampling_order
 from jaxcaps.training.step import initial_state, make_train_step
 
 log = logging.getLogger("jaxcaps")
@@ -105,7 +105,7 @@ def measure(config: Config) -> Measured:
     state = initial_state(draw(), optimizer, mesh, seed=config.seed)
     start = 0.0
     for number, batch in enumerate(
-        Loader(dataset.splits["train"], sampling_plan(config, dataset), mesh, start=0, stop=1 + TIMED)
+        Loader(dataset.splits["train"], sampling_order(config, dataset), mesh, start=0, stop=1 + TIMED)
     ):
         state, metrics = step(state, batch)
         jax.block_until_ready(metrics)

@@ -7,7 +7,8 @@ from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from jaxcaps.config import differences, from_dict, read_yaml
-from jaxcaps.encoder_file import anonymous, encoder_file, read_header
+from jaxcaps.data.sources import anonymous
+from jaxcaps.encoder_file import encoder_file, read_header
 from jaxcaps.errors import UserError
 from jaxcaps.plan.config import Config, identity, yaml_text
 from jaxcaps.training.writers import replace_text

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from jaxcaps.config import to_dict
 from jaxcaps.data.dataset import Dataset
 from jaxcaps.data.loader import Loader
-from jaxcaps.data.sampling import Plan
+from jaxcaps.data.sampling import SamplingOrder
 from jaxcaps.errors import UserError
 from jaxcaps.models.capsnet import count_parameters
 from jaxcaps.plan.config import Config, architecture_hash
@@ -42,7 +42,7 @@ from jaxcaps.training.setup import (
     load_data,
     make_modules,
     make_task,
-    sampling_plan,
+    sampling_order,
     starting_parameters,
 )
 from jaxcaps.training.state import Parameters, TrainState
@@ -85,8 +85,8 @@ def train(config: Config) -> Path:
         data = config.data.data
         earlier = read_learnt(config.restore) if config.restore else set()
         check_not_learnt(earlier, data, dataset.splits["validation"].names, "validation", config.restore or "")
-        plan = sampling_plan(config, dataset)
-        run = Run(config, folder, mesh, dataset, task, length, modules, plan)
+        order = sampling_order(config, dataset)
+        run = Run(config, folder, mesh, dataset, task, length, modules, order)
         # All that can be refused has been, by every host: only now is anything written.
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("checked")
@@ -109,10 +109,10 @@ class Run:
         task: Task,
         length: Length,
         modules: nnx.Module,
-        plan: Plan,
+        order: SamplingOrder,
     ):
         self.config, self.folder, self.mesh, self.dataset = config, folder, mesh, dataset
-        self.task, self.length, self.modules, self.plan = task, length, modules, plan
+        self.task, self.length, self.modules, self.order = task, length, modules, order
         self.main = jax.process_index() == 0
         labels = dataset.splits["train"].labels
         self.train_counts = np.bincount(labels[labels >= 0], minlength=len(dataset.classes)).tolist()
@@ -196,7 +196,7 @@ class Run:
 
     def _loop(self, state: TrainState, began: float) -> TrainState:
         config, length, first = self.config, self.length, int(state.step)
-        loader = Loader(self.dataset.splits["train"], self.plan, self.mesh, start=first, stop=length.micro_steps)
+        loader = Loader(self.dataset.splits["train"], self.order, self.mesh, start=first, stop=length.micro_steps)
         row_every = min(ROW_STEPS, length.per_epoch)
         evaluate_every = config.training.evaluate_every * length.per_epoch
         pending: list[Metrics] = []

@@ -2,16 +2,16 @@
 
 import dataclasses
 import logging
-import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 
 from jaxcaps.config import from_dict
 from jaxcaps.data.dataset import Split
+from jaxcaps.data.sources import short_name
 from jaxcaps.errors import UserError
 from jaxcaps.plan.config import Config
 from jaxcaps.training.checkpoint import read_parameters
@@ -50,6 +50,7 @@ def predict(
     data: str | None = None,
     batch_size: int | None = None,
     hidden_labels: bool = True,
+    labels: Literal["required", "optional"] = "required",
     before_reading: Callable[[Config], None] = lambda config: None,
 ) -> Predicted:
     """Predicts a split with the parameters that the run in `folder` stands for.
@@ -60,6 +61,7 @@ def predict(
         data: other data with the same classes; the run's own where not given.
         batch_size: images at a time; as in training where not given.
         hidden_labels: keep the labels hidden that `--label-fraction` hid from the run.
+        labels: "required" if the predictions are to be scored; "optional" also predicts pictures without labels.
         before_reading: called with the configuration, its data the one that is predicted, before that is opened.
 
     Raises:
@@ -79,8 +81,10 @@ def predict(
     mesh = device_mesh(batch_size)
     parameters = jax.device_put(parameters, replicated(mesh))
     before_reading(config)
-    dataset = load_data(config, (split,))
+    dataset = load_data(config, (split,), labels)
     classes = tuple(meta["classes"])
+    if not dataset.classes:
+        dataset = dataclasses.replace(dataset, classes=classes)
     if dataset.classes != classes:
         raise UserError(
             f"{config.data.data}: classes {list(dataset.classes)}, but the run was trained on {list(classes)}"
@@ -114,18 +118,9 @@ def evaluate(restore: str, split: str, *, data: str | None, batch_size: int | No
     found = predict(folder, split, data=data, batch_size=batch_size, before_reading=record)
     train_labels = np.repeat(np.arange(len(found.classes)), found.meta["train_counts"])
     scored = found.config.data.data
-    suffix = f"-{split}" if scored == found.meta["config"]["data"]["data"] else f"-{split}-{_short_name(scored)}"
+    suffix = f"-{split}" if scored == found.meta["config"]["data"]["data"] else f"-{split}-{short_name(scored)}"
     table = score_classifier(
         folder, train_labels, found.split, found.probabilities, found.classes, suffix=suffix, extra={"data": scored}
     )
     log.info("\n%s split of %s, parameters of %s:\n%s", split, scored, folder, table)
     log.info("Written to %s", folder / f"metrics{suffix}.json")
-
-
-def _short_name(data: str) -> str:
-    """Of other data, for names of files: `chest` of csv:/data/chest/labels.csv, folder:/data/chest and tfds:chest."""
-    kind, _, path = data.partition(":")
-    name = Path(path.partition("@")[0] if kind == "tfds" else path)
-    name = name.parent if name.stem == "labels" else name
-    text = name.stem if kind in ("csv", "npz") else name.name
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text or kind)

@@ -1,4 +1,4 @@
-"""The parts of a run, each made from the configuration: data, task, network, starting parameters, sampling plan."""
+"""The parts of a run, each made from the configuration: data, task, network, starting parameters, sampling order."""
 
 import logging
 from collections.abc import Callable
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from jaxcaps.config import ENCODER_FIELDS, changed
+from jaxcaps.data.checks import Labels
 from jaxcaps.data.dataset import Dataset, load_dataset
-from jaxcaps.data.sampling import Plan, balanced, shuffled
+from jaxcaps.data.sampling import SamplingOrder, balanced, shuffled
 from jaxcaps.data.subsets import Subset
 from jaxcaps.encoder_file import encoder_file, read_arrays, read_header
 from jaxcaps.errors import UserError
@@ -27,33 +27,33 @@ from jaxcaps.training.transfer import transfer
 log = logging.getLogger("jaxcaps")
 
 
-def load_data(config: Config, splits: tuple[str, ...]) -> Dataset:
-    """The named splits of the configured data; what was done to get them goes to the log.
+def load_data(config: Config, splits: tuple[str, ...], labels: Labels | None = None) -> Dataset:
+    """The named splits of the configured data. The log says how they were made.
+
+    Args:
+        config: of the run.
+        splits: to load.
+        labels: what they are needed for, see `load_dataset`; by default what the stage needs to train.
 
     Raises:
-        UserError: the data cannot be read, or --label-fraction shows a fine-tuning no label of the validation split.
+        UserError: the data cannot be read, or has not the labels that are needed.
     """
     data = config.data
     dataset = load_dataset(
         data=data.data,
         image_size=data.image_size * data.oversampling,
-        labels_required=config.stage == "finetune",
+        labels=labels or ("training" if config.stage == "finetune" else "optional"),
         split_seed=data.split_seed,
         synthetic_count=data.synthetic_count,
         synthetic_seed=data.synthetic_seed,
         max_bad_images=data.max_bad_images,
         cache_bytes=data.cache_mb * 2**20,
         splits=splits,
+        channels=config.model.channels,
         subset=Subset(data.folds, data.fold, data.label_fraction, data.minority, data.subset_seed),
     )
     for note in dataset.notes:
         log.info(note)
-    followed = config.stage == "finetune" and "validation" in splits
-    if followed and data.label_fraction < 1 and not np.any(dataset.splits["validation"].labels >= 0):
-        raise UserError(
-            f"--label-fraction={data.label_fraction:g} shows no label of the validation split, by which a fine-tuning "
-            "is followed; give a larger share"
-        )
     return dataset
 
 
@@ -136,7 +136,7 @@ def with_vgg_kernels(parameters: Parameters, file: Path, count: int) -> Paramete
     return parameters | taken
 
 
-def sampling_plan(config: Config, dataset: Dataset) -> Plan:
+def sampling_order(config: Config, dataset: Dataset) -> SamplingOrder:
     training, split = config.training, dataset.splits["train"]
     sampling = training.sampling
     if sampling == "auto":

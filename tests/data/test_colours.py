@@ -81,7 +81,7 @@ def test_of_a_large_set_pictures_are_taken_from_all_over_it():
 @pytest.mark.parametrize(("name", "colour"), [("bccd", True), ("busi", False)])
 def test_real_sets(name, colour, shared_data):
     dataset = load_dataset(
-        data=f"csv:{Path(shared_data) / name / 'labels.csv'}", image_size=24, labels_required=False, split_seed=0,
+        data=f"csv:{Path(shared_data) / name / 'labels.csv'}", image_size=24, labels="optional", split_seed=0,
         synthetic_count=1, synthetic_seed=0, max_bad_images=0.0, cache_bytes=2**30, splits=("train",),
     )  # fmt: skip
     train = dataset.splits["train"]

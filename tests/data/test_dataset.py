@@ -6,11 +6,12 @@ import pytest
 
 from jaxcaps.data.checks import check_bad_images
 from jaxcaps.data.dataset import load_dataset
+from jaxcaps.data.decoding import to_square
 from jaxcaps.errors import UserError
 
 DEFAULTS = {
     "image_size": 8,
-    "labels_required": True,
+    "labels": "training",
     "split_seed": 0,
     "synthetic_count": 60,
     "synthetic_seed": 0,
@@ -83,10 +84,10 @@ def test_a_set_beyond_the_cache_is_read_anew_and_is_the_same(tmp_path):
     for name in ("train", "validation", "test"):
         for index in range(4):
             np.testing.assert_array_equal(streamed.splits[name].read(index), kept.splits[name].read(index))
-    assert "validation and test would take more than --cache-mb" in streamed.notes[-1]
+    assert "validation and test would exceed --cache-mb" in streamed.notes[-1]
     assert streamed.fingerprint == kept.fingerprint
     (tmp_path / "2.png").unlink()
-    with pytest.raises(UserError, match=r"2\.png could be read when the run began, but no longer: no such file"):
+    with pytest.raises(UserError, match=r"2\.png can no longer be read, unlike before training: no such file"):
         streamed.splits["test"].read(0)
 
 
@@ -154,6 +155,31 @@ def test_classes_that_are_numbers_are_sorted_as_numbers(tmp_path):
     assert dataset.classes == tuple(map(str, range(11)))
 
 
+# --- channels
+
+
+def test_grey_pictures_have_one_channel(tmp_path):
+    """The luma of BT.601 in OpenCV's fixed point, before the picture is resized."""
+    spec = write_table(tmp_path, three_splits())
+    kept, streamed = load(spec, image_size=24, channels=1), load(spec, image_size=24, channels=1, cache_bytes=0)
+    luma = np.round(picture(0) @ [0.299, 0.587, 0.114])
+    assert kept.splits["train"].images.shape == (4, 24, 24, 1)
+    assert np.abs(kept.splits["train"].read(0)[..., 0] - luma).max() <= 1
+    for name, split in kept.splits.items():
+        for index in range(len(split)):
+            np.testing.assert_array_equal(streamed.splits[name].read(index), split.read(index))
+    assert len({kept.fingerprint, streamed.fingerprint, load(spec, image_size=24).fingerprint}) == 2
+    # A third of the memory is enough.
+    assert load(spec, channels=1, cache_bytes=12 * 8 * 8).splits["test"].images is not None
+
+
+@pytest.mark.parametrize("size", [5, 12, 16, 24, 40])
+def test_grey_pictures_stay_exact_with_one_channel(size):
+    grey = np.concatenate([np.arange(256), np.random.default_rng(0).integers(0, 256, 320)]).reshape(24, 24)
+    colour = np.repeat(grey[..., None].astype(np.uint8), 3, axis=-1)
+    np.testing.assert_array_equal(to_square(colour, size, 1), to_square(colour, size)[..., :1])
+
+
 # --- unreadable images
 
 
@@ -216,22 +242,44 @@ def test_a_set_of_unreadable_images_is_refused_whatever_is_allowed(tmp_path):
 # --- labels
 
 
-def test_an_image_without_a_label_is_named_where_labels_are_required(tmp_path):
-    rows = three_splits()
-    rows[5] = ("", "g5", "test")
+def test_unlabelled_images_are_left_out_of_training_alone(tmp_path):
+    rows = three_splits(18)
+    rows[0], rows[5] = ("", "g0", "train"), ("", "g5", "test")
     spec = write_table(tmp_path, rows)
-    with pytest.raises(UserError, match=r"1 of 12 images have no label, the first is 5\.png"):
-        load(spec)
-    dataset = load(spec, labels_required=False)
-    assert dataset.splits["test"].labels.tolist() == [0, -1, 0, 1]
-    assert "Test: 4 images (a 2, b 1, unlabelled 1)." in dataset.notes
+    for labels in ("training", "required"):
+        dataset = load(spec, labels=labels)
+        assert dataset.splits["train"].names == ("3.png", "6.png", "9.png", "12.png", "15.png")
+        assert "Training leaves out 1 images that have no label." in dataset.notes
+        assert dataset.splits["test"].labels.tolist() == [0, -1, 0, 1, 0, 1]
+        assert "Test: 6 images (a 3, b 2, unlabelled 1)." in dataset.notes
+    dataset = load(spec, labels="optional")
+    assert dataset.splits["train"].labels.tolist() == [-1, 1, 0, 1, 0, 1]
+    assert not any("leaves out" in note for note in dataset.notes)
 
 
-def test_a_set_without_labels_serves_pre_training_alone(tmp_path):
+def test_a_split_without_any_label_can_be_loaded_but_not_scored(tmp_path):
+    rows = [("" if split == "test" else label, group, split) for label, group, split in three_splits()]
+    spec = write_table(tmp_path, rows)
+    assert load(spec, splits=("train", "validation")).classes == ("a", "b")
+    assert load(spec, labels="optional", splits=("test",)).splits["test"].labels.tolist() == [-1] * 4
+    for labels in ("training", "required"):
+        with pytest.raises(UserError, match=r"none of the 4 images of the test split has a label; label some of them"):
+            load(spec, labels=labels)
+
+
+def test_what_is_scored_need_not_be_fit_for_training(tmp_path):
+    rows = three_splits()
+    rows[1] = ("rare", "g1", "validation")
+    assert load(write_table(tmp_path, rows), labels="required").classes == ("a", "b", "rare")
+
+
+def test_a_set_without_labels_serves_pre_training_and_prediction_alone(tmp_path):
     spec = write_table(tmp_path, [() for _ in range(30)], "path")
     with pytest.raises(UserError, match="the images have no labels, and fine-tuning learns from labels"):
         load(spec)
-    dataset = load(spec, labels_required=False)
+    with pytest.raises(UserError, match="the images have no labels, and scores compare predictions with labels"):
+        load(spec, labels="required")
+    dataset = load(spec, labels="optional")
     assert dataset.classes == ()
     assert [len(split) for split in dataset.splits.values()] == [18, 6, 6]
     assert set(dataset.splits["train"].labels.tolist()) == {-1}
@@ -262,7 +310,7 @@ def test_a_class_of_too_few_groups_to_be_split_is_named(tmp_path):
     spec = write_table(tmp_path, rows, "path,label,group")
     with pytest.raises(UserError, match=r"class 'rare' is missing from \w+: its 3 images form 2 group\(s\), too few"):
         load(spec)
-    assert len(load(spec, labels_required=False).classes) == 3
+    assert len(load(spec, labels="optional").classes) == 3
 
 
 def test_a_group_in_two_splits_is_refused(tmp_path):

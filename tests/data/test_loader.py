@@ -8,6 +8,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxcaps.data import loader as loader_module
 from jaxcaps.data.dataset import Split
+from jaxcaps.data.decoding import to_square
 from jaxcaps.data.loader import Loader
 from jaxcaps.data.sampling import balanced, in_order, shuffled
 
@@ -26,7 +27,7 @@ class Arrays:
         return self.pictures[index]
 
 
-def make_split(*, resident, count=COUNT):
+def make_split(*, resident, count=COUNT, channels=3):
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (count + 5, 4, 4, 3), np.uint8)
     rows = np.arange(count) + 5
@@ -35,10 +36,11 @@ def make_split(*, resident, count=COUNT):
         labels=rng.integers(0, 3, count).astype(np.int32),
         groups=rng.integers(0, 9, count).astype(np.int32),
         has_groups=True,
-        images=pictures[rows] if resident else None,
+        images=np.stack([to_square(pictures[row], 4, channels) for row in rows]) if resident else None,
         source=Arrays(pictures),
         rows=rows,
         image_size=4,
+        channels=channels,
     )
 
 
@@ -53,17 +55,17 @@ def as_arrays(loader):
 @pytest.mark.parametrize("devices", [1, 8])
 @pytest.mark.parametrize("resident", [True, False], ids=["resident", "streamed"])
 @pytest.mark.parametrize("kind", ["shuffled", "balanced", "in order"])
-def test_batches_hold_what_the_plan_says_on_any_number_of_devices(kind, resident, devices):
+def test_batches_hold_what_the_order_says_on_any_number_of_devices(kind, resident, devices):
     split = make_split(resident=resident)
-    plan = {
+    order = {
         "shuffled": shuffled(COUNT, BATCH, 7),
         "balanced": balanced(split.labels, BATCH, 7),
         "in order": in_order(np.arange(COUNT), BATCH),
     }[kind]
-    batches = as_arrays(Loader(split, plan, mesh_of(devices), start=0, stop=3))
+    batches = as_arrays(Loader(split, order, mesh_of(devices), start=0, stop=3))
     assert len(batches) == 3
     for step, (image, label, group, source, valid) in enumerate(batches):
-        indices, expected_valid = plan(step)
+        indices, expected_valid = order(step)
         np.testing.assert_array_equal(image, np.stack([split.read(index) for index in indices]))
         np.testing.assert_array_equal(label, split.labels[indices])
         np.testing.assert_array_equal(group, split.groups[indices])
@@ -76,8 +78,8 @@ def test_batches_hold_what_the_plan_says_on_any_number_of_devices(kind, resident
 
 @pytest.mark.parametrize("resident", [True, False], ids=["resident", "streamed"])
 def test_a_later_start_continues_the_same_stream(resident):
-    split, mesh, plan = make_split(resident=resident), mesh_of(8), shuffled(COUNT, BATCH, 0)
-    whole, rest = Loader(split, plan, mesh, start=0, stop=6), Loader(split, plan, mesh, start=4, stop=6)
+    split, mesh, order = make_split(resident=resident), mesh_of(8), shuffled(COUNT, BATCH, 0)
+    whole, rest = Loader(split, order, mesh, start=0, stop=6), Loader(split, order, mesh, start=4, stop=6)
     assert len(rest) == 2
     for expected, found in zip(as_arrays(whole)[4:], as_arrays(rest), strict=True):
         for one, other in zip(expected, found, strict=True):
@@ -94,19 +96,27 @@ def test_batches_are_sharded_over_the_data_axis(resident):
 
 @pytest.mark.parametrize("resident", [True, False], ids=["resident", "streamed"])
 def test_a_loader_may_be_left_early_gone_through_twice_and_be_empty(resident):
-    split, mesh, plan = make_split(resident=resident), mesh_of(1), shuffled(COUNT, BATCH, 0)
-    loader = Loader(split, plan, mesh, start=0, stop=50)
+    split, mesh, order = make_split(resident=resident), mesh_of(1), shuffled(COUNT, BATCH, 0)
+    loader = Loader(split, order, mesh, start=0, stop=50)
     first = next(iter(loader))
     again = next(iter(loader))
     np.testing.assert_array_equal(first.source, again.source)
-    assert as_arrays(Loader(split, plan, mesh, start=3, stop=3)) == []
+    assert as_arrays(Loader(split, order, mesh, start=3, stop=3)) == []
+
+
+@pytest.mark.parametrize("resident", [True, False], ids=["resident", "streamed"])
+def test_batches_have_the_channels_of_the_split(resident):
+    split = make_split(resident=resident, channels=1)
+    (batch,) = Loader(split, in_order(np.arange(COUNT), BATCH), mesh_of(1), start=0, stop=1)
+    assert batch.image.shape == (BATCH, 4, 4, 1)
+    np.testing.assert_array_equal(batch.image[3], split.read(3))
 
 
 def test_loaders_of_a_kept_split_share_one_copy_that_goes_with_it():
     split, mesh = make_split(resident=True), mesh_of(8)
     before = len(loader_module._placed)
-    for plan in (shuffled(COUNT, BATCH, 0), in_order(np.arange(COUNT), BATCH)):
-        next(iter(Loader(split, plan, mesh, start=0, stop=1)))
+    for order in (shuffled(COUNT, BATCH, 0), in_order(np.arange(COUNT), BATCH)):
+        next(iter(Loader(split, order, mesh, start=0, stop=1)))
     first = loader_module._place(split, mesh).images
     assert loader_module._place(split, mesh).images is first
     assert len(loader_module._placed) == before + 1
@@ -125,8 +135,8 @@ def test_gathering_a_batch_takes_no_communication_between_devices():
 
 def test_a_process_reads_only_the_pictures_of_its_own_devices(monkeypatch):
     """The second of two processes, as far as one process can show it: its positions are the upper half."""
-    split, mesh, plan = make_split(resident=False), mesh_of(8), shuffled(COUNT, BATCH, 0)
-    loader = Loader(split, plan, mesh, start=0, stop=1)
+    split, mesh, order = make_split(resident=False), mesh_of(8), shuffled(COUNT, BATCH, 0)
+    loader = Loader(split, order, mesh, start=0, stop=1)
     np.testing.assert_array_equal(loader._positions(), np.arange(BATCH))
     upper = np.arange(BATCH // 2, BATCH)
     read = []
@@ -135,7 +145,7 @@ def test_a_process_reads_only_the_pictures_of_its_own_devices(monkeypatch):
     monkeypatch.setattr(Loader, "_spread_own", lambda self, values, positions: (values.shape, positions))
     (batch,) = loader
     assert batch.image[0] == (len(upper), 4, 4, 3)
-    assert sorted(read) == sorted(plan(0)[0][upper].tolist())
+    assert sorted(read) == sorted(order(0)[0][upper].tolist())
 
 
 def test_a_picture_that_vanishes_while_streaming_stops_the_run_by_name():
@@ -147,5 +157,5 @@ def test_a_picture_that_vanishes_while_streaming_stops_the_run_by_name():
             raise BadImage("no such file")
 
     split = dataclasses.replace(make_split(resident=False), source=Vanished(None))
-    with pytest.raises(UserError, match="could be read when the run began, but no longer: no such file"):
+    with pytest.raises(UserError, match="can no longer be read, unlike before training: no such file"):
         next(iter(Loader(split, in_order(np.arange(COUNT), BATCH), mesh_of(1), start=0, stop=1)))

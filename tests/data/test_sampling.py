@@ -13,8 +13,8 @@ seeds = st.integers(-5, 2**70)
 @given(sizes, seeds)
 def test_each_epoch_is_a_permutation_though_it_ends_inside_a_batch(size, seed):
     count, batch = size
-    plan = shuffled(count, batch, seed)
-    stream = np.concatenate([plan(step)[0] for step in range(-(-3 * count // batch))])
+    order = shuffled(count, batch, seed)
+    stream = np.concatenate([order(step)[0] for step in range(-(-3 * count // batch))])
     for epoch in range(3):
         np.testing.assert_array_equal(np.sort(stream[epoch * count : (epoch + 1) * count]), np.arange(count))
     assert stream.dtype == np.int32
@@ -24,25 +24,25 @@ def test_each_epoch_is_a_permutation_though_it_ends_inside_a_batch(size, seed):
 def test_any_start_gives_the_same_stream(size, seed, start, class_balanced):
     count, batch = size
 
-    def plan():
+    def fresh():
         return balanced(np.arange(count) % 3, batch, seed) if class_balanced else shuffled(count, batch, seed)
 
-    onwards = plan()
+    onwards = fresh()
     for step in range(start, start + 3):
-        np.testing.assert_array_equal(onwards(step)[0], plan()(step)[0])
-        assert plan()(step)[1].all()
+        np.testing.assert_array_equal(onwards(step)[0], fresh()(step)[0])
+        assert fresh()(step)[1].all()
 
 
 def test_epochs_and_seeds_have_orders_of_their_own():
-    plan, other = shuffled(100, 100, seed=1), shuffled(100, 100, seed=2)
-    assert np.any(plan(0)[0] != plan(1)[0])
-    assert np.any(plan(0)[0] != other(0)[0])
-    assert np.any(plan(0)[0] != np.arange(100))
+    order, other = shuffled(100, 100, seed=1), shuffled(100, 100, seed=2)
+    assert np.any(order(0)[0] != order(1)[0])
+    assert np.any(order(0)[0] != other(0)[0])
+    assert np.any(order(0)[0] != np.arange(100))
 
 
 def test_every_order_is_equally_likely():
-    plan = shuffled(3, 3, seed=0)
-    orders, counts = np.unique([plan(step)[0] for step in range(6000)], axis=0, return_counts=True)
+    order = shuffled(3, 3, seed=0)
+    orders, counts = np.unique([order(step)[0] for step in range(6000)], axis=0, return_counts=True)
     assert len(orders) == 6
     # 1000 expected, standard deviation 29.
     assert np.all(np.abs(counts - 1000) < 120)
@@ -58,8 +58,8 @@ def test_the_streams_are_the_same_for_ever():
 
 def test_balanced_draws_classes_equally_and_examples_within_a_class_equally():
     labels = np.repeat([0, 1, 3], [70, 20, 10])
-    plan = balanced(labels, 100, seed=3)
-    drawn = np.concatenate([plan(step)[0] for step in range(300)])
+    order = balanced(labels, 100, seed=3)
+    drawn = np.concatenate([order(step)[0] for step in range(300)])
     shares = np.bincount(labels[drawn], minlength=4) / len(drawn)
     # Standard deviation of a share of 1/3 in 30,000 draws: 0.0027.
     np.testing.assert_allclose(shares, [1 / 3, 1 / 3, 0, 1 / 3], atol=0.012)
@@ -68,16 +68,16 @@ def test_balanced_draws_classes_equally_and_examples_within_a_class_equally():
 
 
 def test_balanced_draws_with_replacement_and_anew_each_step():
-    plan = balanced(np.array([0] * 9 + [1]), 10, seed=0)
-    assert len(set(plan(0)[0].tolist())) < 10
-    assert np.any(plan(0)[0] != plan(1)[0])
+    order = balanced(np.array([0] * 9 + [1]), 10, seed=0)
+    assert len(set(order(0)[0].tolist())) < 10
+    assert np.any(order(0)[0] != order(1)[0])
 
 
 @given(st.integers(1, 40), st.integers(1, 20))
 def test_in_order_shows_every_example_once_and_pads_the_last_batch(count, batch):
     order = np.random.default_rng(count).permutation(count)
-    plan = in_order(order, batch)
-    steps = [plan(step) for step in range(-(-count // batch))]
+    draw = in_order(order, batch)
+    steps = [draw(step) for step in range(-(-count // batch))]
     indices, valid = (np.concatenate(parts) for parts in zip(*steps, strict=True))
     np.testing.assert_array_equal(indices[valid], order)
     assert len(indices) == -(-count // batch) * batch
@@ -96,8 +96,8 @@ def test_a_batch_larger_than_the_training_set_is_refused_where_none_is_drawn_twi
 
 def test_balanced_leaves_the_unlabelled_their_share():
     labels = np.repeat([-1, 0, 1], [60, 30, 10])
-    plan = balanced(labels, 100, seed=1)
-    drawn = labels[np.concatenate([plan(step)[0] for step in range(300)])]
+    order = balanced(labels, 100, seed=1)
+    drawn = labels[np.concatenate([order(step)[0] for step in range(300)])]
     shares = [np.mean(drawn == label) for label in (-1, 0, 1)]
     np.testing.assert_allclose(shares, [0.6, 0.2, 0.2], atol=0.012)
 

@@ -88,7 +88,7 @@ def test_a_class_is_made_rare_in_nested_groups():
         ("normal", r"expected CLASS:SHARE"),
         ("normal:1.5", r"expected CLASS:SHARE"),
         ("normul:0.1", r"no class 'normul' in npz:x; did you mean 'normal'"),
-        ("normal:0.9", r"'normal' makes up 0.25 of training, less than that already"),
+        ("normal:0.9", r"'normal' already makes up less of training, 0.25"),
     ],
 )
 def test_a_rare_class_that_cannot_be_is_refused(minority, message):
@@ -97,12 +97,12 @@ def test_a_rare_class_that_cannot_be_is_refused(minority, message):
         without_most_of(labels, np.arange(100), ("normal", "ill"), minority, 0, "npz:x")
 
 
-def load(subset, *, labels_required=True, data="synthetic"):
+def load(subset, *, labels="training", data="synthetic"):
     defaults = DataConfig()
     return load_dataset(
         data=data,
         image_size=16,
-        labels_required=labels_required,
+        labels=labels,
         split_seed=0,
         synthetic_count=120,
         synthetic_seed=0,
@@ -147,7 +147,7 @@ def test_a_data_set_in_folds_hides_labels_in_training_and_validation_alone(table
     assert few.splits["test"].names == whole.splits["test"].names
     assert few.splits["test"].labels.min() == 0
     # Pre-training sees all pictures, and of the labels no more than fine-tuning does.
-    unlabelled = load(Subset(folds=3, fold=1, label_fraction=0.5), data=table, labels_required=False)
+    unlabelled = load(Subset(folds=3, fold=1, label_fraction=0.5), data=table, labels="optional")
     assert unlabelled.splits["train"].names == whole.splits["train"].names
     train = unlabelled.splits["train"]
     known = {name for name, label in zip(train.names, train.labels, strict=True) if label >= 0}
@@ -173,10 +173,10 @@ def test_a_set_whose_preparation_was_fitted_on_its_own_split_is_not_dealt_to_fol
     (tmp_path / "labels.csv").write_text("path,label,split\na.png,x,train\nb.png,y,test\n", encoding="utf-8")
     record = {"fitted": {"reference_histogram": {"on": "3 training frames"}, "statistics": "after all"}}
     (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(record), encoding="utf-8")
-    with pytest.raises(UserError, match="fitted histogram matching on its own training split"):
+    with pytest.raises(UserError, match="fitted histogram matching on the data's own training split"):
         load(Subset(folds=2), data=f"csv:{tmp_path}/labels.csv")
     (tmp_path / "dataset.yaml").write_text("nothing: here\n", encoding="utf-8")
-    with pytest.raises(UserError, match="is not what data_prep writes"):
+    with pytest.raises(UserError, match="was not written by data_prep"):
         load(Subset(folds=2), data=f"csv:{tmp_path}/labels.csv")
 
 
@@ -186,5 +186,5 @@ def test_a_share_of_the_labels_that_leaves_a_class_without_any_is_refused():
     ):
         load(Subset(label_fraction=0.001))
     labels = np.repeat([0, 1], [25, 75])
-    with pytest.raises(UserError, match=r"0.8 images would be left of 'normal'"):
+    with pytest.raises(UserError, match=r"0.8 images of 'normal' would remain"):
         without_most_of(labels, np.arange(100), ("normal", "ill"), "normal:0.01", 0, "npz:x")

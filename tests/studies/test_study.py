@@ -155,7 +155,7 @@ def write_npz(path, train, validation):
 
 def test_a_share_that_shows_too_little_of_validation_is_refused(tmp_path):
     data = write_npz(tmp_path / "few.npz", 24, 6)
-    with pytest.raises(UserError, match=r"--label-fraction=0\.25 shows no label of the validation split"):
+    with pytest.raises(UserError, match=r"--label-fraction=0\.25 leaves no label in the validation split"):
         check(plan_of(data=data, label_fractions=(0.25, 1.0)))
     # By one class of two a run can be followed, but no recipe chosen.
     uneven = write_npz(tmp_path / "uneven.npz", 24, 5)

@@ -1,10 +1,10 @@
-"""Builders for TensorFlow Datasets: of any prepared folder, and of PICCOLO. Neither needs TensorFlow.
+"""Builders for TensorFlow Datasets: for any prepared folder, and for PICCOLO. Neither needs TensorFlow.
 
-A prepared folder holds images and `labels.csv`, as `python -m data_prep` writes it: the columns path and label, and as
-far as they are known group, split, modality and source. Without splits all images are in `train`.
+A prepared folder holds images and `labels.csv`, as `python -m data_prep` writes them. The table has the columns path
+and label, and if known group, split, modality and source. Without splits all images are in `train`.
 
-The builders hand TFDS image files, never arrays: arrays would be encoded by TensorFlow. The records are array_record,
-which can be read at random without TensorFlow. The `tfds` command cannot be used: it imports TensorFlow to start.
+The builders give TFDS image files, never arrays, which it would encode with TensorFlow. The records are array_record,
+which has random access without TensorFlow. The `tfds` command cannot be used: it imports TensorFlow.
 """
 
 import os
@@ -19,7 +19,7 @@ from data_prep.raw import RawFrame
 from data_prep.table import list_table, read_rows
 from jaxcaps.data.files import ImageFiles
 from jaxcaps.data.items import SPLITS, class_names
-from jaxcaps.data.table import fitted_in
+from jaxcaps.data.sources.csv import fitted_in
 from jaxcaps.data.tfds.finding import FITTED, NAME
 from jaxcaps.errors import UserError
 
@@ -41,8 +41,8 @@ CITATION = """
 """
 
 
-class _FromTable(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """What the two have in common; each says in `_folder` where the prepared folder is."""
+class _FromTable(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg, misc]
+    """What both builders share; `_folder` says where the prepared folder is."""
 
     def __init__(self, **settings: Any):
         super().__init__(**({"file_format": "array_record"} | settings))
@@ -53,7 +53,7 @@ class _FromTable(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # ty
     def _described(self, **about: Any) -> tfds.core.DatasetInfo:
         features = {
             "image": tfds.features.Image(doc="The image file as it was prepared"),
-            # Its names are those of the table, which is read when the set is prepared.
+            # Its names come from the table, which is read when the set is prepared.
             "label": tfds.features.ClassLabel(doc="-1 where unknown"),
             "path": tfds.features.Text(doc="The image's path below the prepared folder"),
         }
@@ -70,7 +70,7 @@ class _FromTable(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # ty
         table = self._folder(dl_manager) / "labels.csv"
         frames = list_table(table, str(table))
         self.info.features["label"].names = _classes(frames, table)
-        # Folds must not be dealt to pictures that were fitted to each other.
+        # Pictures that were fitted to the training split must not be dealt to folds.
         self.info.metadata[FITTED] = fitted_in(table.parent)
         for frame in frames:
             if not frame.path.is_file():
@@ -78,10 +78,10 @@ class _FromTable(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # ty
         unnamed = [frame.name for frame in frames if frame.split is None]
         if 0 < len(unnamed) < len(frames):
             raise UserError(
-                f"{table}: {len(unnamed)} of {len(frames)} images have no split, the first is {unnamed[0]}; name the "
-                "split of all images or of none"
+                f"{table}: {len(unnamed)} of {len(frames)} images have no split, the first is {unnamed[0]}; give all "
+                "images a split, or none"
             )
-        # What a frame was made from is no part of a listing: it is read here, row by row.
+        # A listing does not say what a frame was made from: that is read here.
         rows = read_rows(table, str(table), ("path",), ("source",))
         listed = [(frame, row.get("source", "")) for frame, (_, row) in zip(frames, rows, strict=True)]
         if unnamed:
@@ -105,17 +105,17 @@ class _FromTable(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # ty
 class PreparedFolder(_FromTable, skip_registration=True):  # type: ignore[call-arg]
     """Any prepared folder: `PreparedFolder("DIR", name="mine").download_and_prepare()`, then `--data=tfds:mine`.
 
-    A set that is prepared stays as it is. When the folder has changed, give a higher version.
+    A prepared set stays as it is. If the folder has changed, give a higher version.
 
     Args:
         folder: holds `labels.csv`.
-        name: what to call the set: a letter, then letters, digits and underscores.
-        version: of the set, as 1.0.0.
+        name: of the set: a letter, then letters, digits and underscores.
+        version: of the set, such as 1.0.0.
         settings: of `tfds.core.DatasetBuilder`, such as `data_dir`, where TFDS keeps its sets.
 
     Raises:
-        UserError: another kind of name; and from `download_and_prepare`: no `labels.csv`, one that is faulty or
-            without a label, an image that is missing.
+        UserError: an invalid name; from `download_and_prepare`, no `labels.csv`, a faulty one or one without a label,
+            or a missing image.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, name: str, version: str = "1.0.0", **settings: Any):
@@ -137,25 +137,25 @@ class Piccolo(_FromTable):
     """PICCOLO, prepared: `Piccolo().download_and_prepare()`, then `--data=tfds:piccolo`.
 
     Raises:
-        UserError: from `download_and_prepare`: as `PreparedFolder`.
+        UserError: from `download_and_prepare`, as `PreparedFolder`.
     """
 
     VERSION = tfds.core.Version("0.1.0")
     RELEASE_NOTES: ClassVar = {"0.1.0": "Release 0.1 of the Basque Biobank, prepared by jaxcaps's data_prep."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
-    PICCOLO is given on request: ask the Basque Biobank for release 0.1 (https://doi.org/10.3390/app10238501 says how)
-    and unpack it into a folder RELEASE. Then prepare it into the folder `piccolo` of the manual directory:
+    PICCOLO is available on request: ask the Basque Biobank for release 0.1 (https://doi.org/10.3390/app10238501 says
+    how) and unpack it into a folder RELEASE. Then prepare it into the folder `piccolo` of the manual directory:
 
     python -m data_prep --source=piccolo:RELEASE --out=MANUAL_DIR/piccolo
 
-    MANUAL_DIR is downloads/manual in TFDS's data folder (TFDS_DATA_DIR, or else ~/tensorflow_datasets), or what you
-    name by tfds.download.DownloadConfig(manual_dir=...).
+    MANUAL_DIR is downloads/manual in TFDS's data folder (TFDS_DATA_DIR, or else ~/tensorflow_datasets), or the
+    manual_dir of tfds.download.DownloadConfig.
     """
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self._described(
             description="Colonoscopy frames of 76 polyps in white light and narrow band, with the pathologist's "
-            "diagnosis of each lesion, prepared by jaxcaps's data_prep. A group is what must not straddle two splits.",
+            "diagnosis of each lesion, prepared by jaxcaps's data_prep. The frames of a group must stay in one split.",
             homepage="https://doi.org/10.3390/app10238501",
             citation=CITATION,
         )
@@ -163,16 +163,16 @@ class Piccolo(_FromTable):
     def _folder(self, dl_manager: tfds.download.DownloadManager) -> Path:
         folder = Path(dl_manager.manual_dir) / "piccolo"
         if not (folder / "labels.csv").is_file():
-            raise UserError(f"{folder} holds no labels.csv.\n{cleandoc(self.MANUAL_DOWNLOAD_INSTRUCTIONS)}")
+            raise UserError(f"{folder} has no labels.csv.\n{cleandoc(self.MANUAL_DOWNLOAD_INSTRUCTIONS)}")
         return folder
 
 
 def _classes(frames: list[RawFrame], table: Path) -> list[str]:
     names = list(class_names(ImageFiles.of(frames).items))
     if not names:
-        raise UserError(f"{table}: no image has a label; expected a column label with the name of each image's class")
+        raise UserError(f"{table}: no image has a label; expected a column label with the class of each image")
     broken = [name for name in names if len(name.splitlines()) > 1]
     if broken:
-        # TFDS keeps them in a file, a name on each line.
+        # TFDS keeps them in a file, one name per line.
         raise UserError(f"{table}: label {broken[0]!r} has several lines; expected one")
     return names

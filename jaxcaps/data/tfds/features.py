@@ -1,4 +1,4 @@
-"""Which features of a TFDS set are the picture, its class, its group and its name, and what their values mean."""
+"""Finds the features of a TFDS set that are the picture, its class, group and name, and reads their values."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,8 +15,8 @@ class Roles(NamedTuple):
 
     Attributes:
         image: an encoded picture.
-        meanings: of those of "label", "group" and "path" that the set has: the feature's name, and what makes text,
-            or None for unknown, of its values.
+        meanings: for each of "label", "group" and "path" that the set has: the feature's name, and a function from
+            its values to text, or to None for unknown.
     """
 
     image: str
@@ -27,17 +27,17 @@ def roles(features: Any, supervised_keys: Any, where: str) -> Roles:
     """
     Args:
         features: of the set, a `tfds.features.FeaturesDict`.
-        supervised_keys: (input, target) where the set's builder names them, else None.
-        where: what to call the set in errors.
+        supervised_keys: (input, target) if the set's builder names them, else None.
+        where: names the set in errors.
 
     Raises:
-        UserError: no picture, several, video, pictures of another type than 8 or 16 bits, a label or group that is
-            not one class, number or text.
+        UserError: no picture or several, video, pixels of other than 8 or 16 bits, or a label or group that is not
+            one class, number or text.
     """
     import tensorflow_datasets as tfds
 
     named = supervised_keys if isinstance(supervised_keys, tuple) and len(supervised_keys) == 2 else (None, None)
-    # TFDS keeps them in no order.
+    # TFDS does not keep them in order.
     known = dict(sorted(features.items())) if isinstance(features, tfds.features.FeaturesDict) else {}
     image = _image(known, named[0], f"{where}: its features are {_listed(known)}")
     labels = [name for name, feature in known.items() if isinstance(feature, tfds.features.ClassLabel)]
@@ -61,7 +61,7 @@ def _image(known: dict[str, Any], named: Any, where: str) -> str:
     import tensorflow_datasets as tfds
 
     def is_picture(feature: Any) -> bool:
-        # A map of labels, one for each pixel, is an Image too.
+        # A label map is an Image too.
         return isinstance(feature, tfds.features.Image) and not isinstance(feature, tfds.features.LabeledImage)
 
     pictures = [name for name, feature in known.items() if is_picture(feature)]
@@ -84,7 +84,7 @@ def _image(known: dict[str, Any], named: Any, where: str) -> str:
 
 
 def _meaning(feature: Any, where: str) -> Meaning:
-    """What makes text of the values of a class, an integer or a text."""
+    """The function from the values of a class, an integer or a text to text."""
     import tensorflow_datasets as tfds
 
     if isinstance(feature, tfds.features.ClassLabel):
@@ -99,14 +99,14 @@ def _meaning(feature: Any, where: str) -> Meaning:
 def _class_name(feature: Any, where: str) -> Meaning:
     count = feature.num_classes or 0
     names = feature.names if count else []
-    # TFDS takes any number of names from the set's file of names.
+    # TFDS accepts a file with any number of names.
     if len(set(names)) != len(names) or len(names) != count:
         raise UserError(f"{where} with names {names}; the set is damaged: delete it and prepare it again")
 
     def name(value: int) -> str | None:
         if value == -1:  # unknown
             return None
-        # A set that does not say its number of classes has numbers for names.
+        # A set without a number of classes has numbers as names.
         return names[value] if 0 <= value < count else str(value)
 
     return name

@@ -1,8 +1,8 @@
-"""Which prepared set `tfds:NAME[/CONFIG][:VERSION][@DIR]` names, and what to do where there is none.
+"""Finds the prepared set that `tfds:NAME[/CONFIG][:VERSION][@DIR]` names, or says how to prepare it.
 
 Sets lie below TFDS's data folder as NAME/VERSION or NAME/CONFIG/VERSION. The folder is DIR, else the environment
-variable TFDS_DATA_DIR, else ~/tensorflow_datasets. Only folders are looked at: TFDS's own search imports the code of
-the set's builder too, which may ask for TensorFlow, or looks the name up on the internet.
+variable TFDS_DATA_DIR, else ~/tensorflow_datasets. Only folders are read: TFDS's own search also imports the set's
+builder, which may need TensorFlow, or looks the name up on the internet.
 """
 
 import difflib
@@ -11,16 +11,16 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from data_prep.spec import DataSpec
 from jaxcaps.errors import UserError
 
-# The key of a set's metadata under which our builders say what `data_prep` fitted on its training split.
+# The metadata key under which our builders keep what `data_prep` fitted on the training split.
 FITTED = "data_prep_fitted"
-# What TFDS takes for a name.
+# The names that TFDS accepts.
 NAME = re.compile(r"[a-zA-Z]\w*")
 SPEC = re.compile(
     rf"(?P<name>{NAME.pattern})"
     r"(?:/(?P<config>[\w.\-]+))?(?::(?P<version>(?:\d+|\*)\.(?:\d+|\*)\.(?:\d+|\*)))?"
-    r"(?:@(?P<folder>.+))?"
 )
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 
@@ -43,25 +43,25 @@ class PreparedSet(NamedTuple):
         return self.data_folder / self.full_name / ".".join(map(str, self.version))
 
 
-def find(spec: str) -> PreparedSet:
-    """The prepared set that a specification names: of several versions the highest that fits.
+def find(spec: DataSpec) -> PreparedSet:
+    """The prepared set that a specification names; of several versions that fit, the highest.
 
     Args:
-        spec: NAME, NAME/CONFIG, NAME:VERSION or NAME/CONFIG:VERSION (VERSION as 1.0.0 or 1.*.*), and @DIR after it
-            for sets that lie elsewhere than TFDS looks.
+        spec: its place is NAME, NAME/CONFIG, NAME:VERSION or NAME/CONFIG:VERSION (VERSION as 1.0.0 or 1.*.*), its
+            folder the data folder, or "" for TFDS's own.
 
     Raises:
-        UserError: not such a specification, no such folder, a set that is not prepared there, or several
-            configurations of which none is named.
+        UserError: another form, no such folder, a set that is not prepared there, or several configurations and none
+            of them named.
     """
-    where = f"--data=tfds:{spec}"
-    parsed = SPEC.fullmatch(spec)
+    where = f"--data={spec}"
+    parsed = SPEC.fullmatch(spec.place)
     if parsed is None:
         raise UserError(
-            f"{where}: expected tfds:NAME, tfds:NAME/CONFIG or tfds:NAME/CONFIG:VERSION (as mnist or "
-            "mnist_corrupted/fog:1.0.0), and @DIR after it for sets in a folder of your own"
+            f"{where}: expected tfds:NAME, tfds:NAME/CONFIG or tfds:NAME/CONFIG:VERSION (such as mnist or "
+            "mnist_corrupted/fog:1.0.0), followed by @DIR for sets in a folder of your own"
         )
-    data_folder = _data_folder(parsed["folder"])
+    data_folder = Path(spec.folder or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
     prepared = _prepared(data_folder)
     named = [entry for entry in prepared if entry.name == parsed["name"]]
     if not named:
@@ -71,7 +71,7 @@ def find(spec: str) -> PreparedSet:
         fitting = [entry for entry in fitting if _matches(entry.version, parsed["version"])]
     if not fitting:
         listed = ", ".join(f"{entry.full_name}:{entry.folder.name}" for entry in named)
-        raise UserError(f"{where}: {data_folder} has {listed}; name one of these, or prepare yours")
+        raise UserError(f"{where}: {data_folder} has {listed}; name one of these, or prepare the set")
     configs = {entry.config for entry in fitting}
     if len(configs) > 1 and None not in configs:
         listed = ", ".join(sorted(f"tfds:{parsed['name']}/{config}" for config in configs))
@@ -87,14 +87,10 @@ def how_to_prepare(full_name: str, data_folder: Path) -> str:
         return f'python -c "from jaxcaps.data.tfds.builders import Piccolo; Piccolo({where}).download_and_prepare()"'
     return (
         f"python -c \"import tensorflow_datasets as tfds; tfds.builder('{full_name}', {where}, "
-        "file_format='array_record').download_and_prepare()\" (it may download; training never does). A builder that "
-        "hands TFDS arrays instead of image files needs TensorFlow to be prepared (pip install tensorflow, best in an "
-        "environment of its own), not to be read"
+        "file_format='array_record').download_and_prepare()\" (it may download; training never does). Builders that "
+        "hand TFDS arrays instead of image files need TensorFlow for this step (pip install tensorflow, best in a "
+        "separate environment), not for training"
     )
-
-
-def _data_folder(named: str | None) -> Path:
-    return Path(named or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
 def _prepared(data_folder: Path) -> list[PreparedSet]:
@@ -114,12 +110,12 @@ def _matches(version: tuple[int, ...], wanted: str) -> bool:
 
 
 def _not_prepared(name: str, config: str | None, prepared: list[PreparedSet], data_folder: Path) -> str:
-    """What is there instead, what was probably meant, and how to prepare the set."""
+    """Says what is there instead, what was probably meant, and how to prepare the set."""
     names = sorted({entry.name for entry in prepared})
     if not data_folder.is_dir():
         there = f"it is not prepared: there is no folder {data_folder}"
     else:
-        there = f"it is not prepared: {data_folder} has {', '.join(names) or 'no set'}"
+        there = f"it is not prepared: {data_folder} has {', '.join(names) or 'no sets'}"
     there += " (sets in another folder: TFDS_DATA_DIR=DIR, or tfds:NAME@DIR)"
     registered = _registered()
     if name in registered:
@@ -129,11 +125,11 @@ def _not_prepared(name: str, config: str | None, prepared: list[PreparedSet], da
         return f"{there}; did you mean tfds:{close[0]}?"
     close = difflib.get_close_matches(name, registered, n=1, cutoff=0.7)
     meant = f" (did you mean {close[0]}?)" if close else ""
-    return f"{there}. TFDS knows no set of that name{meant}; docs/tfds.md says how to prepare images of your own"
+    return f"{there}. TFDS has no set of that name{meant}; docs/tfds.md says how to prepare images of your own"
 
 
 def _registered() -> list[str]:
-    """The sets whose builders come with TFDS, and our own. The list of community sets is on the internet: left out."""
+    """The sets whose builders come with TFDS, and our own. Community sets are listed on the internet only: left out."""
     import tensorflow_datasets as tfds
 
     # Importing it registers PICCOLO's builder.

@@ -1,25 +1,24 @@
-"""`--data=tfds:NAME`: a set that TensorFlow Datasets has prepared as array_record. TensorFlow is not needed.
+"""`--data=tfds:NAME[@DIR]`: a set that TensorFlow Datasets has prepared as array_record. TensorFlow is not needed.
 
 - The picture is the builder's supervised input, else the feature `image`, else the only Image. Its encoded file is
-  decoded as all others are (`jaxcaps.data.decoding`), not by TFDS.
+  decoded like all others (`jaxcaps.data.decoding`), not by TFDS.
 - The class is the supervised target, else the feature `label`, else the only ClassLabel; -1 is unknown. A feature
-  `group` names groups. A feature `path` names the pictures where no two share one, else they are SPLIT/NUMBER.
-- The splits train, validation (or val, valid) and test are the three; others are left out, and the log says so. A set
-  of one split is undivided: TFDS calls the only split train.
+  `group` names groups. A feature `path` names the pictures if it is unique; else their names are SPLIT/NUMBER.
+- The splits train, validation (or val, valid) and test are read. Others are left out, and the log says so. A set of one
+  split is undivided: TFDS calls the only split train.
 """
 
-import logging
 from typing import Any
 
 import numpy as np
 
+from data_prep.spec import DataSpec
 from jaxcaps.data.decoding import BadImage, decode
 from jaxcaps.data.items import SPLIT_NAMES, Item
+from jaxcaps.data.source import Settings, SourceKind
 from jaxcaps.data.tfds.features import roles
 from jaxcaps.data.tfds.finding import FITTED, PreparedSet, find, how_to_prepare
 from jaxcaps.errors import UserError
-
-log = logging.getLogger("jaxcaps")
 
 # How many records are held at once while the labels are read.
 RECORDS = 256
@@ -28,17 +27,14 @@ RECORDS = 256
 class PreparedRecords:
     """The images of a prepared set. Opening it reads every record once, for the labels."""
 
-    def __init__(self, spec: str):
+    def __init__(self, spec: DataSpec, settings: Settings):
         """
-        Args:
-            spec: what follows `tfds:`, see `find`.
-
         Raises:
-            UserError: no such set, or one that is damaged, of another file format, or no set of single pictures.
+            UserError: no such set, or one that is damaged, of another file format, or not of single pictures.
         """
         import tensorflow_datasets as tfds
 
-        where = f"--data=tfds:{spec}"
+        where = f"--data={spec}"
         prepared = find(spec)
         builder = _described(prepared, where)
         info = builder.info
@@ -49,15 +45,16 @@ class PreparedRecords:
         self._decoders = {chosen.image: tfds.decode.SkipDecoding()}
         texts = tfds.features.FeaturesDict({name: info.features[name] for name, _ in chosen.meanings.values()})
 
+        splits, self.notes = _splits([name for name, part in info.splits.items() if part.num_examples], where)
         items: list[Item] = []
         self._places: list[tuple[Any, int]] = []
-        for name, split in _splits([name for name, part in info.splits.items() if part.num_examples], where).items():
+        for name, split in splits.items():
             try:
                 records = builder.as_data_source(
                     name, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES, file_format="array_record"
                 )
                 rows = _texts(records, texts) if chosen.meanings else [{}] * len(records)
-            # array_record tells all of its errors as RuntimeError; protobuf and TFDS have several types.
+            # array_record raises RuntimeError for everything; protobuf and TFDS have several types.
             except Exception as error:
                 raise UserError(
                     f"{where}: the records of split {name!r} in {prepared.folder} cannot be read ({error}); delete "
@@ -90,14 +87,14 @@ def _described(prepared: PreparedSet, where: str) -> Any:
     try:
         builder = tfds.builder_from_directory(prepared.folder)
         formats = {kind.value for kind in builder.info.available_file_formats()}
-        # Read from its file now, where damage is told.
+        # Read now, so that damage is found here.
         _ = builder.info.metadata
     except ImportError as error:
         raise UserError(
-            f"{where}: its features cannot be described here ({error}); some of TFDS's, as Video, take TensorFlow for "
-            "that. Only sets of single pictures are read"
+            f"{where}: its features cannot be read here ({error}); some features, such as Video, need TensorFlow. "
+            "Only sets of single pictures are supported"
         ) from error
-    # json_format.ParseError, ValueError, KeyError, OSError: whatever TFDS's parsers make of a damaged file.
+    # json_format.ParseError, ValueError, KeyError, OSError: TFDS's parsers raise many types for a damaged file.
     except Exception as error:
         raise UserError(
             f"{where}: its description in {prepared.folder} is damaged ({error}); delete that folder and prepare the "
@@ -105,24 +102,22 @@ def _described(prepared: PreparedSet, where: str) -> Any:
         ) from error
     if "array_record" not in formats:
         raise UserError(
-            f"{where}: in {prepared.folder} it is prepared as {' and '.join(sorted(formats))}, which cannot be read at "
-            "random without TensorFlow; expected array_record. Move that folder away and prepare the set again: "
+            f"{where}: {prepared.folder} is prepared as {' and '.join(sorted(formats))}, which has no random access "
+            "without TensorFlow; expected array_record. Move that folder away and prepare the set again: "
             f"{how_to_prepare(prepared.full_name, prepared.data_folder)}"
         )
     return builder
 
 
-def _splits(names: list[str], where: str) -> dict[str, str | None]:
-    """The splits to read, and which of ours each is; None for a set that is not divided."""
+def _splits(names: list[str], where: str) -> tuple[dict[str, str | None], tuple[str, ...]]:
+    """The splits to read, which of ours each is (None for a set that is not divided), and notes."""
     if len(names) == 1:
-        return {names[0]: None}
+        return {names[0]: None}, ()
     known: dict[str, str | None] = {name: SPLIT_NAMES[name] for name in names if name in SPLIT_NAMES}
     if "train" not in known.values():
         raise UserError(f"{where}: its splits are {', '.join(names) or 'none'}; expected train, validation and test")
     others = [name for name in names if name not in known]
-    if others:
-        log.info("%s: the splits %s are left out.", where, " and ".join(others))
-    return known
+    return known, (f"{where}: the splits {' and '.join(others)} are left out.",) if others else ()
 
 
 def _texts(records: Any, features: Any) -> list[dict[str, Any]]:
@@ -132,3 +127,10 @@ def _texts(records: Any, features: Any) -> list[dict[str, Any]]:
         for record in records.__getitems__(range(start, min(start + RECORDS, len(records)))):
             rows.append(features.deserialize_example_np(record))
     return rows
+
+
+SOURCE = SourceKind(
+    about="a set prepared by TensorFlow Datasets, below DIR if @DIR is added; docs/tfds.md",
+    open=PreparedRecords,
+    place="NAME",
+)

@@ -1,7 +1,7 @@
 """`--data=npz:FILE`: MedMNIST's format (Yang et al., Scientific Data 2023).
 
 Arrays `train_images`, `train_labels`, `val_images`, ... `test_labels`: images uint8 [n, h, w] grey or [n, h, w, 3]
-colour, labels integers [n, 1] or [n], whose digits name the classes. Labels, validation and test may be absent.
+colour; labels integers [n, 1] or [n], whose digits name the classes. Labels, validation and test may be absent.
 """
 
 import threading
@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.spec import DataSpec
 from jaxcaps.data.decoding import BadImage
 from jaxcaps.data.items import SPLIT_NAMES, Item
+from jaxcaps.data.source import Settings, SourceKind
 from jaxcaps.errors import UserError
 
 KEYS = ("train", "val", "test")
@@ -21,15 +23,17 @@ class MedMNIST:
     """The images of an .npz file; a split is decompressed when one of its images is first read."""
 
     fitted: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
-    def __init__(self, file: Path):
+    def __init__(self, spec: DataSpec, settings: Settings):
         """
         Raises:
-            UserError: no such file, no .npz, other arrays, shapes or types than MedMNIST's.
+            UserError: no such file, not an .npz file, or arrays, shapes or types other than MedMNIST's.
         """
-        self._file, self._where = file, f"--data=npz:{file}"
+        self._file = file = Path(spec.place).expanduser()
+        self._where = f"--data={spec}"
         if not file.is_file():
-            raise UserError(f"{self._where}: {'it is a folder' if file.is_dir() else 'no such file'}")
+            raise UserError(f"{self._where}: {'it is a folder, not a file' if file.is_dir() else 'no such file'}")
         headers = self._headers()
         present = [key for key in KEYS if f"{key}_images" in headers]
         if "train" not in present:
@@ -77,7 +81,7 @@ class MedMNIST:
                         shape, _, dtype = read(member)
                         headers[name.removesuffix(".npy")] = (shape, dtype)
         except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-            raise UserError(f"{self._where}: it is no .npz file of NumPy, or a damaged one ({error})") from error
+            raise UserError(f"{self._where}: not an .npz file of NumPy, or a damaged one ({error})") from error
         return headers
 
     def _check_images(self, key: str, shape: tuple[int, ...], dtype: np.dtype) -> int:
@@ -105,3 +109,6 @@ class MedMNIST:
                 return arrays[name]
         except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
             raise UserError(f"{self._where}: array {name!r} cannot be read ({error})") from error
+
+
+SOURCE = SourceKind(about="MedMNIST's format: train_images, train_labels, val_images, ...", open=MedMNIST, place="FILE")

@@ -4,6 +4,7 @@ import numpy as np
 
 from data_prep import synthetic
 from jaxcaps.data.items import Item
+from jaxcaps.data.source import SourceKind
 from jaxcaps.errors import UserError
 
 
@@ -11,12 +12,13 @@ class Synthetic:
     """Endoscopy-like frames, drawn when they are read. The frames of one lesion are a group."""
 
     fitted: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __init__(self, *, count: int, seed: int, size: int):
         if count < 1:
             raise UserError(f"--synthetic-count={count}: expected at least one frame")
         self._count, self._seed, self._size = count, seed, size
-        # The seed is in the name, so that sets of two seeds differ in their names too.
+        # The seed is in the name, so that no two seeds share a name.
         self.items = tuple(
             Item(f"synthetic-{seed}/{index:05d}", str(description.label), str(description.group), None)
             for index, description in enumerate(synthetic.describe(count, seed))
@@ -25,3 +27,11 @@ class Synthetic:
     def read(self, index: int) -> np.ndarray:
         """uint8 RGB [size, size, 3]."""
         return synthetic.draw(index, count=self._count, seed=self._seed, size=self._size).image
+
+
+SOURCE = SourceKind(
+    about="the built-in set of drawn endoscopy frames",
+    open=lambda spec, settings: Synthetic(
+        count=settings.synthetic_count, seed=settings.synthetic_seed, size=settings.image_size
+    ),
+)

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
-from jaxcaps.data.piccolo import cache_folder
-from jaxcaps.data.sources import open_source
+from jaxcaps.data.sources.piccolo import cache_folder, preparation
 from jaxcaps.errors import UserError
 from tests.command import run
+from tests.data.sources.sample import Sample, open_spec
 from tests.data_prep.piccolo_release import write_release
+
+SAMPLE = Sample(lambda folder, pictures: f"piccolo:{write_release(folder)}", exact=False, slow=True)
 
 
 @pytest.fixture(scope="module")
@@ -25,30 +27,28 @@ def in_cache(monkeypatch, cache):
     monkeypatch.setenv("JAXCAPS_CACHE", str(cache))
 
 
-def open_release(folder, size=16):
-    return open_source(f"piccolo:{folder}", synthetic_count=9, synthetic_seed=0, image_size=size)
-
-
 def test_the_items_are_the_prepared_frames(release, cache):
-    source = open_release(release)
+    source = open_spec(f"piccolo:{release}")
     assert len(source.items) == 17
     assert source.items[0][1:] == ("adenoma", "lesion001", "train")
     assert source.read(0).shape == (224, 224, 3)
     (folder,) = cache.iterdir()
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")}
-    np.testing.assert_array_equal(open_release(release).read(0), source.read(0))
+    np.testing.assert_array_equal(open_spec(f"piccolo:{release}").read(0), source.read(0))
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")} == before
 
 
-def test_larger_pictures_are_prepared_apart(release, cache):
-    assert open_release(release, 300).read(0).shape == (300, 300, 3)
-    assert len(list(cache.iterdir())) == 2
+def test_larger_pictures_are_prepared_apart(release):
+    small, larger = preparation(release, 64), preparation(release, 300)
+    assert (small.steps.size, larger.steps.size) == (224, 300)
+    assert small.out != larger.out
+    assert preparation(release, 16) == small
 
 
-def test_what_is_no_release_is_refused_by_the_flag(tmp_path):
+def test_another_folder_is_refused_by_the_flag(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"--data=piccolo:.*/empty: preparing it into .*: .*no frame found"):
-        open_release(tmp_path / "empty")
+    with pytest.raises(UserError, match=r"--data=piccolo:.*/empty: preparing it in .*: .*no frame found"):
+        open_spec(f"piccolo:{tmp_path}/empty")
 
 
 def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
@@ -61,6 +61,7 @@ def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / ".cache" / "jaxcaps"
 
 
+@pytest.mark.slow
 def test_a_release_is_trained_on(capsys, release, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     flags = ["--preset=tiny", f"--data=piccolo:{release}", "--epochs=1", "--batch-size=8", "--effective-batch=8"]

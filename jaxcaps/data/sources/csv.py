@@ -1,0 +1,41 @@
+"""`--data=csv:FILE`: a table of images with the columns path[,label][,group][,split] (see `data_prep.table`)."""
+
+from pathlib import Path
+
+import yaml
+
+from data_prep.spec import DataSpec
+from data_prep.table import DATASET, list_table
+from jaxcaps.data.files import ImageFiles
+from jaxcaps.data.source import Settings, SourceKind
+from jaxcaps.errors import UserError
+
+
+def open_csv(spec: DataSpec, settings: Settings) -> ImageFiles:
+    """The images that a table lists, in its order.
+
+    Raises:
+        UserError: no such file, not a text file, no column `path`, a row without a path or with too many fields, a
+            path listed twice, or an unknown split. The message names the line and the value.
+    """
+    file = Path(spec.place).expanduser()
+    return ImageFiles.of(list_table(file, f"--data={spec}"), fitted_in(file.parent))
+
+
+def fitted_in(folder: Path) -> tuple[str, ...]:
+    """What `data_prep` fitted on the training split, by its record beside the table. Without a record: nothing.
+
+    Raises:
+        UserError: the record is not one that `data_prep` wrote.
+    """
+    record = folder / DATASET
+    if not record.is_file():
+        return ()
+    try:
+        fitted = yaml.safe_load(record.read_text(encoding="utf-8"))["fitted"]
+        return ("histogram matching",) if fitted["reference_histogram"] else ()
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise UserError(f"{record} was not written by data_prep: {error!r}; prepare the data again") from None
+
+
+SOURCE = SourceKind(about="a table with the columns path[,label][,group][,split]", open=open_csv, place="FILE")

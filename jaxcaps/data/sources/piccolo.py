@@ -1,0 +1,62 @@
+"""`--data=piccolo:DIR`: the PICCOLO release as published, prepared into a cache folder at first use."""
+
+import dataclasses
+import hashlib
+import logging
+import os
+from pathlib import Path
+
+from data_prep.config import PRESETS, Preparation
+from data_prep.spec import DataSpec
+from jaxcaps.data.files import ImageFiles
+from jaxcaps.data.source import Settings, SourceKind
+from jaxcaps.data.sources.csv import open_csv
+from jaxcaps.errors import UserError
+
+log = logging.getLogger("jaxcaps")
+
+# Prepared pictures are at least as large as the study's; training resizes them to --image-size.
+LEAST_SIZE = 224
+
+
+def open_piccolo(spec: DataSpec, settings: Settings) -> ImageFiles:
+    """The prepared frames of a release.
+
+    `data_prep` makes them with its endoscopy preset, in `cache_folder()`. A later run makes only those whose raw frame
+    has changed. To prepare the release in another way, call `python -m data_prep` and train on `csv:OUT/labels.csv`.
+
+    Raises:
+        UserError: not a release, or the cache folder cannot be written.
+    """
+    # It takes long to import: other data need not wait.
+    from data_prep.prepare import prepare
+
+    wanted = preparation(Path(spec.place).expanduser(), settings.image_size)
+    log.info("PICCOLO: preparing %s in %s, unless it is there already", spec.place, wanted.out)
+    try:
+        done = prepare(wanted, log.info)
+    except UserError as error:
+        raise UserError(f"--data={spec}: preparing it in {wanted.out}: {error}") from error
+    log.info(done.summary(wanted.out))
+    return open_csv(DataSpec("csv", f"{wanted.out}/labels.csv"), settings)
+
+
+def preparation(folder: Path, image_size: int) -> Preparation:
+    """How a release is prepared. Pictures of another size go into another folder."""
+    steps = dataclasses.replace(PRESETS["endoscopy"], size=max(LEAST_SIZE, image_size))
+    source = f"piccolo:{folder.resolve()}"
+    name = hashlib.sha256(repr((source, steps)).encode()).hexdigest()[:12]
+    return Preparation(source=source, out=str(cache_folder() / f"piccolo-{name}"), steps=steps)
+
+
+def cache_folder() -> Path:
+    """`JAXCAPS_CACHE` if set, else `jaxcaps` in the user's cache folder (`XDG_CACHE_HOME` or `~/.cache`)."""
+    told = os.environ.get("JAXCAPS_CACHE")
+    if told:
+        return Path(told).expanduser().absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "jaxcaps").absolute()
+
+
+SOURCE = SourceKind(
+    about="the PICCOLO release, prepared at first use into JAXCAPS_CACHE", open=open_piccolo, place="DIR"
+)

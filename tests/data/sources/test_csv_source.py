@@ -1,0 +1,83 @@
+import pytest
+
+from jaxcaps.data.decoding import BadImage
+from jaxcaps.data.items import Item
+from tests.data.sources.sample import Sample, open_spec, paint, refused
+
+
+def write(folder, pictures):
+    lines = ["path,label,group,split"]
+    for number, picture in enumerate(pictures):
+        (folder / f"{number}.png").write_bytes(picture.encoded())
+        lines.append(",".join((f"{number}.png", picture.label or "", picture.group or "", picture.split or "")))
+    (folder / "labels.csv").write_text("\n".join(lines))
+    return f"csv:{folder}/labels.csv"
+
+
+SAMPLE = Sample(write, frozenset({"grey", "16-bit", "alpha", "palette", "damaged", "unlabelled", "groups", "splits"}))
+
+
+def table(tmp_path, text, encoding="utf-8"):
+    (tmp_path / "labels.csv").write_bytes(text.encode(encoding))
+    return f"csv:{tmp_path}/labels.csv"
+
+
+def test_a_table_may_order_its_columns_freely_and_have_others(tmp_path):
+    spec = table(
+        tmp_path,
+        "\ufeffsplit, age,label ,path,group\r\n"
+        'training,70,adenoma,"a, b.png",p1\r\n'
+        "Val,,,c.png,\r\n"
+        "testing,1,polyp,sub/d.png,p2\r\n",
+    )
+    assert open_spec(spec).items == (
+        Item("a, b.png", "adenoma", "p1", "train"),
+        Item("c.png", None, None, "validation"),
+        Item("sub/d.png", "polyp", "p2", "test"),
+    )
+
+
+def test_paths_are_relative_to_the_table(tmp_path, monkeypatch):
+    paint(tmp_path / "images" / "0.png", 7)
+    spec = table(tmp_path, f"path\nimages/0.png\n{tmp_path}/images/1.png\n")
+    monkeypatch.chdir("/")
+    source = open_spec(spec)
+    assert source.read(0)[0, 0, 0] == 7
+    # An absolute path is named as if it were relative.
+    assert source.items[1] == Item("images/1.png", None, None, None)
+    with pytest.raises(BadImage, match="no such file"):
+        source.read(1)
+
+
+def test_a_folder_in_place_of_an_image_is_a_bad_image(tmp_path):
+    source = open_spec(table(tmp_path, "path\n.\n"))
+    with pytest.raises(BadImage, match="Is a directory"):
+        source.read(0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "lists no image"),
+        ("path,label\n", "lists no image"),
+        ("file,label\nx.png,a\n", "no column 'path' in the first line; found 'file', 'label'"),
+        ("path;label\nx.png;a\n", "no column 'path' in the first line; found 'path;label'"),
+        ("path,label,label\nx.png,a,b\n", "column 'label' comes twice"),
+        ("path,label\n,a\n", "line 2: the path is empty"),
+        ("path,label\nx.png,a\n./x.png,b\n", "line 3: ./x.png is listed already in line 2"),
+        ("path,label\nx, y.png,a\n", "line 2: more fields than the first line has columns (2)"),
+        ("path,split\nx.png,trian\n", "line 2: split 'trian' is none of train, validation, test"),
+    ],
+)
+def test_a_faulty_table_is_refused_by_line(tmp_path, text, message):
+    refused(table(tmp_path, text), message)
+
+
+def test_a_table_that_is_no_text_is_refused(tmp_path):
+    refused(table(tmp_path, "path\nk\u00e4se.png\n", "latin-1"), "no UTF-8 text")
+
+
+@pytest.mark.parametrize(("column", "meant"), [("Split", "split"), ("labels", "label"), ("groups", "group")])
+def test_a_column_that_is_nearly_one_of_ours_is_named(tmp_path, column, meant):
+    (tmp_path / "labels.csv").write_text(f"path,{column}\na.png,x\n")
+    refused(f"csv:{tmp_path}/labels.csv", f"column '{column}' would not be read; did you mean '{meant}'")
