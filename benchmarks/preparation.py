@@ -15,16 +15,16 @@ import cv2
 import numpy as np
 from skimage.exposure import equalize_adapthist, match_histograms
 
-from data_prep.borders import field_mask, find_field_of_view
-from data_prep.box import Box, crop
-from data_prep.clahe import CLIP_LIMIT, TILES, equalise
-from data_prep.denoise import denoise
-from data_prep.histogram import ReferenceHistogram, match_histogram
-from data_prep.modality import guess_modality
-from data_prep.overlays import find_overlays, mask_overlays
-from data_prep.resize import resize
-from data_prep.specular import find_highlights, remove_highlights
-from data_prep.statistics import ChannelStatistics
+from data_prep.detection.field_of_view import field_mask, find_field_of_view
+from data_prep.images.box import Box, crop
+from data_prep.images.statistics import ChannelStatistics
+from data_prep.steps.clahe import CLIP_LIMIT, TILES, equalise
+from data_prep.steps.denoise import denoise
+from data_prep.steps.guess_modality import guess_modality
+from data_prep.steps.highlights import find_highlights, remove_highlights
+from data_prep.steps.match import ReferenceHistogram, match_histogram
+from data_prep.steps.overlays import find_overlays, mask_overlays
+from data_prep.steps.resize import resize
 from data_prep.synthetic import describe, draw
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}

@@ -40,7 +40,7 @@ def main() -> int:
     try:
         config = parse(sys.argv[1:])
         # Loaded only now: --help answers at once.
-        from data_prep.prepare import prepare
+        from data_prep.pipeline.prepare import prepare
 
         done = prepare(config)
     except UserError as error:

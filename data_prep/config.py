@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from data_prep.clahe import CLIP_LIMIT, TILES
-from data_prep.denoise import SIGMA
 from data_prep.errors import UserError
+from data_prep.steps.clahe import CLIP_LIMIT, TILES
+from data_prep.steps.denoise import SIGMA
 
 Preset = Literal["endoscopy", "plain"]
 

@@ -27,7 +27,7 @@ def open_piccolo(folder: Path, image_size: int) -> ImageFiles:
         UserError: no release, or the cache folder cannot be written.
     """
     # It draws figures and opens a database: other data need not wait for that.
-    from data_prep.prepare import prepare
+    from data_prep.pipeline.prepare import prepare
 
     steps = dataclasses.replace(PRESETS["endoscopy"], size=max(LEAST_SIZE, image_size))
     source = f"piccolo:{folder.resolve()}"

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from data_prep.box import Box
+from data_prep.images.box import Box
 
 GREEN = (24, 165, 140)
 

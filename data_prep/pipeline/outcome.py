@@ -1,0 +1,131 @@
+"""All that a preparation found and did, and its summary as plain values."""
+
+import platform
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from data_prep.config import Preparation
+from data_prep.images.statistics import ChannelStatistics
+from data_prep.pipeline.choosing import Choice
+from data_prep.pipeline.inspecting import Inspection
+from data_prep.pipeline.sequence import VERSION
+from data_prep.pipeline.writing import Written
+from data_prep.sources.listing import RawFrame, Skipped
+from data_prep.sources.opening import Listing
+from data_prep.splits import SPLITS
+from data_prep.steps.match import ReferenceHistogram
+
+MODALITIES = frozenset({"WL", "NBI"})
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """
+    Attributes:
+        config: what was asked for.
+        listing, choice: the source, and what of it is used.
+        inspections, written: by the frame's name; written ones may have failed, see `Written.bad`.
+        modalities: of the used frames, "" where unknown.
+        targets: paths of the pictures in the folder, by the frame's name.
+        reference, fitted_on: the reference histogram, if there is one, and from how many frames.
+    """
+
+    config: Preparation
+    listing: Listing
+    choice: Choice
+    inspections: Mapping[str, Inspection]
+    modalities: Mapping[str, str]
+    targets: Mapping[str, str]
+    written: Mapping[str, Written]
+    reference: ReferenceHistogram | None
+    fitted_on: int
+
+    @property
+    def frames(self) -> tuple[RawFrame, ...]:
+        """The frames that have a picture in the folder, in order."""
+        return tuple(frame for frame in self.choice.frames if not self.written[frame.name].bad)
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """All that was left out, ordered by name."""
+        failed = [Skipped(name, one.bad) for name, one in self.written.items() if one.bad]
+        return tuple(sorted([*self.listing.skipped, *self.choice.skipped, *failed]))
+
+    @property
+    def matched(self) -> tuple[RawFrame, ...]:
+        """The frames whose histograms are matched to the reference."""
+        if self.reference is None:
+            return ()
+        wanted = MODALITIES - {self.config.steps.match_to}
+        return tuple(frame for frame in self.frames if self.modalities[frame.name] in wanted)
+
+
+def describe(outcome: Outcome) -> dict[str, Any]:
+    """`dataset.yaml` but for the checksums, as plain values."""
+    config, frames, choice = outcome.config, outcome.frames, outcome.choice
+    asked = asdict(config)
+    steps = asked.pop("steps")
+    for name in ("workers", "out"):  # where and how fast, not what
+        asked.pop(name)
+    inspections = [outcome.inspections[frame.name] for frame in frames]
+    return {
+        "prepared_from": asked,
+        "steps": steps,
+        "steps_version": VERSION,
+        "versions": {"python": platform.python_version(), "numpy": np.__version__, "opencv": cv2.__version__},
+        "counts": {
+            "images": len(frames),
+            "by_split": _count(frame.split for frame in frames),
+            "by_class": _count(frame.label or "unlabelled" for frame in frames),
+            "by_split_and_class": {
+                split: _count(frame.label or "unlabelled" for frame in frames if frame.split == split)
+                for split in SPLITS
+            },
+            "by_modality": _count(outcome.modalities[frame.name] or "unknown" for frame in frames),
+            "groups": len({frame.group for frame in frames if frame.group is not None}),
+            "skipped": len(outcome.skipped),
+            "with_overlays": sum(one.overlay_share > 0 for one in inspections),
+            "metadata_stripped": sum(bool(one.metadata) for one in inspections),
+        },
+        "split": choice.split_by,
+        "fitted": {
+            "reference_histogram": {
+                "on": f"{outcome.fitted_on} training frames of {config.steps.match_to}",
+                "file": "reference_histogram.json",
+                "frames_matched": len(outcome.matched),
+            }
+            if outcome.reference is not None
+            else None,
+            "statistics": "on the training split, after all steps",
+        },
+        "statistics": training_statistics(outcome),
+        "leaks": [{"group": leak.group, **leak.counts} for leak in choice.leaks],
+        "near_duplicates_across_splits": len(choice.near),
+        "notes": list(outcome.listing.notes),
+    }
+
+
+def training_statistics(outcome: Outcome) -> dict[str, Any]:
+    """Mean and standard deviation of the training split's pictures, black 0 and white 1."""
+    statistics = ChannelStatistics()
+    for frame in outcome.frames:
+        if frame.split == "train":
+            one = outcome.written[frame.name]
+            statistics.merge(ChannelStatistics(one.pixels, one.sums, one.squares))
+    if not statistics.pixels:
+        return {"channels": "RGB", "pixels": 0, "mean": None, "standard_deviation": None}
+    return {
+        "channels": "RGB",
+        "pixels": statistics.pixels,
+        "mean": [round(value, 6) for value in statistics.mean],
+        "standard_deviation": [round(value, 6) for value in statistics.standard_deviation],
+    }
+
+
+def _count(values: Iterable[str | None]) -> dict[str, int]:
+    return dict(sorted(Counter(str(value) for value in values).items()))
