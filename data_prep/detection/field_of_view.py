@@ -1,87 +1,42 @@
-"""The field of view: where in a frame the scene is, and where the black border of the endoscope.
+"""The field of view: which part of a frame shows the scene, and which is the black border of the endoscope.
 
-Fields are octagons, circles or rectangles, often cut by the frame's edge, beside text and a coloured guide picture.
-All are convex and far larger than a letter. So the field is the largest bright area that is left when the guide is
-taken out and everything as thin as letters is opened away; its convex hull brings back what is dark in the scene.
+Fields are octagons, circles or rectangles, often cut by the edge of the frame, beside text and a guide picture. All
+are convex and far larger than a letter. So the field is the largest bright area that is left after removing the guide
+picture and opening away everything as thin as letters. Its convex hull restores the dark parts of the scene.
 """
 
 import cv2
 import numpy as np
 
 from data_prep.detection.guide import find_guide
-from data_prep.images.box import Box, bounding_box
 from data_prep.images.channels import largest_channel
 
 ABOVE_BORDER = 6
 """How far above the border the scene begins, of 255. On the 29 real frames borders have levels of 0-5 with noise up to
-8, and the dimmest parts of the field 10."""
+8; the dimmest parts of the field have 10."""
 
 BRIGHTEST_BORDER = 32
 """Video black is 16 in some recordings. A frame whose darkest edge is brighter has no border."""
 
 BORDER_SHARE = 0.05
-"""Of the frame's outermost pixels: fewer are no border but a dark part of the scene."""
+"""Of the outermost pixels of the frame. Fewer dark ones are not a border but a dark part of the scene."""
 
 LETTER = 0.03
-"""Of the frame's shorter side: wider than the strokes of letters and the cells of a text cursor."""
+"""Of the shorter side of the frame: wider than the strokes of letters and the cells of a text cursor."""
 
 SMALLEST_FIELD = 0.05
-"""Of the frame's area."""
-
-
-def find_field_of_view(image: np.ndarray) -> Box | None:
-    """The smallest box that holds the scene.
-
-    Args:
-        image: uint8 RGB [height, width, 3].
-
-    Returns:
-        The box: the whole picture's where the scene fills it. None where there is no scene: an almost black frame, or
-        nothing brighter than the border that is as large as a field.
-    """
-    field = field_of_view_mask(image)
-    return None if field is None else bounding_box(field)
-
-
-def field_of_view_of_void(void: np.ndarray) -> Box | None:
-    """The smallest box around the zeros of PICCOLO's void mask; None where it has none.
-
-    Args:
-        void: [height, width] or [height, width, channels], 0 in the field of view (in all channels).
-    """
-    return bounding_box(_zeros(void))
-
-
-def field_mask_of_void(void: np.ndarray, box: Box) -> np.ndarray:
-    """The field of view within `box` by PICCOLO's void mask: bool [box.height, box.width]."""
-    return _zeros(void)[box.top : box.bottom, box.left : box.right].copy()
-
-
-def field_mask(image: np.ndarray, box: Box) -> np.ndarray:
-    """The pixels of the scene within its box: False in the corners that an octagon or circle leaves dark, and under a
-    guide picture. They are those that histograms and CLAHE should count.
-
-    Args:
-        image: the whole frame as it comes, uint8 RGB [height, width, 3], not the crop.
-        box: the part of it that is kept.
-
-    Returns:
-        bool [box.height, box.width]; True everywhere where no field is found in the frame.
-    """
-    field = field_of_view_mask(image)
-    if field is None:
-        return np.ones((box.height, box.width), bool)
-    guide = find_guide(image)
-    if guide is not None:
-        field[guide.top : guide.bottom, guide.left : guide.right] = False
-    return field[box.top : box.bottom, box.left : box.right].copy()
+"""Of the area of the frame."""
 
 
 def field_of_view_mask(image: np.ndarray) -> np.ndarray | None:
-    """The field of view with its outline, convex: bool [height, width], or None where there is no scene.
+    """The field of view, filled to its convex outline.
 
     Args:
         image: uint8 RGB [height, width, 3].
+
+    Returns:
+        bool [height, width], True everywhere if the scene fills the picture. None if there is no scene: the frame is
+        almost black, or nothing brighter than the border is as large as a field.
     """
     bright = _brighter_than_border(image)
     guide = find_guide(image)
@@ -92,7 +47,7 @@ def field_of_view_mask(image: np.ndarray) -> np.ndarray | None:
     outlines, _ = cv2.findContours(bright, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(bright, outlines, -1, 1, cv2.FILLED)
     side = max(1, round(LETTER * min(height, width)))
-    # Beyond the frame's edge the field goes on: there, opening shall take nothing away.
+    # The field continues beyond the edge of the frame: opening must not remove anything there.
     opened = cv2.morphologyEx(
         cv2.copyMakeBorder(bright, side, side, side, side, cv2.BORDER_REPLICATE),
         cv2.MORPH_OPEN,
@@ -111,12 +66,8 @@ def field_of_view_mask(image: np.ndarray) -> np.ndarray | None:
 
 
 def _brighter_than_border(image: np.ndarray) -> np.ndarray:
-    """0 or 1, uint8 [height, width]: what is brighter than the border by more than its noise."""
+    """Where the picture is brighter than the border by more than its noise: 0 or 1, uint8 [height, width]."""
     brightest = cv2.medianBlur(largest_channel(image), 5)
     rim = np.concatenate([brightest[0], brightest[-1], brightest[:, 0], brightest[:, -1]])
     border = min(float(np.quantile(rim, BORDER_SHARE)), BRIGHTEST_BORDER)
     return (brightest > border + ABOVE_BORDER).astype(np.uint8)
-
-
-def _zeros(void: np.ndarray) -> np.ndarray:
-    return (void == 0) if void.ndim == 2 else (void == 0).all(axis=2)

@@ -1,6 +1,6 @@
-"""What may be letters: small bright parts of a letter's height, and dark ones on overexposed ground.
+"""Candidates for letters: small bright parts of the height of a letter, and dark parts on overexposed ground.
 
-Most are none: highlights are as small and as bright. `text.py` tells them apart.
+Most of them are not letters: highlights are as small and as bright. `text.py` distinguishes them.
 """
 
 import cv2
@@ -9,29 +9,29 @@ import numpy as np
 from data_prep.images.channels import smallest_channel
 
 SMALLEST_LETTER, LARGEST_LETTER = 0.012, 0.042
-"""Heights of letters, of the picture's shorter side."""
+"""Heights of letters, of the shorter side of the picture."""
 
 FEWEST_PIXELS = 6
-"""Height of the smallest letters that can be told from noise."""
+"""Height of the smallest letters that can be distinguished from noise."""
 
 THIN, WIDE = 0.014, 0.03
-"""What is brighter than its surroundings at two widths, of the shorter side: strokes, and filled cells."""
+"""Widths of parts that are brighter than their surroundings, of the shorter side: strokes, and filled cells."""
 
 CONTRASTS = (9, 14, 24, 40, 64, 110)
-"""Of letters over their background: strong ones run into their neighbours at a low threshold, faint ones are missed at
-a high one. So all are tried."""
+"""Of letters against their background. All are tried: strong letters merge with their neighbours at a low threshold,
+and faint ones are missed at a high one."""
 
 OVEREXPOSED = 200
 DARKER = (6, 10, 16, 30)
-"""On an overexposed background the smallest channel of a letter is darker than it."""
+"""How much darker the smallest channel of a letter is than its overexposed background."""
 
 
 def small_bright_parts(image: np.ndarray, width: float) -> np.ndarray:
-    """How far each pixel is brighter than its surroundings, in its smallest channel: uint8 [height, width].
+    """How much brighter each pixel is than its surroundings, in its smallest channel: uint8 [height, width].
 
     Args:
         image: uint8 RGB [height, width, 3].
-        width: of the largest part that counts, of the picture's shorter side.
+        width: of the largest part that counts, of the shorter side of the picture.
     """
     smallest = smallest_channel(image)
     kernel = _square(width, smallest.shape)
@@ -44,13 +44,13 @@ def _square(width: float, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def find_letters(image: np.ndarray) -> list[np.ndarray]:
-    """What may be letters, by kind and threshold.
+    """The candidates for letters, by kind and threshold.
 
     Args:
         image: uint8 RGB [height, width, 3].
 
     Returns:
-        For each threshold int64 [n, 4]: top, bottom, left and right in half-open pixels.
+        For each threshold int64 [n, 4]: top, bottom, left and right, half-open.
     """
     smallest = smallest_channel(image)
     shorter = min(smallest.shape)
@@ -65,9 +65,9 @@ def find_letters(image: np.ndarray) -> list[np.ndarray]:
             parts = cv2.connectedComponentsWithStats(above)[2][1:]
             left, top, width, height = (parts[:, column].astype(np.int64) for column in range(4))
             possible = (height >= least) & (height <= most) & (width <= 6 * height)
-            # Whatever the picture's edge cuts ends in line there.
+            # Everything that the edge of the picture cuts is in line there.
             possible &= (top > 0) & (top + height < smallest.shape[0])
             boxes.append(np.stack([top, top + height, left, left + width], axis=1)[possible])
-    # On white the contrast of one word's letters varies too much for one threshold.
+    # On white, the contrast varies too much within a word for one threshold.
     boxes.append(np.concatenate(boxes[-len(DARKER) :]))
     return boxes

@@ -1,4 +1,4 @@
-"""The smallest and the largest channel of a picture, many times faster than NumPy's min and max over the last axis."""
+"""The smallest and the largest channel of a picture, many times faster than min and max of NumPy."""
 
 import cv2
 import numpy as np

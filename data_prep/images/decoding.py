@@ -1,34 +1,32 @@
 """Image files to uint8 RGB.
 
-- 16-bit values are divided by 257 and rounded: the full range of the type becomes 0..255, whatever range an image
-  uses. Other depths (32-bit integers, floats) have no known range and are refused.
-- Grey and palette images become RGB. Transparency is composited on black, the border that endoscopes and
-  ultrasound machines draw themselves.
+- 16-bit values are divided by 257 and rounded: the full range of the type becomes 0..255, whatever range an image uses.
+  Other depths (32-bit integers, floats) have no known range and are refused.
+- Grey and palette images become RGB. Transparency is composited on black, the colour of the border that endoscopes and
+  ultrasound machines draw.
 - The EXIF orientation is applied.
 """
 
-import struct
-
 import cv2
 import numpy as np
+from PIL import ExifTags, Image
 
 JPEG = b"\xff\xd8"
 TIFF = (b"II*\x00", b"MM\x00*")
-ORIENTATION_TAG = 0x0112
 
 
 class BadImage(Exception):
-    """One image cannot be read. The message is the reason."""
+    """An image cannot be read. The message is the reason."""
 
 
 def prepare_opencv() -> None:
-    """Makes OpenCV leave the threads to its callers, and the reporting of broken files too."""
+    """Makes OpenCV use one thread and report nothing about broken files: callers do both."""
     cv2.setNumThreads(0)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def decode(encoded: bytes) -> np.ndarray:
-    """The picture in an encoded image file; of several pages or frames, the first.
+    """The picture in an encoded image file, the first if it has several.
 
     Args:
         encoded: the file's bytes, in any format that OpenCV reads.
@@ -37,7 +35,7 @@ def decode(encoded: bytes) -> np.ndarray:
         uint8 RGB [height, width, 3].
 
     Raises:
-        BadImage: no image, a damaged one, or one of another depth than 8 or 16 bits.
+        BadImage: it is not an image, it is damaged, or its depth is not 8 or 16 bits.
     """
     if not encoded:
         raise BadImage("the file is empty")
@@ -47,37 +45,30 @@ def decode(encoded: bytes) -> np.ndarray:
             image = cv2.imdecode(buffer, cv2.IMREAD_COLOR)
             orientation = 1
         else:
-            # Only IMREAD_UNCHANGED keeps transparency; it leaves the orientation of all formats but TIFF to us.
+            # Only IMREAD_UNCHANGED keeps transparency. It applies the orientation of TIFF only.
             image, kinds, metadata = cv2.imdecodeWithMetadata(buffer, cv2.IMREAD_UNCHANGED)
             blocks = [block for kind, block in zip(kinds, metadata, strict=True) if kind == cv2.IMAGE_METADATA_EXIF]
-            orientation = exif_orientation(np.asarray(blocks[0]).tobytes()) if blocks else 1
+            orientation = _orientation(np.asarray(blocks[0]).tobytes()) if blocks else 1
     except cv2.error as error:
         raise BadImage(f"it cannot be decoded ({error.err or error})") from error
     if image is None:
-        raise BadImage("it is no image, or a damaged one")
+        raise BadImage("it is not an image, or it is damaged")
     if image.dtype not in (np.uint8, np.uint16):
-        raise BadImage(f"its pixels are {image.dtype}; 8- and 16-bit images are read")
-    # 8-bit TIFF comes with the colours multiplied by the transparency already.
+        raise BadImage(f"its pixels are {image.dtype}; only 8- and 16-bit images can be read")
+    # In 8-bit TIFF, OpenCV has already multiplied the colours by the transparency.
     composited = encoded.startswith(TIFF) and image.dtype == np.uint8
     return _oriented(_to_rgb(_to_bytes(image), composited), orientation)
 
 
-def exif_orientation(block: bytes) -> int:
-    """The orientation, 1 to 8, that a block of EXIF data tells; 1 (as stored) where it tells none."""
-    block = block.removeprefix(b"Exif\x00\x00")
-    order = {b"II": "<", b"MM": ">"}.get(block[:2])
-    if order is None:
-        return 1
+def _orientation(exif: bytes) -> int:
+    """The orientation in a block of EXIF data, 1 to 8; 1 (as stored) if there is none or the block is damaged."""
+    tags = Image.Exif()
     try:
-        (start,) = struct.unpack_from(order + "I", block, 4)
-        (count,) = struct.unpack_from(order + "H", block, start)
-        for entry in range(count):
-            tag, _, _, value = struct.unpack_from(order + "HHIH", block, start + 2 + 12 * entry)
-            if tag == ORIENTATION_TAG:
-                return value if 1 <= value <= 8 else 1
-    except struct.error:  # a truncated block
+        tags.load(exif)
+        orientation = tags.get(ExifTags.Base.Orientation, 1)
+    except Exception:  # Pillow raises whatever a damaged block leads to
         return 1
-    return 1
+    return int(orientation) if orientation in range(1, 9) else 1
 
 
 def _to_bytes(image: np.ndarray) -> np.ndarray:
@@ -98,14 +89,14 @@ def _to_rgb(image: np.ndarray, composited: bool) -> np.ndarray:
             return colour
         alpha = image[..., 3:].astype(np.uint16)
         return ((colour * alpha + 127) // 255).astype(np.uint8)
-    raise BadImage(f"it has {channels} channels; 1, 3 or 4 are read")
+    raise BadImage(f"it has {channels} channels; only 1, 3 or 4 can be read")
 
 
 def _oriented(picture: np.ndarray, orientation: int) -> np.ndarray:
-    """Turns a stored picture upright. Orientations 5 to 8 are 4, 1 (mirrored), 2, 3 of the transposed picture."""
+    """Turns a stored picture upright. Orientations 5 to 8 are 1 to 4 of the transposed picture."""
     if orientation >= 5:
         picture = picture.transpose(1, 0, 2)
-        orientation = {5: 1, 6: 2, 7: 3, 8: 4}[orientation]
+        orientation -= 4
     if orientation in (2, 3):
         picture = picture[:, ::-1]
     if orientation in (3, 4):

@@ -1,6 +1,6 @@
-"""Near-duplicate pictures: frames of one video, crops, re-encoded copies. Split apart, they leak the test set.
+"""Near-duplicate pictures: frames of one video, crops, re-encoded copies. In different splits they leak the test set.
 
-A difference hash (Krawetz 2013) of 256 bits is compared between all pairs; the connected pairs are a cluster.
+Difference hashes (Krawetz 2013) of 256 bits are compared between all pairs; connected pairs form a cluster.
 """
 
 import cv2
@@ -10,15 +10,15 @@ from scipy.sparse.csgraph import connected_components
 
 HASH_SIDE = 16
 HASH_BITS = HASH_SIDE**2
-# Chosen with the breast ultrasound set, whose published copies hold many frames twice: 12 of 256 bits.
+# Bits of 256. Chosen on the breast ultrasound set, whose published copies contain many frames twice.
 LARGEST_DISTANCE = 12
-# Rows compared at once, and how many distances at most: 64 MB, however many pictures there are.
+# Rows compared at once, and the largest number of distances: 64 MB for any number of pictures.
 CHUNK = 2048
 DISTANCES = 2**24
 
 
 def difference_hash(picture: np.ndarray) -> np.ndarray:
-    """Which of the pixels of a 16x17 grey miniature are darker than their right neighbour.
+    """Which pixels of a 16x17 grey miniature are darker than their right neighbour.
 
     Args:
         picture: uint8 RGB [height, width, 3] of any size.
@@ -32,7 +32,7 @@ def difference_hash(picture: np.ndarray) -> np.ndarray:
 
 
 def clusters(hashes: np.ndarray, distance: int = LARGEST_DISTANCE) -> np.ndarray:
-    """Clusters of pictures whose hashes differ in few bits, directly or through others.
+    """Clusters of pictures whose hashes differ in few bits, directly or through other pictures.
 
     Args:
         hashes: bool [n, bits].
@@ -42,8 +42,8 @@ def clusters(hashes: np.ndarray, distance: int = LARGEST_DISTANCE) -> np.ndarray
         int32 [n]: the cluster of each picture, numbered from 0.
     """
     count, bits = hashes.shape
-    # The product of two hashes as +-1 is bits - 2 distance. It is exact in float32, and a matrix product is the
-    # fastest way to count bits.
+    # The product of two hashes of +-1 is bits - 2 distance. It is exact in float32, and a matrix product is the fastest
+    # way to count bits.
     signs = np.where(hashes, np.float32(1), np.float32(-1))
     found = np.arange(count, dtype=np.int32)
     step = min(CHUNK, max(1, DISTANCES // max(count, 1)))
@@ -56,7 +56,7 @@ def clusters(hashes: np.ndarray, distance: int = LARGEST_DISTANCE) -> np.ndarray
 
 
 def _joined(found: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The clusters after joining pairs: each cluster so far is kept together by its first member."""
+    """The clusters after joining pairs. Each earlier cluster is held together by its first member."""
     count = len(found)
     leaders = np.unique(found, return_index=True)[1]
     pairs = (np.concatenate([np.arange(count), first]), np.concatenate([leaders[found], second]))

@@ -1,4 +1,4 @@
-"""Filling in what is hidden from what is around it."""
+"""Fills in hidden pixels from those around them."""
 
 import cv2
 import numpy as np
@@ -6,20 +6,20 @@ import numpy as np
 from data_prep.images.mirror import nearest_inside
 
 RADIUS = 3.0
-"""Pixels around each new one that are looked at. We chose it: the common one of OpenCV's examples."""
+"""Of the neighbourhood of each new pixel. Our choice, as in the examples of OpenCV."""
 
 
 def fill_in(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """In-painting by the Navier-Stokes equations (Bertalmio et al. 2001), from the edge of the hidden area inwards.
+    """In-paints by the Navier-Stokes equations (Bertalmio et al. 2001), from the edge of the hidden area inwards.
 
-    What is filled in depends on the pixels outside the mask alone. OpenCV's own in-painting does not promise that: it
-    reads hidden pixels near the edges of the mask, and leaves them as they are at the edges of the picture, so that
-    letters could be read again. Hidden pixels are overwritten with the nearest visible one first. Telea's method (2004)
-    is no faster, and brightens a flat area by up to 8 of 255 on the way across 40 pixels.
+    The result depends only on pixels outside the mask. OpenCV does not guarantee this: it reads hidden pixels near the
+    edges of the mask, and leaves them as they are at the edges of the picture, so that letters could be read again.
+    Hidden pixels are therefore overwritten with the nearest visible one first. The method of Telea (2004) is no faster,
+    and brightens a flat area by up to 8 of 255 across 40 pixels.
 
     Args:
         image: uint8 RGB [height, width, 3].
-        mask: bool [height, width], what is hidden. Where it is everything, or nothing, the picture stays as it is.
+        mask: bool [height, width], the hidden pixels. If all or none are hidden, the picture stays as it is.
 
     Returns:
         uint8 RGB of the same shape.

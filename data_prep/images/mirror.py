@@ -1,4 +1,4 @@
-"""The field of view continued beyond its edge, for steps that look at a pixel's neighbourhood."""
+"""Continues the field of view beyond its edge, for steps that look at the neighbourhood of a pixel."""
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ def nearest_inside(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     outside = np.ascontiguousarray(~mask, np.uint8)
     _, labels = cv2.distanceTransformWithLabels(outside, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     rows, columns = np.nonzero(mask)
-    # The labels number the pixels inside in an order of OpenCV's own: it is read off them.
+    # OpenCV numbers the pixels inside in an order of its own, which is read off their labels.
     place = np.zeros(int(labels.max()) + 1, np.int64)
     place[labels[mask]] = np.arange(len(rows))
     nearest = place[labels[~mask]]
@@ -26,15 +26,15 @@ def nearest_inside(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def mirror_outwards(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Fills the pixels outside `mask` with the picture mirrored at its edge.
 
-    A pixel outside takes the value found as far behind the nearest pixel inside, or that pixel's own where the way
-    leads out of the mask again.
+    A pixel outside takes the value at the same distance behind the nearest pixel inside. If that place lies outside the
+    mask, it takes the value of the nearest pixel itself.
 
     Args:
         image: uint8 [height, width] or [height, width, channels].
         mask: bool [height, width], the pixels to keep.
 
     Returns:
-        An array like `image`; unchanged where `mask` is True everywhere or nowhere.
+        An array like `image`; a copy of it if `mask` is True everywhere or nowhere.
     """
     if mask.all() or not mask.any():
         return image.copy()

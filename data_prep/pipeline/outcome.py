@@ -4,23 +4,21 @@ import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import cv2
 import numpy as np
 
 from data_prep.config import Preparation
+from data_prep.images.histogram import ReferenceHistogram
 from data_prep.images.statistics import ChannelStatistics
 from data_prep.pipeline.choosing import Choice
 from data_prep.pipeline.inspecting import Inspection
-from data_prep.pipeline.sequence import VERSION
+from data_prep.pipeline.sequence import VERSION, fit_of
 from data_prep.pipeline.writing import Written
-from data_prep.sources.listing import RawFrame, Skipped
-from data_prep.sources.opening import Listing
+from data_prep.sources.listing import Listing, RawFrame, Skipped
 from data_prep.splits import SPLITS
-from data_prep.steps.match import ReferenceHistogram
-
-MODALITIES = frozenset({"WL", "NBI"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +27,10 @@ class Outcome:
     Attributes:
         config: what was asked for.
         listing, choice: the source, and what of it is used.
-        inspections, written: by the frame's name; written ones may have failed, see `Written.bad`.
-        modalities: of the used frames, "" where unknown.
-        targets: paths of the pictures in the folder, by the frame's name.
-        reference, fitted_on: the reference histogram, if there is one, and from how many frames.
+        inspections, written: by the name of the frame; a picture may have failed, see `Written.bad`.
+        modalities: of the frames that are used, "" if unknown.
+        targets: paths of the pictures in the folder, by the name of the frame.
+        reference, fitted_on: the reference histogram, if there is one, and the number of frames in it.
     """
 
     config: Preparation
@@ -45,34 +43,39 @@ class Outcome:
     reference: ReferenceHistogram | None
     fitted_on: int
 
-    @property
+    @cached_property
     def frames(self) -> tuple[RawFrame, ...]:
         """The frames that have a picture in the folder, in order."""
         return tuple(frame for frame in self.choice.frames if not self.written[frame.name].bad)
 
     @property
+    def found(self) -> tuple[Inspection, ...]:
+        """The inspections of `frames`."""
+        return tuple(self.inspections[frame.name] for frame in self.frames)
+
+    @cached_property
     def skipped(self) -> tuple[Skipped, ...]:
-        """All that was left out, ordered by name."""
+        """Everything that was left out, ordered by name."""
         failed = [Skipped(name, one.bad) for name, one in self.written.items() if one.bad]
         return tuple(sorted([*self.listing.skipped, *self.choice.skipped, *failed]))
 
-    @property
+    @cached_property
     def matched(self) -> tuple[RawFrame, ...]:
         """The frames whose histograms are matched to the reference."""
-        if self.reference is None:
+        fit = fit_of(self.config.steps)
+        if fit is None or self.reference is None:
             return ()
-        wanted = MODALITIES - {self.config.steps.match_to}
-        return tuple(frame for frame in self.frames if self.modalities[frame.name] in wanted)
+        changes = fit.changes(self.config.steps)
+        return tuple(frame for frame in self.frames if self.modalities[frame.name] in changes)
 
 
 def describe(outcome: Outcome) -> dict[str, Any]:
-    """`dataset.yaml` but for the checksums, as plain values."""
+    """The content of `dataset.yaml` without the checksums, as plain values."""
     config, frames, choice = outcome.config, outcome.frames, outcome.choice
     asked = asdict(config)
     steps = asked.pop("steps")
     for name in ("workers", "out"):  # where and how fast, not what
         asked.pop(name)
-    inspections = [outcome.inspections[frame.name] for frame in frames]
     return {
         "prepared_from": asked,
         "steps": steps,
@@ -89,20 +92,11 @@ def describe(outcome: Outcome) -> dict[str, Any]:
             "by_modality": _count(outcome.modalities[frame.name] or "unknown" for frame in frames),
             "groups": len({frame.group for frame in frames if frame.group is not None}),
             "skipped": len(outcome.skipped),
-            "with_overlays": sum(one.overlay_share > 0 for one in inspections),
-            "metadata_stripped": sum(bool(one.metadata) for one in inspections),
+            "with_overlays": sum(one.overlay_share > 0 for one in outcome.found),
+            "metadata_stripped": sum(bool(one.metadata) for one in outcome.found),
         },
         "split": choice.split_by,
-        "fitted": {
-            "reference_histogram": {
-                "on": f"{outcome.fitted_on} training frames of {config.steps.match_to}",
-                "file": "reference_histogram.json",
-                "frames_matched": len(outcome.matched),
-            }
-            if outcome.reference is not None
-            else None,
-            "statistics": "on the training split, after all steps",
-        },
+        "fitted": {"reference_histogram": _fitted(outcome), "statistics": "on the training split, after all steps"},
         "statistics": training_statistics(outcome),
         "leaks": [{"group": leak.group, **leak.counts} for leak in choice.leaks],
         "near_duplicates_across_splits": len(choice.near),
@@ -110,8 +104,19 @@ def describe(outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def _fitted(outcome: Outcome) -> dict[str, Any] | None:
+    fit = fit_of(outcome.config.steps)
+    if fit is None or outcome.reference is None:
+        return None
+    return {
+        "on": f"{outcome.fitted_on} training frames of {fit.learns_from(outcome.config.steps)}",
+        "file": "reference_histogram.json",
+        "frames_matched": len(outcome.matched),
+    }
+
+
 def training_statistics(outcome: Outcome) -> dict[str, Any]:
-    """Mean and standard deviation of the training split's pictures, black 0 and white 1."""
+    """Mean and standard deviation of the pictures of the training split; black is 0, white is 1."""
     statistics = ChannelStatistics()
     for frame in outcome.frames:
         if frame.split == "train":

@@ -1,4 +1,4 @@
-"""What lies beside the pictures: the tables, `dataset.yaml`, the reference histogram and the checksums.
+"""What lies beside the pictures: the tables, `dataset.yaml`, the report, the reference histogram and the checksums.
 
 `labels.csv` is written last: a folder that has it is finished.
 """
@@ -6,6 +6,7 @@
 import csv
 import hashlib
 import io
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,25 +14,25 @@ import yaml
 
 from data_prep.pipeline.outcome import Outcome, describe
 from data_prep.pipeline.record import Record
-from data_prep.pipeline.writing import PARTIAL, write_file
+from data_prep.pipeline.writing import write_file
 from data_prep.report.page import report_page
 from data_prep.sources.csv import DATASET
 from data_prep.sources.listing import RawFrame
 
 LABELS, FRAMES, SKIPPED, NEAR = "labels.csv", "frames.csv", "skipped.csv", "near_duplicates.csv"
 REPORT, CHECKSUMS, REFERENCE = "report.html", "checksums.sha256", "reference_histogram.json"
-# In the order of their removal, when a folder is no longer finished.
+# In the order in which they are removed when a folder is no longer finished.
 FINAL = (LABELS, DATASET, REPORT, CHECKSUMS, FRAMES, SKIPPED, NEAR, REFERENCE)
 
 
 def remove_final(out: Path) -> None:
-    """Removes what says that the folder is finished."""
+    """Removes the files that mark the folder as finished."""
     for name in FINAL:
         (out / name).unlink(missing_ok=True)
 
 
 def write_outputs(out: Path, outcome: Outcome, record: Record) -> None:
-    """Writes all but the pictures; nothing where all is as it was."""
+    """Writes everything but the pictures, or nothing if nothing has changed."""
     frames = outcome.frames
     tables = {
         FRAMES: _table(FRAME_COLUMNS, (_frame_row(outcome, frame) for frame in frames)),
@@ -42,17 +43,14 @@ def write_outputs(out: Path, outcome: Outcome, record: Record) -> None:
         ).encode(),
     }
     if outcome.reference is not None:
-        partial = out / PARTIAL / REFERENCE
-        outcome.reference.save(partial)
-        tables[REFERENCE] = partial.read_bytes()
-        partial.unlink()
+        tables[REFERENCE] = json.dumps({"counts": outcome.reference.counts.tolist()}).encode()
     tables[LABELS] = _table(LABEL_COLUMNS, (_label_row(outcome, frame) for frame in frames))
     checksums = {name: hashlib.sha256(content).hexdigest() for name, content in tables.items()}
     described = yaml.safe_dump(describe(outcome) | {"checksums": checksums}, sort_keys=False, allow_unicode=True)
     tables = {DATASET: described.encode()} | tables
     if (out / REPORT).is_file() and all(_is(out / name, content) for name, content in tables.items()):
         return
-    # Tables and description no longer belong together from here on, until the last is written.
+    # From here on, until the last file is written, tables and description do not belong together.
     remove_final(out)
     write_file(out, out / REPORT, report_page(outcome, record))
     for name, content in tables.items():
@@ -90,7 +88,7 @@ def _frame_row(outcome: Outcome, frame: RawFrame) -> tuple[object, ...]:
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    """Comma-separated UTF-8; None is blank."""
+    """Comma-separated values in UTF-8; None is blank."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -99,5 +97,5 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
 
 
 def _text(name: str) -> str:
-    """A name that UTF-8 can hold: bytes that were no text become `\\xff` and the like."""
+    """A name in valid UTF-8: undecodable bytes become `\\xff` and the like."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

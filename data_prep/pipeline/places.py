@@ -1,4 +1,4 @@
-"""Where outputs go: a folder that is safe to write to, and a name in it for each frame."""
+"""Where outputs go: a folder that is safe to write to, and a path in it for each frame."""
 
 import os
 import re
@@ -13,14 +13,20 @@ from data_prep.pipeline.writing import PARTIAL
 from data_prep.sources.listing import RawFrame
 
 IMAGES = "images"
-# Linux and macOS allow 255 bytes a name; a little is left for an ending that tells two frames apart.
+# Linux and macOS allow names of 255 bytes; the rest is for an ending that distinguishes two frames.
 LONGEST_NAME = 240
 
 
 def check_place(out: Path, root: Path, flag: str) -> None:
-    """
+    """Checks that a folder may be written to.
+
+    Args:
+        out: the output folder.
+        root: the source folder.
+        flag: what names the output folder in errors.
+
     Raises:
-        UserError: the folder is the source, in it or around it, cannot be a folder, or holds something else already.
+        UserError: the folder is the source, lies in it or contains it, is a file, or already holds something else.
     """
     place, source = out.resolve(), root.resolve()
     if place == source:
@@ -28,21 +34,21 @@ def check_place(out: Path, root: Path, flag: str) -> None:
     if place.is_relative_to(source):
         raise UserError(f"{flag}: it lies in the source folder {root}, which is only read; give a folder elsewhere")
     if source.is_relative_to(place):
-        raise UserError(f"{flag}: the source folder {root} lies in it; give a folder of its own")
+        raise UserError(f"{flag}: it contains the source folder {root}; give a folder elsewhere")
     for above in (place, *place.parents):
         if above.exists():
             if not above.is_dir():
                 raise UserError(f"{flag}: {above} is a file; give another folder")
             break
     if place.is_dir() and not (place / FILE).is_file() and any(place.iterdir()):
-        raise UserError(f"{flag}: the folder holds something else already; give a new or an empty one")
+        raise UserError(f"{flag}: the folder already holds something else; give a new or an empty one")
 
 
 def open_place(out: Path) -> None:
-    """Makes the folder, and empties what a killed run left half-written.
+    """Makes the folder, and removes unfinished files of a killed run.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the folder cannot be written.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -53,10 +59,10 @@ def open_place(out: Path) -> None:
 
 
 def targets(frames: Sequence[RawFrame]) -> dict[str, str]:
-    """The path of each frame's picture in the output folder, by the frame's name.
+    """The path of each frame's picture in the output folder, by the name of the frame.
 
-    Unique also where upper and lower case, or two forms of an accent, are the same to the file system. A path stays
-    inside the folder whatever the name; what a table or a shell would stumble over becomes an underscore.
+    Paths are unique even on file systems that ignore case or the form of an accent. They stay inside the folder
+    whatever the name. Characters that break tables or shells become underscores.
     """
     taken: set[str] = set()
     result = {}
@@ -77,7 +83,7 @@ def targets(frames: Sequence[RawFrame]) -> dict[str, str]:
 
 
 def _plain(part: str) -> str:
-    """One part of a path without control characters, undecodable bytes, backslashes, and blanks or dots at its ends."""
+    """One part of a path, without control characters, backslashes, bad bytes, or blanks and dots at its ends."""
     part = re.sub(r"[\x00-\x1f\x7f\\]|[\ud800-\udfff]", "_", part)
     part = re.sub(r"^[\s.]+|[\s.]+$", lambda found: "_" * len(found[0]), part)
     while len(part.encode()) > LONGEST_NAME:

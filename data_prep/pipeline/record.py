@@ -1,8 +1,8 @@
-"""What was done in an output folder, so that a repeated command does only what is missing or changed.
+"""What was done in an output folder: a repeated command does only what is missing or changed.
 
-An SQLite file: a kill leaves it as it was at the last commit, and frames finished since then are done again. A row
-holds under a frame's name the key of what it was made from, and the result. It also keeps a second command out while
-one writes the folder.
+The record is an SQLite file. A kill leaves it as it was at the last commit; frames finished since then are done again.
+A row holds the name of a frame, the key of what it was made from, and the result. The lock of the file also keeps a
+second command out of the folder.
 """
 
 import json
@@ -14,12 +14,13 @@ from types import TracebackType
 from typing import Any
 
 from data_prep.errors import UserError
-from data_prep.pipeline.inspecting import Findings, Inspection
+from data_prep.images.box import Box
+from data_prep.pipeline.inspecting import Inspected, Inspection
 from data_prep.pipeline.writing import Written
 
 FILE = "record.sqlite"
 # Raised when the tables below change.
-FORMAT = 1
+FORMAT = 2
 COMMIT_SECONDS = 1.0
 TABLES = """
 CREATE TABLE IF NOT EXISTS inspected (name TEXT PRIMARY KEY, key TEXT, result TEXT, masks BLOB, counts BLOB);
@@ -28,10 +29,10 @@ CREATE TABLE IF NOT EXISTS written (name TEXT PRIMARY KEY, key TEXT, target TEXT
 
 
 class Record:
-    """The record of the output folder `out`, which must exist; closed by `with`.
+    """The record of the output folder `out`, which must exist. Use it in a `with` statement.
 
     Raises:
-        UserError: another command is writing the folder, or the file is no record of this version.
+        UserError: another command is writing the folder, or the file is not a record of this version.
     """
 
     def __init__(self, out: Path):
@@ -43,7 +44,7 @@ class Record:
             self._database.execute("BEGIN EXCLUSIVE")
             (version,) = self._database.execute("PRAGMA user_version").fetchone()
             if version not in (0, FORMAT):
-                raise UserError(f"{file} is of another version of data_prep; give another --out")
+                raise UserError(f"{file} was written by another version of data_prep; give another --out")
             self._database.execute(f"PRAGMA user_version={FORMAT}")
             self._database.commit()
             self._database.executescript(TABLES)
@@ -52,7 +53,7 @@ class Record:
                 raise UserError(f"--out={out}: another command is writing this folder; wait for it to end") from error
             raise
         except sqlite3.DatabaseError as error:
-            raise UserError(f"{file} is no record of data_prep, or a damaged one; give another --out") from error
+            raise UserError(f"{file} is not a record of data_prep, or it is damaged; give another --out") from error
         self._committed = time.monotonic()
 
     def __enter__(self) -> "Record":
@@ -64,38 +65,41 @@ class Record:
         try:
             self._database.commit()
         except sqlite3.OperationalError:
-            # On a full disk: what is not recorded is done again. An error under way says more than this one.
+            # The disk is full; what is not recorded is done again. An error under way says more than this one.
             if value is None:
                 raise
         finally:
             self._database.close()
 
     def inspection(self, name: str, key: str) -> Inspection | None:
-        """What was found in a frame, if it was made from the same."""
+        """What was found in a frame, if it was found under the same key."""
         row = self._database.execute("SELECT result FROM inspected WHERE name=? AND key=?", (name, key)).fetchone()
-        return None if row is None else Inspection(*_values(row[0]))
+        if row is None:
+            return None
+        inspection = Inspection(*_values(row[0]))
+        return inspection._replace(box=Box(*inspection.box))
 
     def masks(self, name: str) -> bytes:
-        """The packed masks of the frame's field of view; of a frame that could be read."""
+        """The packed masks of a frame that could be read."""
         blob: bytes
         (blob,) = self._database.execute("SELECT masks FROM inspected WHERE name=?", (name,)).fetchone()
         return blob
 
     def counts(self, names: Iterable[str]) -> Iterator[bytes]:
-        """The packed counts of these frames, where they were wanted."""
+        """The packed histograms of those of these frames that have one."""
         for name in names:
             (blob,) = self._database.execute("SELECT counts FROM inspected WHERE name=?", (name,)).fetchone()
             if blob is not None:
                 yield blob
 
-    def add_inspection(self, key: str, inspection: Inspection, findings: Findings) -> None:
-        result = json.dumps(inspection)
-        row = (inspection.name, key, result, findings.masks, findings.counts)
+    def add_inspection(self, key: str, inspected: Inspected) -> None:
+        result = json.dumps(inspected.inspection)
+        row = (inspected.inspection.name, key, result, inspected.masks, inspected.counts)
         self._database.execute("INSERT OR REPLACE INTO inspected VALUES (?, ?, ?, ?, ?)", row)
-        self._commit_at_times()
+        self._commit_now_and_then()
 
     def written(self, name: str, key: str, target: str) -> Written | None:
-        """The finished picture, if it was made from the same and lies at `target`."""
+        """The finished picture, if it was made under the same key and lies at `target`."""
         row = self._database.execute(
             "SELECT result FROM written WHERE name=? AND key=? AND target=?", (name, key, target)
         ).fetchone()
@@ -104,21 +108,21 @@ class Record:
     def add_written(self, key: str, target: str, written: Written) -> None:
         row = (written.name, key, target, json.dumps(written))
         self._database.execute("INSERT OR REPLACE INTO written VALUES (?, ?, ?, ?)", row)
-        self._commit_at_times()
+        self._commit_now_and_then()
 
     def targets(self) -> dict[str, str]:
         """Where the pictures of frames went, by name."""
         return dict(self._database.execute("SELECT name, target FROM written"))
 
     def forget(self, name: str) -> None:
-        """Drops a picture that is no longer there."""
+        """Drops the row of a picture that was removed."""
         self._database.execute("DELETE FROM written WHERE name=?", (name,))
 
     def commit(self) -> None:
         self._database.commit()
         self._committed = time.monotonic()
 
-    def _commit_at_times(self) -> None:
+    def _commit_now_and_then(self) -> None:
         if time.monotonic() - self._committed > COMMIT_SECONDS:
             self.commit()
 

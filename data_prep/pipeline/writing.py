@@ -1,35 +1,33 @@
-"""The second pass over a frame: the finished picture as a PNG; and files that are there whole or not at all."""
+"""The second pass over a frame: the finished picture is written as a PNG."""
 
-import contextlib
 import hashlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 
+from data_prep.atomic import replacing
 from data_prep.config import Steps
 from data_prep.images.decoding import BadImage
+from data_prep.images.histogram import ReferenceHistogram
 from data_prep.images.reading import read_picture
 from data_prep.images.statistics import ChannelStatistics
-from data_prep.pipeline.inspecting import Inspection, field_of
-from data_prep.pipeline.sequence import finish, last, reveal
-from data_prep.steps.match import ReferenceHistogram
+from data_prep.pipeline.inspecting import Inspection
+from data_prep.pipeline.sequence import prepared
 
-# Beside the outputs, so that a finished file only has to change its name; emptied when a run begins and when it ends.
+# Holds unfinished files, beside the outputs; emptied when a run begins and when it ends.
 PARTIAL = ".partial"
 
 
 class ToWrite(NamedTuple):
-    """A frame as it was inspected, and where its picture goes.
+    """An inspected frame, and where its picture goes.
 
     Attributes:
-        inspection, masks: what the first pass found.
+        inspection, masks: the result of the first pass.
         path: the source file.
         matched: whether its histogram is matched to the reference.
-        out: folder of the outputs.
-        target: path of the picture in it, with slashes.
+        out: the folder of the outputs.
+        target: the path of the picture in it, with slashes.
     """
 
     inspection: Inspection
@@ -46,17 +44,14 @@ class Written(NamedTuple):
     Attributes:
         name: of the frame.
         sha256, size, mtime_ns: of the PNG.
-        height, width: of the picture.
         pixels, sums, squares: of its channel statistics.
-        bad: why nothing was written; the rest is then empty.
+        bad: why nothing was written, or ""; if nothing was, the rest is empty.
     """
 
     name: str
     sha256: str = ""
     size: int = 0
     mtime_ns: int = 0
-    height: int = 0
-    width: int = 0
     pixels: int = 0
     sums: tuple[int, ...] = ()
     squares: tuple[int, ...] = ()
@@ -69,15 +64,15 @@ def write(task: ToWrite, steps: Steps, max_pixels: int, reference: ReferenceHist
     Raises:
         OSError: the picture cannot be written.
     """
+    name = task.inspection.name
     try:
         picture = read_picture(task.path, max_pixels)
     except (BadImage, OSError) as error:
-        return Written(task.inspection.name, bad=f"it could be read at first, but no longer: {error}")
+        return Written(name, bad=f"it could be read at first, but no longer: {error}")
     if picture.sha256 != task.inspection.sha256:
-        return Written(task.inspection.name, bad="it changed while it was being prepared; repeat the command")
-    field = field_of(task.inspection, task.masks)
-    image = last(reveal(picture.image, field, steps))
-    image = last(finish(image, field, steps, reference if task.matched else None))
+        return Written(name, bad="it changed while it was being prepared; repeat the command")
+    findings = task.inspection.findings(task.masks)
+    image = prepared(picture.image, findings, steps, reference if task.matched else None)
     done, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     assert done, "a PNG holds any uint8 picture"
     target = task.out / task.target
@@ -88,12 +83,10 @@ def write(task: ToWrite, steps: Steps, max_pixels: int, reference: ReferenceHist
     statistics = ChannelStatistics()
     statistics.add(image)
     return Written(
-        name=task.inspection.name,
+        name=name,
         sha256=hashlib.sha256(content).hexdigest(),
         size=status.st_size,
         mtime_ns=status.st_mtime_ns,
-        height=image.shape[0],
-        width=image.shape[1],
         pixels=statistics.pixels,
         sums=statistics.sums,
         squares=statistics.squares,
@@ -101,18 +94,6 @@ def write(task: ToWrite, steps: Steps, max_pixels: int, reference: ReferenceHist
 
 
 def write_file(out: Path, target: Path, content: bytes) -> None:
-    """Writes a file below `out` so that a kill at any moment leaves the old one, the new one or none."""
-    with replacing(out, target) as partial:
+    """Writes a file below `out`, whole or not at all."""
+    with replacing(target, out / PARTIAL) as partial:
         partial.write_bytes(content)
-
-
-@contextlib.contextmanager
-def replacing(out: Path, target: Path) -> Iterator[Path]:
-    """A path to write to, which becomes `target` when the block ends well, and goes when it does not."""
-    # The target's own suffix, which some writers go by.
-    partial = out / PARTIAL / f"{os.getpid()}{target.suffix}"
-    try:
-        yield partial
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,75 +10,76 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from data_prep.config import Steps
+from data_prep.config import Preparation
+from data_prep.images.box import crop
 from data_prep.images.decoding import BadImage
+from data_prep.images.histogram import ReferenceHistogram
 from data_prep.images.reading import read_picture
-from data_prep.pipeline.inspecting import Inspection, field_of
-from data_prep.pipeline.sequence import finish, last, reveal
-from data_prep.steps.match import ReferenceHistogram, match_histogram
-from data_prep.steps.overlays import find_overlays
+from data_prep.pipeline.sequence import stages, steps_on
+from data_prep.steps.step import Findings
 
 SIDE = 190
-# Of the thumbnail's pixels: what overlays are blurred with, so that no name can be read in the report.
+# Standard deviation of the blur over overlays, in pixels of the thumbnail: no name can be read in the report.
 BLUR = 6.0
 RED = (220, 40, 40)
 
 
 class Shown(NamedTuple):
-    """A frame to show: its source file, what was found in it, and the reference if it is matched."""
+    """A frame to show: its source file, its findings, and the reference histogram if the frame is matched."""
 
     path: Path
-    inspection: Inspection
-    masks: bytes
+    findings: Findings
     reference: ReferenceHistogram | None
 
 
-def thumbnail(path: Path, steps: Steps, max_pixels: int) -> str | None:
-    """The raw picture, small; None where it can no longer be read."""
-    try:
-        image = read_picture(path, max_pixels).image
-    except (BadImage, OSError):
-        return None
-    return _encoded(_shrunk(image, find_overlays(image) if steps.overlays else None))
+def thumbnail(path: Path, config: Preparation) -> str | None:
+    """The raw picture, small, as JPEG in base64. None if it can no longer be read."""
+    image = _read(path, config)
+    return None if image is None else _encoded(_shrunk(image, list(_private(image, config).values())))
 
 
-def stages(shown: Shown, steps: Steps, max_pixels: int) -> list[tuple[str, str]]:
-    """The picture after each step, small; nothing where it can no longer be read."""
-    try:
-        image = read_picture(shown.path, max_pixels).image
-    except (BadImage, OSError):
+def stage_pictures(shown: Shown, config: Preparation) -> list[tuple[str, str]]:
+    """The picture after each step, as of `thumbnail`, and the title of the step. Empty if it can no longer be read."""
+    image = _read(shown.path, config)
+    if image is None:
         return []
-    field = field_of(shown.inspection, shown.masks)
-    found = find_overlays(image) if steps.overlays else None
-    pictures = []
-    for name, picture in reveal(image, field, steps):
-        visible = {"raw": found, "borders": field.overlay}.get(name)
-        pictures.append((name, _encoded(_shrunk(picture, visible))))
-    revealed = last(reveal(image, field, steps))
-    for name, picture in itertools.islice(finish(revealed, field, steps, shown.reference), 1, None):
-        pictures.append((name, _encoded(_shrunk(picture, None))))
+    private, pictures = _private(image, config), []
+    for title, picture in stages(image, shown.findings, config.steps, shown.reference):
+        private.pop(title, None)
+        masks = list(private.values())
+        if picture.shape != image.shape:
+            masks = [crop(mask, shown.findings.box) for mask in masks]
+        pictures.append((_encoded(_shrunk(picture, masks)), title))
     return pictures
 
 
-def histograms(sample: Sequence[Shown], reference: ReferenceHistogram, steps: Steps, max_pixels: int) -> str | None:
-    """A figure: each channel of these frames before and after matching, and of the reference; None without a frame."""
+def histograms(sample: Sequence[Shown], config: Preparation) -> str | None:
+    """A figure of each channel of matched frames before and after matching, and of the reference.
+
+    Returns:
+        PNG in base64, or None if no frame is left.
+    """
+    (fitting,) = (step.title for step in steps_on(config.steps) if step.fit is not None)
     before, after = ReferenceHistogram(), ReferenceHistogram()
     for shown in sample:
-        try:
-            image = read_picture(shown.path, max_pixels).image
-        except (BadImage, OSError):
+        image = _read(shown.path, config)
+        if image is None:
             continue
-        field = field_of(shown.inspection, shown.masks)
-        revealed = last(reveal(image, field, steps))
-        before.add(revealed, field.view)
-        after.add(match_histogram(revealed, reference, field.view), field.view)
+        for title, picture in stages(image, shown.findings, config.steps, shown.reference):
+            if title == fitting:
+                before.add(image, shown.findings.view)
+                after.add(picture, shown.findings.view)
+                break
+            image = picture
     if not before.counts.any():
         return None
+    reference = sample[0].reference
+    assert reference is not None, "the frames are matched"
     figure = Figure(figsize=(10, 2.6), layout="constrained")
     for axes, channel, colour in zip(figure.subplots(1, 3), range(3), ("red", "green", "blue"), strict=True):
         for counts, label, style in ((before, "before", ":"), (after, "after", "-"), (reference, "reference", "--")):
             values = counts.counts[channel] / counts.counts[channel].sum()
-            # Matched values have gaps between them: averaged over 9 levels the curves can be compared.
+            # Matched values have gaps between them. Averaged over 9 levels, the curves can be compared.
             smooth = np.convolve(values, np.ones(9) / 9, mode="same")
             axes.plot(smooth, style, label=label, color="black" if label == "reference" else f"tab:{colour}")
         axes.set(title=colour, xlabel="value", xlim=(0, 255), ylim=(0, None), yticks=[])
@@ -89,17 +89,30 @@ def histograms(sample: Sequence[Shown], reference: ReferenceHistogram, steps: St
     return base64.b64encode(stream.getvalue()).decode()
 
 
-def _shrunk(image: np.ndarray, overlay: np.ndarray | None) -> np.ndarray:
-    """At most `SIDE` pixels a side, overlays blurred beyond reading and outlined."""
+def _read(path: Path, config: Preparation) -> np.ndarray | None:
+    try:
+        return read_picture(path, config.max_pixels).image
+    except (BadImage, OSError):
+        return None
+
+
+def _private(image: np.ndarray, config: Preparation) -> dict[str, np.ndarray]:
+    """What must be blurred in the raw picture, by the title of the step that removes it."""
+    return {step.title: step.private(image) for step in steps_on(config.steps) if step.private is not None}
+
+
+def _shrunk(image: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray:
+    """The picture at most `SIDE` pixels a side, with what is under the masks blurred beyond reading and outlined."""
     factor = min(1.0, SIDE / max(image.shape[:2]))
     size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    if overlay is None or not overlay.any():
-        return small
-    covered = cv2.resize(overlay.astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA) > 0
-    small = np.where(covered[..., None], cv2.GaussianBlur(small, (0, 0), BLUR), small)
-    outlines, _ = cv2.findContours(covered.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return cv2.drawContours(np.ascontiguousarray(small), outlines, -1, RED, 1)
+    for mask in masks:
+        covered = cv2.resize(mask.astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA) > 0
+        if covered.any():
+            small = np.where(covered[..., None], cv2.GaussianBlur(small, (0, 0), BLUR), small)
+            outlines, _ = cv2.findContours(covered.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+            small = cv2.drawContours(np.ascontiguousarray(small), outlines, -1, RED, 1)
+    return small
 
 
 def _encoded(image: np.ndarray) -> str:

@@ -5,9 +5,9 @@
     .../{train,validation,test}/masks/001_VP1_frame0075_Corrected.tif  the polyp; not used here
     .../clinical metadata_release0.1.csv
 
-Folders may be nested or copied, and files missing: what is there is used, what is missing is told. A frame's label is
-its lesion's. A group is a connected component of lesions and videos: two lesions of one video were seen in one
-patient, and so were two videos of one lesion.
+Folders may be nested or copied, and files may be missing: what is there is used, what is missing is reported. The label
+of a frame is that of its lesion. A group is a connected component of lesions and videos: two lesions in one video were
+seen in one patient, and so were two videos of one lesion.
 """
 
 import os
@@ -18,11 +18,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from data_prep.errors import UserError
-from data_prep.sources.listing import RawFrame, Skipped
+from data_prep.sources.listing import Listing, RawFrame, Skipped, Source
 from data_prep.sources.piccolo_metadata import Lesion, read_metadata
 from data_prep.splits import SPLIT_NAMES, SPLITS
 
@@ -30,16 +28,8 @@ FRAME = re.compile(r"(\d{3})_(VP\d+)_.+", re.IGNORECASE)
 LISTED = 5
 
 
-class Release(NamedTuple):
-    """What was found below a folder."""
-
-    frames: tuple[RawFrame, ...]
-    skipped: tuple[Skipped, ...]
-    notes: tuple[str, ...]
-
-
 class _Files(NamedTuple):
-    """Paths by split and name of the frame; several where there are copies."""
+    """Paths by split and name of the frame; several if there are copies."""
 
     polyps: dict[tuple[str, str], list[Path]]
     void: dict[tuple[str, str], list[Path]]
@@ -48,32 +38,32 @@ class _Files(NamedTuple):
     odd: list[Skipped]
 
 
-def list_piccolo(root: Path, where: str) -> Release:
-    """The frames of the release, by split and name, with what was noticed.
+def list_piccolo(root: Path, where: str) -> Listing:
+    """The frames of the release by split and name, with notes on what is odd.
 
     Args:
-        root: any folder above or at the release.
+        root: the release, or any folder above it.
         where: what names it in errors.
 
     Raises:
-        UserError: no such folder, no frame or no metadata below it, a table that is no clinical metadata.
+        UserError: the folder is missing, has no frame or no metadata, or the table is not the clinical metadata.
     """
     if not root.is_dir():
         raise UserError(f"{where}: {'it is a file' if root.is_file() else 'no such folder'}")
     files = _find(root)
     if not files.polyps:
         raise UserError(
-            f"{where}: no frame found; expected train/polyps/001_VP1_frame0075.png and the like in it or in a folder "
+            f"{where}: no frame found; expected files such as train/polyps/001_VP1_frame0075.png in it or in a folder "
             "below"
         )
     if not files.tables:
-        raise UserError(f"{where}: no 'clinical metadata_release0.1.csv' found in it or below; labels come from there")
+        raise UserError(f"{where}: no 'clinical metadata_release0.1.csv' in it or below; the labels come from it")
     lesions, notes = read_metadata(files.tables, root)
     videos = {name: _parts(name) for _, name in files.polyps}
     groups = _components(lesions.values(), videos.values())
     frames, skipped = [], list(files.odd)
     for (split, name), copies in sorted(files.polyps.items(), key=lambda entry: (SPLITS.index(entry[0][0]), entry[0])):
-        # A copy that was cut short is smaller; of equal ones, the least nested.
+        # A truncated copy is smaller. Of equal copies, the least nested one is used.
         best, *others = sorted(copies, key=lambda path: (-path.lstat().st_size, len(path.parts), path))
         skipped += [Skipped(_name(path, root), f"another copy of {_name(best, root)}") for path in others]
         voids = files.void.get((split, name), [])
@@ -89,7 +79,8 @@ def list_piccolo(root: Path, where: str) -> Release:
                 short=f"{split}/{name}",
             )
         )
-    return Release(tuple(frames), tuple(skipped), (*notes, *_missing(files, lesions, videos)))
+    notes = (*notes, *_missing(files, lesions, videos))
+    return Listing(root, tuple(frames), tuple(skipped), notes, official=True)
 
 
 def _find(root: Path) -> _Files:
@@ -107,7 +98,7 @@ def _find(root: Path) -> _Files:
             if name.lower().startswith("clinical metadata") and path.suffix.lower() == ".csv":
                 files.tables.append(path)
             elif split is None or kind not in endings:
-                files.odd.append(Skipped(_name(path, root), "no part of the release"))
+                files.odd.append(Skipped(_name(path, root), "not part of the release"))
             elif kind == "polyps" and (path.suffix.lower() != ".png" or not FRAME.fullmatch(path.stem)):
                 files.odd.append(Skipped(_name(path, root), "not named like a frame, 001_VP1_frame0075.png"))
             else:
@@ -119,7 +110,7 @@ def _find(root: Path) -> _Files:
 
 
 def _parts(name: str) -> tuple[str, str]:
-    """Lesion and video of a frame's name. The whole of `VP10`: VP1 is a prefix of it."""
+    """Lesion and video in the name of a frame. All of `VP10`: VP1 is a prefix of it."""
     found = FRAME.fullmatch(name)
     assert found is not None, "only such names are listed"
     return found[1], found[2].upper()
@@ -129,9 +120,13 @@ def _components(lesions: Iterable[Lesion], seen: Iterable[tuple[str, str]]) -> d
     """The group of each lesion, named after the first lesion in it.
 
     Args:
-        lesions: with their videos, as the metadata tells.
-        seen: lesion and video, as names of frames tell.
+        lesions: with their videos, by the metadata.
+        seen: lesion and video, by the names of frames.
     """
+    # Imported only here: --help lists this source.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     links = {(lesion.code, video) for lesion in lesions for video in lesion.videos} | set(seen)
     codes = sorted({code for code, _ in links} | {lesion.code for lesion in lesions})
     numbers = {node: number for number, node in enumerate([*codes, *sorted({video for _, video in links})])}
@@ -144,35 +139,35 @@ def _components(lesions: Iterable[Lesion], seen: Iterable[tuple[str, str]]) -> d
 
 
 def _missing(files: _Files, lesions: dict[str, Lesion], videos: dict[str, tuple[str, str]]) -> list[str]:
-    """Sentences about what a whole release would have, and about frames that disagree with the metadata."""
+    """Sentences about what is missing from the release, and about frames that contradict the metadata."""
     counts = Counter(split for split, _ in files.polyps)
     notes = [f"PICCOLO: {len(files.polyps)} frames ({', '.join(f'{split} {counts[split]}' for split in SPLITS)})."]
     frames, voids, masks = set(files.polyps), set(files.void), set(files.masks)
-    notes += _listed("frames without a void mask, whose border is looked for in the picture", frames - voids)
-    notes += _listed("frames without a polyp mask, which is not needed here", frames - masks)
+    notes += _listed("frames without a void mask; their border is looked for in the picture", frames - voids)
+    notes += _listed("frames without a polyp mask; it is not needed here", frames - masks)
     notes += _listed("void or polyp masks without their frame", (voids | masks) - frames)
     shown = {lesion for lesion, _ in videos.values()}
-    notes += _listed("lesions of frames that the metadata does not have, and no label for them", shown - set(lesions))
+    notes += _listed("lesions of frames that are not in the metadata; they have no label", shown - set(lesions))
     notes += _listed("lesions of the metadata without a frame", set(lesions) - shown)
     other = {
         name
         for name, (lesion, video) in videos.items()
         if lesion in lesions and lesions[lesion].videos and video not in lesions[lesion].videos
     }
-    notes += _listed("frames of a video that the metadata does not give their lesion", other)
+    notes += _listed("frames of a video that the metadata does not list for their lesion", other)
     elsewhere = {
         f"{name} in {split}, metadata {lesions[videos[name][0]].split}"
         for split, name in files.polyps
         if videos[name][0] in lesions and lesions[videos[name][0]].split not in (None, split)
     }
-    notes += _listed("frames in the folder of another split than the metadata says; the folder counts", elsewhere)
+    notes += _listed("frames whose folder is not the split of the metadata; the folder counts", elsewhere)
     twice = Counter(name for _, name in files.polyps)
     notes += _listed("names of frames in more than one split", {name for name, count in twice.items() if count > 1})
     return notes
 
 
 def _listed(what: str, which: Iterable[object]) -> list[str]:
-    """A sentence with a count and the first few; none where there are none."""
+    """A sentence with the count and the first few, or none if there are none."""
     names = sorted("/".join(item) if isinstance(item, tuple) else str(item) for item in which)
     if not names:
         return []
@@ -182,3 +177,6 @@ def _listed(what: str, which: Iterable[object]) -> list[str]:
 
 def _name(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
+
+
+SOURCE = Source("DIR", list_piccolo)

@@ -1,4 +1,4 @@
-"""PICCOLO's table of lesions, `clinical metadata_release0.1.csv`: separated by semicolons, and not clean UTF-8."""
+"""The table of lesions of PICCOLO, `clinical metadata_release0.1.csv`: separated by semicolons, not valid UTF-8."""
 
 import csv
 import io
@@ -10,9 +10,9 @@ from typing import NamedTuple
 from data_prep.errors import UserError
 from data_prep.splits import SPLIT_NAMES
 
-# Columns by how their names begin; the release's names go on, and changed over time.
+# How the names of the columns begin. The names in the release are longer, and changed over time.
 LESION, VIDEO, DIAGNOSIS, SPLIT = "code - lesion", "code - video", "literal diagnosis", "set"
-# Adenocarcinoma begins neither like adenoma nor like hyperplasia.
+# No key is a prefix of another.
 DIAGNOSES = {"hyperplas": "hyperplasia", "adenoma": "adenoma", "adenocarcinoma": "adenocarcinoma"}
 
 
@@ -21,8 +21,8 @@ class Lesion(NamedTuple):
     Attributes:
         code: three digits.
         videos: such as {"VP1"}.
-        label: hyperplasia, adenoma or adenocarcinoma; None where the diagnosis is blank, unknown or contradicts itself.
-        split: of the table, where it says one.
+        label: hyperplasia, adenoma or adenocarcinoma; None if the diagnosis is blank, unknown or contradictory.
+        split: the split in the table, if there is one.
     """
 
     code: str
@@ -32,11 +32,11 @@ class Lesion(NamedTuple):
 
 
 def read_metadata(tables: Sequence[Path], root: Path) -> tuple[dict[str, Lesion], tuple[str, ...]]:
-    """The lesions by code, and sentences about what is odd.
+    """The lesions by code, and notes on what is odd.
 
     Args:
-        tables: the table, or several copies of it: the one with the most lesions counts.
-        root: what paths are told relative to.
+        tables: the table, or several copies of it; the one with the most lesions is used.
+        root: the folder that paths in notes are relative to.
 
     Raises:
         UserError: a column is missing, or no row has a lesion.
@@ -44,7 +44,9 @@ def read_metadata(tables: Sequence[Path], root: Path) -> tuple[dict[str, Lesion]
     read = [(table, *_rows(table, root)) for table in sorted(tables, key=lambda path: (len(path.parts), path))]
     table, rows, notes = max(read, key=lambda entry: len(entry[1]))
     if any(other != rows for _, other, _ in read):
-        notes.append(f"PICCOLO: copies of the metadata differ; {table.relative_to(root)} has the most rows and counts.")
+        notes.append(
+            f"PICCOLO: copies of the metadata differ; {table.relative_to(root)} has the most rows and is used."
+        )
     by_code: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         by_code.setdefault(row[LESION], []).append(row)
@@ -67,16 +69,16 @@ def read_metadata(tables: Sequence[Path], root: Path) -> tuple[dict[str, Lesion]
 
 
 def _rows(table: Path, root: Path) -> tuple[list[dict[str, str]], list[str]]:
-    """The rows that have a lesion's code, by the beginnings of their columns' names; and what is odd."""
+    """The rows with the code of a lesion, keyed by the beginnings of the columns' names, and notes on what is odd."""
     name = table.relative_to(root)
     raw = table.read_bytes()
     notes = []
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        # What Excel on a Windows of Western Europe writes. Five bytes mean nothing there.
+        # Excel on Western European Windows writes this encoding, in which five bytes are undefined.
         text = raw.decode("cp1252", errors="replace")
-        notes.append(f"PICCOLO: {name} is not clean UTF-8 (byte {error.start}); read as Windows-1252.")
+        notes.append(f"PICCOLO: {name} is not valid UTF-8 (byte {error.start}); read as Windows-1252.")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=";")
     names = [_plain(column).lower() for column in next(_values(reader, table), [])]
     columns = {}
@@ -84,8 +86,8 @@ def _rows(table: Path, root: Path) -> tuple[list[dict[str, str]], list[str]]:
         places = [place for place, column in enumerate(names) if column.startswith(wanted)]
         if not places and wanted in (LESION, DIAGNOSIS):
             raise UserError(
-                f"{table}: no column that begins with {wanted.upper()!r}; found {', '.join(names) or 'none'}. "
-                "Expected the release's table, separated by semicolons"
+                f"{table}: no column begins with {wanted.upper()!r}; found {', '.join(names) or 'none'}. "
+                "Expected the table of the release, separated by semicolons"
             )
         columns[wanted] = places[0] if places else None
     rows = []
@@ -98,9 +100,11 @@ def _rows(table: Path, root: Path) -> tuple[list[dict[str, str]], list[str]]:
         if digits:
             rows.append(row | {LESION: f"{int(digits[0]):03d}"})
         elif any(row.values()):
-            notes.append(f"PICCOLO: {name}, line {reader.line_num}: no lesion's code in {row[LESION]!r}; left out.")
+            notes.append(
+                f"PICCOLO: {name}, line {reader.line_num}: {row[LESION]!r} is not the code of a lesion; left out."
+            )
     if not rows:
-        raise UserError(f"{table}: no row has a lesion's code")
+        raise UserError(f"{table}: no row has the code of a lesion; use the table of the release")
     return rows, notes
 
 
@@ -108,7 +112,7 @@ def _values(reader: Iterable[list[str]], table: Path) -> Iterator[list[str]]:
     try:
         yield from reader
     except csv.Error as error:
-        raise UserError(f"{table}: it is no table of values separated by semicolons ({error})") from error
+        raise UserError(f"{table}: not a table of values separated by semicolons ({error})") from error
 
 
 def _label(diagnosis: str) -> str | None:
@@ -117,5 +121,5 @@ def _label(diagnosis: str) -> str | None:
 
 
 def _plain(text: str) -> str:
-    """Without the blanks at the ends and with single ones inside, no-break spaces and line ends being blanks too."""
+    """Without blanks at the ends, and with single blanks inside. No-break spaces and line ends are blanks too."""
     return " ".join(text.split())

@@ -1,7 +1,9 @@
-"""What an endoscope draws over its own picture: text, symbols and the guide picture.
+"""Mask what an endoscope draws over its own picture: text, symbols and the guide picture.
 
-They are shortcuts that a classifier learns (the hospital, the year, the device), and text may name the patient.
+They are shortcuts for a classifier (the hospital, the year, the device), and text may name the patient.
 """
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -13,34 +15,41 @@ from data_prep.detection.text import find_text
 from data_prep.images.box import Box, bounding_box, crop
 from data_prep.images.channels import largest_channel
 from data_prep.images.inpaint import fill_in
+from data_prep.steps.step import Findings, Options, Phase, Step
 
 DRAWN = 60
-"""Contrast of what is drawn on the border."""
+"""Contrast of what is drawn on the border, of 255."""
 
 OUTSIDE = 3
-"""Pixels beyond the field's edge: nearer is the edge's own blur."""
+"""Pixels beyond the edge of the field; nearer to it, the edge itself is blurred."""
 
 LARGEST_SYMBOL = 0.08
 """Of the picture's shorter side."""
 
 SMALLEST_SYMBOL = 0.03
-"""Of the picture's shorter side, for one within the field: letters there are found as lines."""
+"""Of the picture's shorter side, for a symbol within the field: letters there are found as lines."""
 
 BLACK_GROUND = 40
-"""Largest value of the black square that a symbol within the field brings along."""
+"""Largest value of the black square below a symbol within the field."""
 
 SYMBOL_GROUND = 0.01
 """How far that square reaches beyond the symbol, of the picture's shorter side."""
 
 
+@dataclass(frozen=True)
+class Overlays(Options):
+    overlays: bool = False
+    """find burnt-in text and guide boxes, and mask them"""
+
+
 def find_overlays(image: np.ndarray) -> np.ndarray:
-    """Everything drawn over a frame or a crop of it that keeps the field's dark corners.
+    """Everything drawn over a frame, or over a crop of it that keeps the dark corners of the field.
 
     Args:
         image: uint8 RGB [height, width, 3].
 
     Returns:
-        bool [height, width]: the rectangles of lines of text, symbols that reach over the field's edge, whatever
+        bool [height, width]: the rectangles of lines of text, symbols that reach over the edge of the field, whatever
         else is bright outside the field, and the guide picture.
     """
     field = field_of_view_mask(image)
@@ -54,16 +63,15 @@ def find_overlays(image: np.ndarray) -> np.ndarray:
 
 
 def mask_overlays(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Takes the overlays out.
+    """Removes the overlays.
 
-    Lines of text and symbols are filled in from around them: thin as they are, that leaves next to no trace, where
-    black bars at the same places would be as good a shortcut as the text. Nothing under the mask is used, so that no
-    letter can be read again. The guide picture is made black like the border: filling in would invent a piece of
-    mucosa that nobody saw.
+    Lines of text and symbols are filled in from around them. They are thin, so next to no trace is left; black bars in
+    their place would be as good a shortcut as the text. Nothing under the mask is used: no letter can be read again.
+    The guide picture becomes black like the border: filling it in would invent mucosa that nobody saw.
 
     Args:
         image: uint8 RGB [height, width, 3], with its overlays.
-        mask: bool [height, width], as `find_overlays` makes it.
+        mask: bool [height, width], as `find_overlays` returns it.
 
     Returns:
         uint8 RGB of the same shape; all black where the mask leaves nothing to fill in from.
@@ -83,7 +91,7 @@ def mask_overlays(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _drawn_on_border(image: np.ndarray, field: np.ndarray) -> np.ndarray:
-    """Letters and symbols with a part outside the field, and the black ground that some of them bring along."""
+    """Letters and symbols that reach outside the field, with the black ground below some of them."""
     found = np.zeros(field.shape, bool)
     beyond = cv2.dilate(field.astype(np.uint8), np.ones((2 * OUTSIDE + 1, 2 * OUTSIDE + 1), np.uint8)) == 0
     drawn = (small_bright_parts(image, WIDE) > DRAWN).astype(np.uint8)
@@ -100,7 +108,7 @@ def _drawn_on_border(image: np.ndarray, field: np.ndarray) -> np.ndarray:
         if is_small and min(width, height) >= least and _on_black(brightest, box):
             _fill(found, _grown(box, margin))
         elif number in reaching:
-            # Of a highlight at the edge, only what the edge cannot explain.
+            # Of a highlight at the edge, only the part that the edge does not explain.
             part = box if is_small else bounding_box((labels == number) & beyond)
             if part is not None:
                 _fill(found, _grown(part, margin))
@@ -108,7 +116,7 @@ def _drawn_on_border(image: np.ndarray, field: np.ndarray) -> np.ndarray:
 
 
 def _on_black(brightest: np.ndarray, box: Box) -> bool:
-    """Whether a symbol is drawn in thin lines on a black ground of its own: black shows within and on three sides."""
+    """Whether a symbol is drawn in thin lines on its own black ground: black shows within it and on three sides."""
     within = crop(brightest, box)
     beside = 3
     sides = (
@@ -127,3 +135,32 @@ def _fill(mask: np.ndarray, box: Box) -> None:
 
 def _grown(box: Box, margin: int) -> Box:
     return Box(box.top - margin, box.left - margin, box.bottom + margin, box.right + margin)
+
+
+def find_masks(raw: np.ndarray, image: np.ndarray, findings: Findings, options: Overlays) -> Findings:
+    """The overlays within the field of view, which loses what they blacken."""
+    # Searched in the whole picture: a crop may cut off what distinguishes overlays from the scene.
+    found = find_overlays(raw)
+    overlay, view = crop(found, findings.box), findings.view
+    if overlay.any():
+        # What is filled in from around it is scene again; what becomes black is not.
+        black = overlay & (mask_overlays(image, overlay).max(axis=2) == 0)
+        view = ~black if view is None else view & ~black
+    return findings._replace(view=view, overlay=overlay, overlay_share=float(found.mean()))
+
+
+def _apply(image: np.ndarray, findings: Findings, options: Overlays) -> np.ndarray:
+    assert findings.overlay is not None, "found before"
+    return mask_overlays(image, findings.overlay)
+
+
+STEP = Step(
+    Overlays,
+    title="overlays (text, guide boxes)",
+    phase=Phase.BEFORE_FIT,
+    order=20,
+    find=find_masks,
+    apply=_apply,
+    private=find_overlays,
+    line=lambda options, outcome: f"masked on {sum(one.overlay_share > 0 for one in outcome.found)} frames",
+)

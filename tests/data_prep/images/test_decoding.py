@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.images.decoding import BadImage, decode, exif_orientation, prepare_opencv
+from data_prep.images.decoding import BadImage, decode, prepare_opencv
 
 RED, GREEN, BLUE = [255, 0, 0], [0, 255, 0], [0, 0, 255]
 # Two rows of three pixels, all different.
@@ -133,17 +133,18 @@ def test_a_cmyk_jpeg_comes_out_as_rgb():
     np.testing.assert_allclose(picture.astype(int), blocks, atol=6)
 
 
-@pytest.mark.parametrize("block", [b"", b"II*\x00", b"MM\x00*\x00\x00\x00\x08\xff\xff", b"rubbish, no TIFF header"])
+LITTLE = b"II*\x00\x08\x00\x00\x00\x01\x00\x12\x01\x03\x00\x01\x00\x00\x00\x06\x00\x00\x00" + b"\x00" * 4
+BIG = b"MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00" + b"\x00" * 4
+
+
+@pytest.mark.parametrize("block", [LITTLE, b"Exif\x00\x00" + LITTLE, BIG])
+def test_exif_of_either_byte_order_is_understood(block):
+    np.testing.assert_array_equal(decode(encoded(Image.fromarray(PICTURE), "PNG", exif=block)), np.rot90(PICTURE, -1))
+
+
+@pytest.mark.parametrize("block", [b"II*\x00", BIG[:12], BIG[:8] + b"\xff\xff", b"rubbish, no TIFF header"])
 def test_damaged_exif_means_as_stored(block):
-    assert exif_orientation(block) == 1
-
-
-def test_exif_of_either_byte_order_is_understood():
-    little = b"II*\x00\x08\x00\x00\x00\x01\x00\x12\x01\x03\x00\x01\x00\x00\x00\x06\x00\x00\x00"
-    assert exif_orientation(little) == 6
-    assert exif_orientation(b"Exif\x00\x00" + little) == 6
-    big = b"MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00"
-    assert exif_orientation(big) == 6
+    np.testing.assert_array_equal(decode(encoded(Image.fromarray(PICTURE), "PNG", exif=block)), PICTURE)
 
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
@@ -153,9 +154,9 @@ NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), n
     ("file", "reason"),
     [
         (b"", "empty"),
-        (b"not an image at all", "no image, or a damaged one"),
-        (encoded(NOISE, "PNG")[:3000], "no image, or a damaged one"),
-        (encoded(NOISE, "JPEG")[:2000], "no image, or a damaged one"),
+        (b"not an image at all", "not an image, or it is damaged"),
+        (encoded(NOISE, "PNG")[:3000], "not an image, or it is damaged"),
+        (encoded(NOISE, "JPEG")[:2000], "not an image, or it is damaged"),
         (encoded(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF"), "pixels are float32"),
         (encoded(Image.fromarray(np.ones((2, 2), np.int32)), "TIFF"), "pixels are int32"),
     ],

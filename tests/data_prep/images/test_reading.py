@@ -39,7 +39,7 @@ def test_a_picture_comes_with_its_checksum_and_without_remarks(tmp_path):
 def test_the_content_decides_and_a_wrong_name_is_noted(tmp_path):
     picture = read_picture(save(tmp_path / "a.jpg", file_format="PNG"), MANY)
     np.testing.assert_array_equal(picture.image, RGB)
-    assert picture.notes == ("its content is PNG, though its name ends in .jpg: read as PNG",)
+    assert picture.notes == ("its content is PNG, but its name ends in .jpg: read as PNG",)
     assert "ends in nothing" in read_picture(save(tmp_path / "bare", file_format="PNG"), MANY).notes[0]
 
 
@@ -137,7 +137,7 @@ def test_a_truncated_file_is_refused(tmp_path, suffix, share):
     whole = save(tmp_path / f"a{suffix}", noise).read_bytes()
     path = tmp_path / f"cut{suffix}"
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(BadImage, match=r"no image, or a damaged one|cannot be decoded"):
+    with pytest.raises(BadImage, match=r"not an image, or it is damaged|cannot be decoded"):
         read_picture(path, MANY)
 
 
@@ -150,11 +150,11 @@ def test_what_is_no_picture_is_refused_with_the_reason(tmp_path):
     (tmp_path / "icon.png").write_bytes(stream.getvalue())
     for name, reason in {
         "nothing.png": "no such file",
-        ".": "no regular file",
+        ".": "not a regular file",
         "empty.png": "the file is empty",
-        "text.png": "no image, or a damaged one",
-        "film.png": "no image, or a damaged one",
-        "icon.png": "no image, or a damaged one",
+        "text.png": "not an image, or it is damaged",
+        "film.png": "not an image, or it is damaged",
+        "icon.png": "not an image, or it is damaged",
     }.items():
         with pytest.raises(BadImage, match=reason):
             read_picture(tmp_path / name, MANY)

@@ -34,10 +34,3 @@ def test_exact_where_floats_are_not() -> None:
     count = 10**13
     statistics = ChannelStatistics(count + 1, (254 * count + 255,) * 3, (254**2 * count + 255**2,) * 3)
     assert statistics.standard_deviation[0] * 255 == pytest.approx(count**0.5 / (count + 1), rel=1e-9)
-
-
-def test_of_nothing_there_are_none() -> None:
-    with pytest.raises(ValueError, match="no picture was added"):
-        _ = ChannelStatistics().mean
-    with pytest.raises(ValueError, match="no picture was added"):
-        _ = ChannelStatistics().standard_deviation

@@ -9,8 +9,7 @@ from data_prep.config import Preparation
 from data_prep.errors import UserError
 from data_prep.pipeline.choosing import check_listing, choose, find_leaks
 from data_prep.pipeline.inspecting import Inspection
-from data_prep.sources.listing import RawFrame, Skipped
-from data_prep.sources.opening import Listing
+from data_prep.sources.listing import Listing, RawFrame, Skipped
 
 CONFIG = Preparation(source="csv:x.csv", out="out")
 
@@ -43,7 +42,7 @@ def test_good_frames_stay_as_they_are():
     choice = chosen(*frames)
     assert choice.frames == frames
     assert choice.skipped == choice.leaks == choice.near == ()
-    assert choice.split_by == "the source's own"
+    assert choice.split_by == "given by the source"
 
 
 def test_of_files_with_the_same_bytes_the_held_out_one_is_kept():
@@ -62,8 +61,8 @@ def test_copies_that_contradict_one_another_are_all_left_out():
     choice = chosen(frame("x", "a"), frame("y", "b"), frame("z"), *SPLIT, x="1", y="1")
     assert [one.name for one in choice.frames] == ["z", "v", "t"]
     assert choice.skipped == (
-        Skipped("x", "label conflict: the same file as y; labelled a and b"),
-        Skipped("y", "label conflict: the same file as x; labelled a and b"),
+        Skipped("x", "label conflict: the same file as y, labelled a and b"),
+        Skipped("y", "label conflict: the same file as x, labelled a and b"),
     )
 
 
@@ -153,11 +152,11 @@ def test_validation_is_taken_from_training_where_the_source_has_none():
 
 
 def test_what_cannot_be_prepared_is_refused():
-    with pytest.raises(UserError, match="there is no frame to prepare; the first of 1 skipped is x: why"):
+    with pytest.raises(UserError, match="no frame to prepare; the first of 1 skipped is x: why"):
         check_listing(listing(skipped=(Skipped("x", "why"),)), CONFIG)
     with pytest.raises(UserError, match="1 of 2 frames have no split, the first is y"):
         check_listing(listing(frame("x"), frame("y", split=None)), CONFIG)
-    with pytest.raises(UserError, match="none of 1 files can be used; the first: x: broken"):
+    with pytest.raises(UserError, match="none of the 1 files can be used; the first: x: broken"):
         choose(listing(frame("x")), {"x": Inspection("x", bad="broken")}, CONFIG)
     with pytest.raises(UserError, match="no frame is in the training split"):
         chosen(*SPLIT)

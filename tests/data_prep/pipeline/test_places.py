@@ -70,7 +70,7 @@ def test_the_source_is_no_place_to_write(tmp_path):
     for out, words in {
         source: "it is the source folder",
         source / "prepared": "it lies in the source folder",
-        tmp_path: "lies in it",
+        tmp_path: "it contains the source",
         tmp_path / "link": "it is the source folder",
         tmp_path / "link" / "x": "it lies in the source folder",
         source / ".." / "source": "it is the source folder",
@@ -85,6 +85,6 @@ def test_a_file_or_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1").touch()
-    for out, words in {"file": "is a file", "file/x": "is a file", "thesis": "holds something else"}.items():
+    for out, words in {"file": "is a file", "file/x": "is a file", "thesis": "already holds something else"}.items():
         with pytest.raises(UserError, match=words):
             check_place(tmp_path / out, tmp_path / "source", f"--out={out}")

@@ -7,10 +7,6 @@ from data_prep.errors import UserError
 from data_prep.pipeline.processes import AHEAD, CHUNK, each
 
 
-def square(number):
-    return number**2
-
-
 def fail_at(number, bad):
     if number == bad:
         raise OSError(28, "No space left on device")
@@ -23,36 +19,33 @@ def die_at(number, bad):
     return number
 
 
-def pid(_):
-    return os.getpid()
+def square_and_pid(number):
+    return number**2, os.getpid()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_every_task_has_its_result(workers):
-    assert sorted(each(square, iter(range(21)), workers)) == [number**2 for number in range(21)]
+def test_one_worker_is_this_process():
+    assert list(each(square_and_pid, range(9), 1)) == [(number**2, os.getpid()) for number in range(9)]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_no_task_is_no_result(workers):
-    assert list(each(square, [], workers)) == []
-
-
-def test_the_work_is_done_in_other_processes():
-    assert os.getpid() not in set(each(pid, range(8 * CHUNK), 2))
-
-
-def test_tasks_are_drawn_only_as_workers_get_free():
+def test_two_workers_are_other_processes_and_draw_tasks_only_as_they_become_free():
     drawn = []
 
     def tasks():
-        for number in range(1000):
+        for number in range(100):
             drawn.append(number)
             yield number
 
-    results = each(square, tasks(), 2)
-    next(results)
+    results = each(square_and_pid, tasks(), 2)
+    found = [next(results)]
     assert len(drawn) <= (2 * AHEAD + 1) * CHUNK
-    results.close()
+    found += results
+    assert sorted(number for number, _ in found) == [number**2 for number in range(100)]
+    assert os.getpid() not in {process for _, process in found}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_no_task_gives_no_result(workers):
+    assert list(each(square_and_pid, [], workers)) == []
 
 
 @pytest.mark.parametrize("workers", [1, 2])

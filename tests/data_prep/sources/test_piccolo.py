@@ -103,15 +103,15 @@ def test_stray_files_are_skipped_with_a_reason_and_those_of_systems_passed_over(
 def test_all_that_is_missing_or_contradicts_is_noted(release):
     found = listed(release)
     note(found, "20 frames (train 10, validation 5, test 5)")
-    note(found, "not clean UTF-8", TABLE, "Windows-1252")
+    note(found, "not valid UTF-8", TABLE, "Windows-1252")
     note(found, "lesion 006 has no diagnosis")
     note(found, "label conflict: lesion 007 is adenoma and hyperplasia")
     note(found, "frames without a void mask", ": 1 (train/002_VP2_frame0003)")
     note(found, "frames without a polyp mask", ": 1 (train/003_VP2_frame0005")
     note(found, "void or polyp masks without their frame: 1 (test/008_VP9_frame0017")
-    note(found, "lesions of frames that the metadata does not have", "011")
+    note(found, "lesions of frames that are not in the metadata", "011")
     note(found, "lesions of the metadata without a frame: 1 (009)")
-    note(found, "in the folder of another split", "014_VP14_frame0021 in test, metadata train")
+    note(found, "whose folder is not the split", "014_VP14_frame0021 in test, metadata train")
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2])
@@ -178,15 +178,15 @@ def test_what_is_no_release_is_refused(release, copy, tmp_path):
     for folder, words in ((tmp_path / "nowhere", "no such folder"), (tmp_path / "file", "it is a file")):
         with pytest.raises(UserError, match=words):
             listed(folder)
-    with pytest.raises(UserError, match="no frame found; expected train/polyps/001_VP1"):
+    with pytest.raises(UserError, match="no frame found; expected files such as train/polyps/001_VP1"):
         listed(tmp_path / "empty")
     table = next(copy.rglob(TABLE))
     table.write_text("a;b\n1;2\n")
-    with pytest.raises(UserError, match="no column that begins with 'CODE - LESION'; found a, b"):
+    with pytest.raises(UserError, match="no column begins with 'CODE - LESION'; found a, b"):
         listed(copy)
     table.write_text("CODE - LESION;LITERAL DIAGNOSIS\n;\n")
-    with pytest.raises(UserError, match="no row has a lesion's code"):
+    with pytest.raises(UserError, match="no row has the code of a lesion"):
         listed(copy)
     table.unlink()
-    with pytest.raises(UserError, match=r"no 'clinical metadata_release0\.1\.csv' found"):
+    with pytest.raises(UserError, match=r"no 'clinical metadata_release0\.1\.csv' in it"):
         listed(copy)

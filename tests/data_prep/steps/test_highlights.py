@@ -35,7 +35,6 @@ def test_what_is_filled_in_is_the_tissue_that_was_there() -> None:
     assert np.abs(removed.astype(int) - plain)[spots].mean() <= 8
     found = find_highlights(image)
     np.testing.assert_array_equal(removed[~found], image[~found])
-    np.testing.assert_array_equal(remove_highlights(image, found), removed)
 
 
 def test_large_overexposed_areas_and_coloured_spots_are_left() -> None:

@@ -1,15 +1,13 @@
-"""Histogram matching against scikit-image and by hand; references that merge, save and load."""
-
-from pathlib import Path
+"""Histogram matching against scikit-image and by hand."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.exposure import match_histograms
 
-from data_prep.steps.match import ReferenceHistogram, match_histogram
+from data_prep.images.histogram import ReferenceHistogram
+from data_prep.steps.match import match_histogram
 
 PICTURES = st.tuples(st.integers(1, 20), st.integers(1, 20), st.just(3)).flatmap(
     lambda shape: arrays(np.uint8, shape, elements=st.integers(0, 255))
@@ -35,11 +33,9 @@ def test_a_reference_of_two_pictures_is_that_of_their_pixels_together(
     a: np.ndarray, b: np.ndarray, image: np.ndarray
 ) -> None:
     together = np.concatenate([a.reshape(-1, 1, 3), b.reshape(-1, 1, 3)])
-    merged = of(a)
-    merged.merge(of(b))
-    np.testing.assert_array_equal(merged.counts, of(together).counts)
+    np.testing.assert_array_equal(of(a, b).counts, of(together).counts)
     expected = match_histograms(image, together, channel_axis=2)
-    np.testing.assert_array_equal(match_histogram(image, merged)[image < 255], expected[image < 255])
+    np.testing.assert_array_equal(match_histogram(image, of(a, b))[image < 255], expected[image < 255])
 
 
 def test_hand_worked() -> None:
@@ -76,24 +72,3 @@ def test_a_tint_is_undone() -> None:
     image = rng.integers(60, 200, (80, 80, 3), dtype=np.uint8)
     tinted = (image * np.array([0.5, 0.9, 0.8])).astype(np.uint8)
     assert np.abs(match_histogram(tinted, of(image)).astype(int) - image).max() <= 3
-
-
-def test_a_reference_survives_its_file(tmp_path: Path) -> None:
-    reference = of(np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8))
-    reference.save(tmp_path / "reference.json")
-    loaded = ReferenceHistogram.load(tmp_path / "reference.json")
-    np.testing.assert_array_equal(loaded.counts, reference.counts)
-    assert loaded.counts.dtype == np.int64
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"counts": [[1, 2], [3, 4]]}', '{"counts": "many"}', "\x00"])
-def test_a_file_of_something_else_is_refused_by_name(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "other.json"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(ValueError, match=r"other\.json is no reference histogram"):
-        ReferenceHistogram.load(path)
-
-
-def test_an_empty_reference_is_refused() -> None:
-    with pytest.raises(ValueError, match="reference histogram is empty"):
-        match_histogram(np.zeros((2, 2, 3), np.uint8), ReferenceHistogram())
