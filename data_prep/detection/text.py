@@ -1,8 +1,8 @@
-"""Burnt-in text: bright letters of one height that stand in line, in lines that begin at one column.
+"""Burnt-in text: bright letters of one height in lines that begin at the same column.
 
-Highlights are as small and as bright as letters, but they do not stand in line. So letters are recognised by their
-company: four or more with the same top and bottom are a line; fewer are believed below, above or beside such a line, or
-where they begin on the border, on which nothing else can be bright.
+Highlights are as small and as bright as letters, but they do not stand in lines. So letters are recognised by their
+neighbours: four or more with the same top and bottom are a line. Fewer are accepted below, above or beside such a line,
+or if they begin on the border, where nothing else can be bright.
 """
 
 from collections.abc import Iterator
@@ -14,33 +14,33 @@ import numpy as np
 from data_prep.detection.letters import find_letters
 
 ENOUGH = 4
-"""Letters that make a line by themselves."""
+"""Letters that make a line on their own."""
 
 REFERENCE_SIDE = 640
-"""Shorter side of the largest picture that is searched as it is. Tolerances were chosen at 450-560 pixels."""
+"""Shorter side to which larger pictures are reduced. Tolerances were chosen at 450-560 pixels."""
 
 WORD_GAP, COLUMN_GAP, ROW_GAP = 1.5, 5.0, 6.5
-"""In heights of letters: between the letters of a word, between the words of a line, between the lines of a block."""
+"""In heights of letters: between letters of a word, between words of a line, between lines of a block."""
 
 MANY_THRESHOLDS = 10
-"""A short line counts as certain that is found so often among the thresholds and widths."""
+"""A short line is certain if so many combinations of threshold and width find it."""
 
 ROWS_BEYOND = 3
-"""How many rows away the rhythm of two lines is believed."""
+"""How many rows away the rhythm of two lines is trusted."""
 
 MARGIN = 2
-"""Pixels around a line: its letters' blurred edges."""
+"""Pixels around a line, for the blurred edges of letters."""
 
 
 class Line(NamedTuple):
-    """Letters side by side, in pixels, half-open."""
+    """Letters side by side, in half-open pixels."""
 
     top: int
     bottom: int
     left: int
     right: int
     letters: int
-    """Of the full height of the line."""
+    """Of the full height of the line, the number."""
 
     @property
     def height(self) -> int:
@@ -48,11 +48,11 @@ class Line(NamedTuple):
 
 
 def find_text(image: np.ndarray, field: np.ndarray | None = None) -> np.ndarray:
-    """Lines of text, as rectangles.
+    """Finds lines of text, as rectangles.
 
     Args:
         image: uint8 RGB [height, width, 3].
-        field: bool [height, width], the field of view; outside it two letters are enough for a line.
+        field: bool [height, width], the field of view. Outside it two letters are enough for a line.
 
     Returns:
         bool [height, width].
@@ -61,7 +61,7 @@ def find_text(image: np.ndarray, field: np.ndarray | None = None) -> np.ndarray:
     scale = REFERENCE_SIDE / min(height, width)
     if scale < 1:
         small = (max(1, round(width * scale)), max(1, round(height * scale)))
-        # A pixel of the small field lies outside only if all that it stands for does.
+        # A pixel of the small field lies outside only if all the pixels that it stands for do.
         shares = None if field is None else cv2.resize(field.astype(np.float32), small, interpolation=cv2.INTER_AREA)
         reduced = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
         found = find_text(reduced, None if shares is None else shares > 0)
@@ -71,13 +71,13 @@ def find_text(image: np.ndarray, field: np.ndarray | None = None) -> np.ndarray:
     candidates = [line for letters in levels for line in _candidates(letters)]
     for line in _block_lines(candidates, np.unique(np.concatenate(levels), axis=0), field):
         rows = slice(max(line.top - MARGIN, 0), line.bottom + MARGIN)
-        # A colon or point at the end is too small to be found.
+        # A colon or full stop at the end is too small to be found.
         found[rows, max(line.left - MARGIN, 0) : line.right + MARGIN + line.height // 2] = True
     return found
 
 
 def _candidates(letters: np.ndarray) -> Iterator[Line]:
-    """Rows of two letters and more of one level whose tops and bottoms agree to a pixel."""
+    """Rows of two letters and more of one threshold whose tops and bottoms agree to a pixel."""
     for top, bottom in np.unique(letters[:, :2], axis=0):
         alike = (abs(letters[:, 0] - top) <= 1) & (abs(letters[:, 1] - bottom) <= 1)
         if np.count_nonzero(alike) < 2:
@@ -89,7 +89,7 @@ def _candidates(letters: np.ndarray) -> Iterator[Line]:
 
 
 def _words(letters: np.ndarray, gap: float) -> list[np.ndarray]:
-    """Letters of one row, cut where the next begins more than `gap` pixels after all before have ended."""
+    """The letters of one row, divided where the next begins more than `gap` pixels after the end of all before."""
     if not len(letters):
         return []
     ordered = letters[np.argsort(letters[:, 2], kind="stable")]
@@ -98,7 +98,7 @@ def _words(letters: np.ndarray, gap: float) -> list[np.ndarray]:
 
 
 def _side_by_side(letters: np.ndarray) -> int:
-    """How many letters do not overlap; at several thresholds a letter is found several times."""
+    """How many letters do not overlap. Several thresholds find the same letter several times."""
     count, end = 0, -1
     for _, _, left, right in letters[np.argsort(letters[:, 3], kind="stable")]:
         if left >= end:
@@ -107,7 +107,7 @@ def _side_by_side(letters: np.ndarray) -> int:
 
 
 def _block_lines(candidates: list[Line], letters: np.ndarray, field: np.ndarray | None) -> list[Line]:
-    """The lines of text: the certain ones, and those that stand in a block with others."""
+    """The lines of text: the certain ones, and those in a block with them."""
     lines = [line for line in candidates if line.letters >= ENOUGH or _on_border(line, field)]
     lines += _persistent(candidates)
     lines += _regular_rows([line for line in candidates if line.letters == ENOUGH - 1])
@@ -125,7 +125,7 @@ def _block_lines(candidates: list[Line], letters: np.ndarray, field: np.ndarray 
 
 
 def _merged(lines: list[Line]) -> list[Line]:
-    """One line for each that was found several times: with the rows of the one of most letters, and all columns."""
+    """Merges lines that were found several times: the rows of the one with most letters, the columns of all."""
     merged: list[Line] = []
     for line in sorted(lines, key=lambda line: -line.letters):
         for place, other in enumerate(merged):
@@ -139,7 +139,7 @@ def _merged(lines: list[Line]) -> list[Line]:
 
 
 def _faint_rows(lines: list[Line], letters: np.ndarray) -> list[Line]:
-    """Rows that the rhythm of a block asks for, where a single letter of the right size is found at the margin."""
+    """Rows in the rhythm of a block, if a single letter of the right size is found at its margin."""
     found = []
     blocks = {
         (upper.bottom, lower.bottom - upper.bottom, upper.height, min(upper.left, lower.left))
@@ -162,7 +162,7 @@ def _faint_rows(lines: list[Line], letters: np.ndarray) -> list[Line]:
 
 
 def _persistent(candidates: list[Line]) -> list[Line]:
-    """Short lines that are found at many thresholds: sharp-edged, as nothing in a scene is."""
+    """Short lines that many thresholds find: their edges are sharper than anything in a scene."""
     lines = _merged(candidates)
     return [line for line in lines if sum(_is_part(one, line) for one in candidates) >= MANY_THRESHOLDS]
 
@@ -173,7 +173,7 @@ def _is_part(one: Line, line: Line) -> bool:
 
 
 def _regular_rows(candidates: list[Line]) -> list[Line]:
-    """Short lines of one height, one below the other, at most one row left out."""
+    """Short lines of one height, one below the other, with at most one row missing."""
     return [
         line
         for line in candidates
@@ -194,7 +194,7 @@ def _on_border(line: Line, field: np.ndarray | None) -> bool:
 
 
 def _mixed_words(letters: np.ndarray, lines: list[Line]) -> Iterator[Line]:
-    """Words of one high letter and several low ones ("Name:"), where the certain lines begin."""
+    """Words of one tall letter and several low ones ("Name:") that begin where certain lines begin."""
     for height in {line.height for line in lines}:
         lefts = np.unique([line.left for line in lines if abs(line.height - height) <= 2])
         tall = abs(letters[:, 1] - letters[:, 0] - height) <= 1
@@ -207,7 +207,7 @@ def _mixed_words(letters: np.ndarray, lines: list[Line]) -> Iterator[Line]:
 
 
 def _in_row_or_column(line: Line, lines: list[Line]) -> bool:
-    """Whether the line goes on from one of `lines`, or begins at the same column a few rows away."""
+    """Whether the line continues one of `lines`, or begins at the same column a few rows away."""
     for other in lines:
         if not _of_one_size(line, other):
             continue
@@ -221,7 +221,7 @@ def _in_row_or_column(line: Line, lines: list[Line]) -> bool:
 
 
 def _next_in_rhythm(line: Line, lines: list[Line]) -> bool:
-    """Whether the line is as far below (or above) another as that is below (or above) a third that begins with it."""
+    """Whether the line is in the rhythm of two others: as far from one as that is from the other."""
     for other in lines:
         step = line.bottom - other.bottom
         near = line.left - other.left <= COLUMN_GAP * line.height and other.left - line.right <= 0
@@ -240,7 +240,7 @@ def _of_one_size(line: Line, other: Line) -> bool:
 
 
 def _with_words_beside(line: Line, letters: np.ndarray) -> Line:
-    """The line grown to the right over what stands on it, of whatever height above half a letter's."""
+    """The line, extended to the right over the words on it, of any height above half a letter."""
     low = letters[:, 1] - letters[:, 0] >= 0.5 * line.height
     within = (letters[:, 0] >= line.top - 2) & (abs(letters[:, 1] - line.bottom) <= 2) & low
     beside = letters[within & (letters[:, 2] >= line.right)]
@@ -252,7 +252,7 @@ def _with_words_beside(line: Line, letters: np.ndarray) -> Line:
 
 
 def _to_the_margin(line: Line, lines: list[Line]) -> Line:
-    """The line begun where its neighbours begin: its first letters may be too faint to be found."""
+    """The line, begun where its neighbours begin: its first letters may be too faint to be found."""
     for other in lines:
         near = max(line.top - other.bottom, other.top - line.bottom) <= ROW_GAP * other.height
         overlaps = line.left < other.right and _of_one_size(line, other)

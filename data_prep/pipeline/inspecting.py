@@ -11,7 +11,7 @@ from data_prep.config import Steps
 from data_prep.images.box import Box, crop
 from data_prep.images.decoding import BadImage
 from data_prep.images.duplicates import difference_hash
-from data_prep.images.histogram import ReferenceHistogram
+from data_prep.images.histogram import histogram
 from data_prep.images.reading import read_picture, read_void
 from data_prep.pipeline.sequence import fit_of, look, steps_on
 from data_prep.steps.step import Findings
@@ -118,9 +118,7 @@ def inspect(task: ToInspect, steps: Steps, max_pixels: int) -> Inspected:
     counts = None
     fit = fit_of(steps)
     if fit is not None and findings.modality == fit.learns_from(steps):
-        histogram = ReferenceHistogram()
-        histogram.add(image, findings.view)
-        counts = pack(counts=histogram.counts)
+        counts = pack(counts=histogram(image, findings.view))
     return Inspected(inspection, pack(view=findings.view, overlay=findings.overlay), counts)
 
 

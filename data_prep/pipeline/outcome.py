@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 
 from data_prep.config import Preparation
-from data_prep.images.histogram import ReferenceHistogram
-from data_prep.images.statistics import ChannelStatistics
+from data_prep.images.histogram import mean_and_deviation
 from data_prep.pipeline.choosing import Choice
 from data_prep.pipeline.inspecting import Inspection
 from data_prep.pipeline.sequence import VERSION, fit_of
@@ -40,7 +39,7 @@ class Outcome:
     modalities: Mapping[str, str]
     targets: Mapping[str, str]
     written: Mapping[str, Written]
-    reference: ReferenceHistogram | None
+    reference: np.ndarray | None
     fitted_on: int
 
     @cached_property
@@ -97,7 +96,7 @@ def describe(outcome: Outcome) -> dict[str, Any]:
         },
         "split": choice.split_by,
         "fitted": {"reference_histogram": _fitted(outcome), "statistics": "on the training split, after all steps"},
-        "statistics": training_statistics(outcome),
+        "statistics": _statistics(outcome),
         "leaks": [{"group": leak.group, **leak.counts} for leak in choice.leaks],
         "near_duplicates_across_splits": len(choice.near),
         "notes": list(outcome.listing.notes),
@@ -115,20 +114,17 @@ def _fitted(outcome: Outcome) -> dict[str, Any] | None:
     }
 
 
-def training_statistics(outcome: Outcome) -> dict[str, Any]:
+def _statistics(outcome: Outcome) -> dict[str, Any]:
     """Mean and standard deviation of the pictures of the training split; black is 0, white is 1."""
-    statistics = ChannelStatistics()
-    for frame in outcome.frames:
-        if frame.split == "train":
-            one = outcome.written[frame.name]
-            statistics.merge(ChannelStatistics(one.pixels, one.sums, one.squares))
-    if not statistics.pixels:
+    training = [outcome.written[frame.name].moments for frame in outcome.frames if frame.split == "train"]
+    if not training:
         return {"channels": "RGB", "pixels": 0, "mean": None, "standard_deviation": None}
+    mean, deviation = mean_and_deviation(training)
     return {
         "channels": "RGB",
-        "pixels": statistics.pixels,
-        "mean": [round(value, 6) for value in statistics.mean],
-        "standard_deviation": [round(value, 6) for value in statistics.standard_deviation],
+        "pixels": sum(red[0] for red, _, _ in training),
+        "mean": [round(value, 6) for value in mean],
+        "standard_deviation": [round(value, 6) for value in deviation],
     }
 
 

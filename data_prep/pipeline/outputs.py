@@ -43,7 +43,7 @@ def write_outputs(out: Path, outcome: Outcome, record: Record) -> None:
         ).encode(),
     }
     if outcome.reference is not None:
-        tables[REFERENCE] = json.dumps({"counts": outcome.reference.counts.tolist()}).encode()
+        tables[REFERENCE] = json.dumps({"counts": outcome.reference.tolist()}).encode()
     tables[LABELS] = _table(LABEL_COLUMNS, (_label_row(outcome, frame) for frame in frames))
     checksums = {name: hashlib.sha256(content).hexdigest() for name, content in tables.items()}
     described = yaml.safe_dump(describe(outcome) | {"checksums": checksums}, sort_keys=False, allow_unicode=True)

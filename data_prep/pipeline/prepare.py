@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import cv2
+import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from data_prep.bounds import check_bounds
 from data_prep.config import Preparation
 from data_prep.errors import UserError
-from data_prep.images.histogram import ReferenceHistogram
 from data_prep.pipeline.choosing import Choice, check_listing, choose
 from data_prep.pipeline.inspecting import Inspection, ToInspect, inspect, unpack
 from data_prep.pipeline.outcome import Outcome
@@ -139,29 +139,27 @@ class _Run(NamedTuple):
         record.commit()
         return known, len(missing)
 
-    def fit(self, choice: Choice, modalities: dict[str, str]) -> tuple[ReferenceHistogram | None, int]:
+    def fit(self, choice: Choice, modalities: dict[str, str]) -> tuple[np.ndarray | None, int]:
         """The sum of the histograms of all training frames that the fit learns from, and their number."""
         fit = fit_of(self.config.steps)
         if fit is None:
             return None, 0
         wanted = fit.learns_from(self.config.steps)
         names = [one.name for one in choice.frames if one.split == "train" and modalities[one.name] == wanted]
-        reference = ReferenceHistogram()
-        for packed in self.record.counts(names):
-            reference.counts += unpack(packed)["counts"]
-        return (reference, len(names)) if reference.counts.any() else (None, 0)
+        counts = [unpack(packed)["counts"] for packed in self.record.counts(names)]
+        return (np.sum(counts, axis=0), len(names)) if np.any(counts) else (None, 0)
 
     def write_all(
         self,
         choice: Choice,
         inspections: dict[str, Inspection],
         matched: set[str],
-        reference: ReferenceHistogram | None,
+        reference: np.ndarray | None,
     ) -> tuple[dict[str, Written], int]:
         """The finished pictures by name of the frame, and how many are new."""
         config, record, out = self.config, self.record, self.out
         settings = picture_key(config.steps)
-        fitted = None if reference is None else hashlib.sha256(reference.counts.tobytes()).hexdigest()
+        fitted = None if reference is None else hashlib.sha256(reference.tobytes()).hexdigest()
         places = targets(choice.frames)
         written: dict[str, Written] = {}
         keys: dict[str, str] = {}

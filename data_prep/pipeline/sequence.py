@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from data_prep.config import Steps
-from data_prep.images.histogram import ReferenceHistogram
 from data_prep.steps import in_order
 from data_prep.steps.step import Findings, Fit, Phase, Step
 
@@ -47,7 +46,7 @@ def look(raw: np.ndarray, findings: Findings, steps: Steps) -> tuple[Findings, n
 
 
 def stages(
-    image: np.ndarray, findings: Findings, steps: Steps, reference: ReferenceHistogram | None
+    image: np.ndarray, findings: Findings, steps: Steps, reference: np.ndarray | None
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Runs all steps. Yields the title of each and the picture after it, first "raw" and the picture itself.
 
@@ -55,7 +54,7 @@ def stages(
         image: uint8 RGB [height, width, 3].
         findings: of `look` on the same picture.
         steps: the settings.
-        reference: the reference histogram, or None for a frame that is not matched.
+        reference: int64 [3, 256], the reference histogram, or None for a frame that is not matched.
     """
     yield "raw", image
     for step in steps_on(steps):
@@ -68,7 +67,7 @@ def stages(
         yield step.title, image
 
 
-def prepared(image: np.ndarray, findings: Findings, steps: Steps, reference: ReferenceHistogram | None) -> np.ndarray:
+def prepared(image: np.ndarray, findings: Findings, steps: Steps, reference: np.ndarray | None) -> np.ndarray:
     """The picture after all steps: uint8 RGB."""
     return collections.deque(stages(image, findings, steps, reference), maxlen=1)[0][1]
 

@@ -1,17 +1,18 @@
 """The second pass over a frame: the finished picture is written as a PNG."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
+import numpy as np
 
 from data_prep.atomic import replacing
 from data_prep.config import Steps
 from data_prep.images.decoding import BadImage
-from data_prep.images.histogram import ReferenceHistogram
+from data_prep.images.histogram import moments
 from data_prep.images.reading import read_picture
-from data_prep.images.statistics import ChannelStatistics
 from data_prep.pipeline.inspecting import Inspection
 from data_prep.pipeline.sequence import prepared
 
@@ -44,7 +45,7 @@ class Written(NamedTuple):
     Attributes:
         name: of the frame.
         sha256, size, mtime_ns: of the PNG.
-        pixels, sums, squares: of its channel statistics.
+        moments: of its channels, see `data_prep.images.histogram`.
         bad: why nothing was written, or ""; if nothing was, the rest is empty.
     """
 
@@ -52,13 +53,11 @@ class Written(NamedTuple):
     sha256: str = ""
     size: int = 0
     mtime_ns: int = 0
-    pixels: int = 0
-    sums: tuple[int, ...] = ()
-    squares: tuple[int, ...] = ()
+    moments: Sequence[Sequence[int]] = ()
     bad: str = ""
 
 
-def write(task: ToWrite, steps: Steps, max_pixels: int, reference: ReferenceHistogram | None) -> Written:
+def write(task: ToWrite, steps: Steps, max_pixels: int, reference: np.ndarray | None) -> Written:
     """Prepares one frame and writes it.
 
     Raises:
@@ -80,16 +79,12 @@ def write(task: ToWrite, steps: Steps, max_pixels: int, reference: ReferenceHist
     content = encoded.tobytes()
     write_file(task.out, target, content)
     status = target.stat()
-    statistics = ChannelStatistics()
-    statistics.add(image)
     return Written(
         name=name,
         sha256=hashlib.sha256(content).hexdigest(),
         size=status.st_size,
         mtime_ns=status.st_mtime_ns,
-        pixels=statistics.pixels,
-        sums=statistics.sums,
-        squares=statistics.squares,
+        moments=moments(image),
     )
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from data_prep.config import Preparation
 from data_prep.images.box import crop
 from data_prep.images.decoding import BadImage
-from data_prep.images.histogram import ReferenceHistogram
+from data_prep.images.histogram import CHANNELS, LEVELS, histogram
 from data_prep.images.reading import read_picture
 from data_prep.pipeline.sequence import stages, steps_on
 from data_prep.steps.step import Findings
@@ -29,7 +29,7 @@ class Shown(NamedTuple):
 
     path: Path
     findings: Findings
-    reference: ReferenceHistogram | None
+    reference: np.ndarray | None
 
 
 def thumbnail(path: Path, config: Preparation) -> str | None:
@@ -60,25 +60,25 @@ def histograms(sample: Sequence[Shown], config: Preparation) -> str | None:
         PNG in base64, or None if no frame is left.
     """
     (fitting,) = (step.title for step in steps_on(config.steps) if step.fit is not None)
-    before, after = ReferenceHistogram(), ReferenceHistogram()
+    before, after = np.zeros((CHANNELS, LEVELS)), np.zeros((CHANNELS, LEVELS))
     for shown in sample:
         image = _read(shown.path, config)
         if image is None:
             continue
         for title, picture in stages(image, shown.findings, config.steps, shown.reference):
             if title == fitting:
-                before.add(image, shown.findings.view)
-                after.add(picture, shown.findings.view)
+                before += histogram(image, shown.findings.view)
+                after += histogram(picture, shown.findings.view)
                 break
             image = picture
-    if not before.counts.any():
+    if not before.any():
         return None
     reference = sample[0].reference
     assert reference is not None, "the frames are matched"
     figure = Figure(figsize=(10, 2.6), layout="constrained")
     for axes, channel, colour in zip(figure.subplots(1, 3), range(3), ("red", "green", "blue"), strict=True):
         for counts, label, style in ((before, "before", ":"), (after, "after", "-"), (reference, "reference", "--")):
-            values = counts.counts[channel] / counts.counts[channel].sum()
+            values = counts[channel] / counts[channel].sum()
             # Matched values have gaps between them. Averaged over 9 levels, the curves can be compared.
             smooth = np.convolve(values, np.ones(9) / 9, mode="same")
             axes.plot(smooth, style, label=label, color="black" if label == "reference" else f"tab:{colour}")

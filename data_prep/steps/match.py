@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from data_prep.images.histogram import CHANNELS, LEVELS, ReferenceHistogram
+from data_prep.images.histogram import CHANNELS, LEVELS, histogram
 from data_prep.sources.listing import MODALITIES, Modality
 from data_prep.steps.step import Fit, Options, Phase, Step
 
@@ -22,7 +22,7 @@ class Match(Options):
     """the modality that frames of the other one are matched to"""
 
 
-def match_histogram(image: np.ndarray, reference: ReferenceHistogram, mask: np.ndarray | None = None) -> np.ndarray:
+def match_histogram(image: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
     """Gives each channel the distribution of the reference, by looking up the rank of each value in it.
 
     A value whose share of pixels at or below it is q becomes the q-quantile of the reference, interpolated linearly
@@ -34,22 +34,21 @@ def match_histogram(image: np.ndarray, reference: ReferenceHistogram, mask: np.n
 
     Args:
         image: uint8 RGB [height, width, 3].
-        reference: the wanted distribution, of at least one pixel.
+        reference: int64 [3, 256], the wanted histogram, of at least one pixel.
         mask: bool [height, width], the pixels that are counted and changed; the others keep their values.
 
     Returns:
         uint8 RGB of the same shape.
     """
-    own = ReferenceHistogram()
-    own.add(image, mask)
-    if not own.counts.any():
+    counts = histogram(image, mask)
+    if not counts.any():
         return image.copy()
     tables = np.empty((LEVELS, CHANNELS), np.uint8)
     for channel in range(CHANNELS):
-        ranks = np.cumsum(own.counts[channel]) / own.counts[channel].sum()
+        ranks = np.cumsum(counts[channel]) / counts[channel].sum()
         ranks[-1] = (ranks[-2] + ranks[-1]) / 2
-        values = np.flatnonzero(reference.counts[channel])
-        quantiles = np.cumsum(reference.counts[channel][values]) / reference.counts[channel].sum()
+        values = np.flatnonzero(reference[channel])
+        quantiles = np.cumsum(reference[channel][values]) / reference[channel].sum()
         tables[:, channel] = np.interp(ranks, quantiles, values).astype(np.uint8)
     matched = cv2.LUT(image, tables.reshape(1, LEVELS, CHANNELS))
     return matched if mask is None else np.where(mask[..., None], matched, image)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from data_prep.images.box import Box
-from data_prep.images.histogram import ReferenceHistogram
 
 if TYPE_CHECKING:
     from data_prep.pipeline.inspecting import Inspection
@@ -68,12 +67,12 @@ class Fit(Generic[Settings]):
     Attributes:
         learns_from: the modality of the training frames that are summed.
         changes: the modalities of the frames that the step changes.
-        apply: takes a picture, its findings and the reference histogram; returns the picture after the step.
+        apply: takes a picture, its findings and the sum, int64 [3, 256]; returns the picture after the step.
     """
 
     learns_from: Callable[[Settings], str]
     changes: Callable[[Settings], frozenset[str]]
-    apply: Callable[[np.ndarray, Findings, ReferenceHistogram], np.ndarray]
+    apply: Callable[[np.ndarray, Findings, np.ndarray], np.ndarray]
 
 
 class Doubt(NamedTuple):

@@ -17,7 +17,6 @@ from data_prep.__main__ import parse
 from data_prep.bounds import check_bounds
 from data_prep.config import Preparation, Steps
 from data_prep.images.box import Box
-from data_prep.images.histogram import ReferenceHistogram
 from data_prep.pipeline.prepare import prepare
 from data_prep.pipeline.sequence import inspection_key, picture_key
 from data_prep.presets import PRESETS
@@ -29,9 +28,8 @@ ALL_ON = Steps(**dict.fromkeys(STEPS, True))
 FIELD = Box(10, 20, 110, 150)
 
 
-def reference(*channels: int) -> ReferenceHistogram:
-    counts = np.random.default_rng(0).integers(1, 99, (3, 256))
-    return ReferenceHistogram(counts[list(channels)])
+def reference(*channels: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(1, 99, (3, 256))[list(channels)]
 
 
 def run(step, raw, image, findings, histogram=None):
@@ -39,7 +37,7 @@ def run(step, raw, image, findings, histogram=None):
     if step.find is not None:
         findings = step.find(raw, image, findings, ALL_ON)
     if step.fit is not None:
-        return findings, step.fit.apply(image, findings, histogram or reference(0, 1, 2))
+        return findings, step.fit.apply(image, findings, reference(0, 1, 2) if histogram is None else histogram)
     return findings, image if step.apply is None else step.apply(image, findings, ALL_ON)
 
 
