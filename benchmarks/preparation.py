@@ -1,35 +1,35 @@
-"""Speed of the pixel steps, and CLAHE and histogram matching beside scikit-image's.
+"""Speed of the preparation steps, and CLAHE and histogram matching compared with scikit-image.
 
-`python -m benchmarks.preparation [--data=DIR] [--figure=FILE]`, on one thread. DIR holds pictures in any folders (in
-the project's own measurements the raw endoscopy frames); without it frames are drawn. Prints two Markdown tables. A
-step's time is the best of `--repeats` passes over all frames; every step works on what the steps before it made. FILE
-shows the steps on a drawn frame, side by side.
+`python -m benchmarks.preparation [--data=DIR] [--figure=FILE]`, on one thread. DIR holds pictures in any folders; the
+project measures the raw endoscopy frames. Without it, frames are drawn. Two Markdown tables are printed. The time of a
+step is the best of `--repeats` passes over all frames; each step works on the result of the steps before it. FILE shows
+the steps on a drawn frame, side by side.
 """
 
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 from skimage.exposure import equalize_adapthist, match_histograms
 
-from data_prep.borders import field_mask, find_field_of_view
-from data_prep.box import Box, crop
-from data_prep.clahe import CLIP_LIMIT, TILES, equalise
-from data_prep.denoise import denoise
-from data_prep.histogram import ReferenceHistogram, match_histogram
-from data_prep.modality import guess_modality
-from data_prep.overlays import find_overlays, mask_overlays
-from data_prep.resize import resize
-from data_prep.specular import find_highlights, remove_highlights
-from data_prep.statistics import ChannelStatistics
+from data_prep.detection.field_of_view import field_of_view_mask
+from data_prep.images.box import Box
+from data_prep.images.histogram import histogram, moments
+from data_prep.pipeline.sequence import look, stages, steps_on
+from data_prep.presets import PRESETS
+from data_prep.steps.clahe import Clahe, equalise
+from data_prep.steps.match import match_histogram
+from data_prep.steps.resize import resize
+from data_prep.steps.step import Findings
 from data_prep.synthetic import describe, draw
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
 DRAWN_FRAMES, DRAWN_SIZE = 18, 512
-SIZE = 224
+STEPS = PRESETS["endoscopy"]
 
 
 def frames(folder: Path | None) -> list[np.ndarray]:
@@ -43,7 +43,7 @@ def frames(folder: Path | None) -> list[np.ndarray]:
 
 
 class Clock:
-    """Runs functions over all frames and remembers how long the fastest pass took."""
+    """Runs functions over all frames and keeps the time of the fastest pass."""
 
     def __init__(self, repeats: int) -> None:
         self.repeats = repeats
@@ -59,29 +59,22 @@ class Clock:
         return results
 
 
-def measure_steps(images: list[np.ndarray], clock: Clock) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The table of speeds. Returns the denoised frames and their fields of view, for the comparison."""
-    wholes = [Box(0, 0, *image.shape[:2]) for image in images]
-    found = clock.each("field of view", find_field_of_view, images)
-    boxes = [box or whole for box, whole in zip(found, wholes, strict=True)]
-    masks = clock.each("field mask", field_mask, images, boxes)
-    overlays = clock.each("overlays, found", find_overlays, images)
-    crops = [crop(image, box) for image, box in zip(images, boxes, strict=True)]
-    overlays = [crop(mask, box) for mask, box in zip(overlays, boxes, strict=True)]
-    current = clock.each("overlays, masked", mask_overlays, crops, overlays)
-    clock.each("modality, guessed", guess_modality, current)
-    highlights = clock.each("highlights, found", find_highlights, current)
-    denoised = current = clock.each("blur", denoise, current)
-    reference = ReferenceHistogram()
-    clock.each("histogram, fitted", ReferenceHistogram().add, current, masks)
-    for image, mask in zip(current, masks, strict=True):
-        reference.add(image, mask)
-    current = clock.each("histogram, matched", lambda a, m: match_histogram(a, reference, m), current, masks)
-    current = clock.each("CLAHE", lambda a, m: equalise(a, mask=m), current, masks)
-    current = clock.each("highlights, removed", remove_highlights, current, highlights)
-    current = clock.each(f"resize to {SIZE}", lambda a: resize(a, SIZE, "pad"), current)
-    clock.each("statistics", ChannelStatistics().add, current)
-    return denoised, masks
+def measure_steps(images: list[np.ndarray], clock: Clock) -> list[np.ndarray]:
+    """Times each step of the preset. Returns the frames before the fit, for the comparison."""
+    current, before_fit = images, images
+    findings = [Findings(Box(0, 0, *image.shape[:2])) for image in images]
+    settings = [STEPS] * len(images)
+    for step in steps_on(STEPS):
+        if step.find is not None:
+            findings = clock.each(f"{step.title}, found", step.find, images, current, findings, settings)
+        if step.fit is not None:
+            before_fit, views = current, [found.view for found in findings]
+            reference = np.sum(clock.each("reference histogram", histogram, current, views), axis=0)
+            current = clock.each(step.title, step.fit.apply, current, findings, [reference] * len(images))
+        if step.apply is not None:
+            current = clock.each(step.title, step.apply, current, findings, settings)
+    clock.each("statistics", moments, current)
+    return before_fit
 
 
 def compare(name: str, ours: Callable, theirs: Callable, clock: Clock, *columns: list) -> str:
@@ -94,22 +87,22 @@ def compare(name: str, ours: Callable, theirs: Callable, clock: Clock, *columns:
 
 
 def scikit_image_clahe(image: np.ndarray) -> np.ndarray:
-    """Its CLAHE with the same tiles and limit on the same L of Lab, so that only the equalisation differs."""
+    """CLAHE of scikit-image with the same tiles and limit on the same L of Lab: only the equalisation differs."""
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
-    tile = (-(-image.shape[0] // TILES), -(-image.shape[1] // TILES))
-    equalised = equalize_adapthist(lab[..., 0], kernel_size=tile, clip_limit=CLIP_LIMIT / 256, nbins=256)
+    tile = (-(-image.shape[0] // Clahe.tiles), -(-image.shape[1] // Clahe.tiles))
+    equalised = equalize_adapthist(lab[..., 0], kernel_size=tile, clip_limit=Clahe.clip_limit / 256, nbins=256)
     lab[..., 0] = np.round(255 * equalised).astype(np.uint8)
     return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
 
 
 def draw_steps(path: Path) -> None:
-    """The steps on a built-in picture, set into a screen with a border, text and a guide picture."""
+    """Draws the steps on a built-in picture, set into a screen with a border, text and a guide picture."""
     table = describe(60, 0)
-    reference = ReferenceHistogram()
+    reference = np.zeros((3, 256), np.int64)
     for index, row in enumerate(table):
         if row.modality == "narrow-band":
             image = draw(index, count=60, seed=0, size=128).image
-            reference.add(image, field_mask(image, Box(0, 0, 128, 128)))
+            reference += histogram(image, field_of_view_mask(image))
     white = [index for index, row in enumerate(table) if row.modality == "white-light"]
     scene = draw(white[0], count=60, seed=0, size=400).image
     screen = np.zeros((440, 560, 3), np.uint8)
@@ -119,22 +112,9 @@ def draw_steps(path: Path) -> None:
     screen[330:430, 10:200] = (24, 165, 140)
     for line, text in enumerate(("NAME JANE DOE", "23/11/2026", "10:34:52", "ID 4711")):
         cv2.putText(screen, text, (20, 130 + 30 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (240, 240, 240), 1, cv2.LINE_AA)
-    box = find_field_of_view(screen)
-    assert box is not None
-    mask = field_mask(screen, box)
-    pictures = [resize(screen, 240, "pad")]
-    current = crop(screen, box)
-    pictures.append(current)
-    without_overlays = mask_overlays(current, crop(find_overlays(screen), box))
-    for step in (
-        lambda image: without_overlays,
-        denoise,
-        lambda image: match_histogram(image, reference, mask),
-        lambda image: equalise(image, mask=mask),
-        lambda image: remove_highlights(image, find_highlights(without_overlays)),
-    ):
-        current = step(current)
-        pictures.append(current)
+    steps = replace(STEPS, resize=False)
+    findings, _ = look(screen, Findings(Box(0, 0, *screen.shape[:2])), steps)
+    pictures = [picture for _, picture in stages(screen, findings, steps, reference)]
     margins = ((4, 4), (4, 4), (0, 0))
     row = np.hstack([np.pad(resize(picture, 240, "pad"), margins, constant_values=255) for picture in pictures])
     cv2.imwrite(str(path), cv2.cvtColor(row, cv2.COLOR_RGB2BGR))
@@ -151,7 +131,7 @@ def main() -> None:
         draw_steps(arguments.figure)
     images = frames(arguments.data)
     clock = Clock(arguments.repeats)
-    denoised, _ = measure_steps(images, clock)
+    denoised = measure_steps(images, clock)
 
     heights, widths = (sorted(image.shape[axis] for image in images) for axis in (0, 1))
     print(f"{len(images)} frames of {heights[0]}-{heights[-1]} x {widths[0]}-{widths[-1]} pixels, one thread\n")
@@ -163,11 +143,7 @@ def main() -> None:
 
     print("| | ours, ms | scikit-image, ms | times faster | mean difference, of 255 |\n|---|---|---|---|---|")
     others = denoised[1:] + denoised[:1]
-    references = []
-    for image in others:
-        references.append(ReferenceHistogram())
-        references[-1].add(image)
-    pairs = list(zip(others, references, strict=True))
+    pairs = [(image, histogram(image)) for image in others]
     print(
         compare(
             "histogram matching, to the next frame",

@@ -1,10 +1,10 @@
-"""How well preparation uses several processes: `python -m benchmarks.preparation_workers DIR --workers=2`.
+"""How well the preparation uses several processes: `python -m benchmarks.preparation_workers DIR --workers=2`.
 
-Prints one line of JSON. The folder's pictures are prepared by one command with N workers, and by N commands at once
-with one worker each, every one the N-th part of them. `share` is images a second of the first over those of the others
-together: what the pipeline keeps of what the cores can do. Both are timed from the start of the processes, medians;
-the cores' own seconds tell of overhead where others use them too.
-`--repeat` lists each picture several times, under other names, for folders too small to time.
+Prints one line of JSON. The pictures of the folder are prepared by one command with N workers, and by N commands at
+once with one worker each, which share the pictures. `share` is the throughput of the first over that of the others
+together: how much of the cores the pipeline uses. Both are medians, timed from the start of the processes. CPU seconds
+show the overhead even if other programs use the cores. `--repeat` lists each picture several times under other names,
+for folders that are too small to time.
 """
 
 import argparse
@@ -29,13 +29,13 @@ def command(source: Path, out: Path, workers: int, flags: list[str]) -> list[str
 
 
 def write_table(folder: Path, pictures: list[Path], repeat: int) -> Path:
-    """A set of its own: copies, each a little different in its bytes, so that none is left out as a duplicate."""
+    """Writes a set of copies with different bytes, so that none is left out as a duplicate."""
     folder.mkdir()
     rows = []
     for number in range(repeat):
         for index, picture in enumerate(pictures):
             name = f"{number}-{index}{picture.suffix}"
-            # Bytes after the end of a picture are passed over by every decoder.
+            # Decoders ignore bytes after the end of a picture.
             (folder / name).write_bytes(picture.read_bytes() + bytes([number]) * (number + 1))
             rows.append(f"{name},train\n")
     table = folder / "labels.csv"
@@ -44,7 +44,7 @@ def write_table(folder: Path, pictures: list[Path], repeat: int) -> Path:
 
 
 def seconds(commands: list[list[str]]) -> tuple[float, float]:
-    """Until all of them, started together, have ended; and what they took of the cores."""
+    """Wall time until all commands, started together, have ended, and their CPU seconds."""
     began, used = time.perf_counter(), cpu_seconds()
     running = [subprocess.Popen(one, stdout=subprocess.DEVNULL) for one in commands]
     if any([process.wait() for process in running]):
@@ -53,7 +53,7 @@ def seconds(commands: list[list[str]]) -> tuple[float, float]:
 
 
 def cpu_seconds() -> float:
-    """Of all processes that ended below this one."""
+    """CPU seconds of all ended child processes."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 

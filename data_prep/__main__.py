@@ -1,21 +1,24 @@
-"""`python -m data_prep`: raw pictures to training-ready ones."""
+"""`python -m data_prep`: from raw pictures to pictures ready for training."""
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 
 import tyro
 
-from data_prep.config import PRESETS, Preparation
+from data_prep.config import Preparation
 from data_prep.errors import UserError
+from data_prep.presets import PRESETS
+from data_prep.sources import SOURCES
 
 
 def parse(arguments: Sequence[str]) -> Preparation:
-    """Defaults < `--preset` < flags.
+    """Reads the command line: defaults < `--preset` < flags.
 
     Raises:
         UserError: an unknown preset.
-        SystemExit: `--help`, or a flag that tyro refuses (status 2).
+        SystemExit: `--help`, or flags that tyro refuses (status 2).
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--preset", default="endoscopy")
@@ -23,31 +26,37 @@ def parse(arguments: Sequence[str]) -> Preparation:
         preset = parser.parse_known_args(arguments)[0].preset
     except argparse.ArgumentError as error:
         raise UserError(str(error)) from None
-    if preset not in PRESETS:
-        raise UserError(f"--preset={preset}: unknown preset; known: {', '.join(PRESETS)}")
     return tyro.cli(
         Preparation,
         args=list(arguments),
-        default=Preparation(source=tyro.MISSING, out=tyro.MISSING, preset=preset, steps=PRESETS[preset]),
+        default=Preparation(tyro.MISSING, tyro.MISSING, preset, steps=PRESETS.find(preset, "--preset")),
         prog="python -m data_prep",
-        description="Prepares raw pictures for training: cleans, equalises and resizes them, and writes labels.csv.",
+        description=_description(),
         config=(tyro.conf.OmitArgPrefixes,),
     )
 
 
+def _description() -> str:
+    """The head of `--help`, from the tables of sources and presets."""
+    lines = ["Prepares raw pictures for training: cleans, equalises and resizes them, and writes labels.csv.", ""]
+    lines += [f"--source={kind}:{source.place}" for kind, source in SOURCES.items()]
+    lines += [f"--preset={name}: {importlib.import_module(f'{PRESETS.package}.{name}').__doc__}" for name in PRESETS]
+    return "\n".join(lines)
+
+
 def main() -> int:
-    """Exit status: 0, 2 after a user's mistake, 130 after an interruption."""
+    """Runs the command. Returns its exit status: 0, 2 after a user's mistake, 130 after an interruption."""
     try:
         config = parse(sys.argv[1:])
-        # Loaded only now: --help answers at once.
-        from data_prep.prepare import prepare
+        # Imported only now: --help answers at once.
+        from data_prep.pipeline.prepare import prepare
 
         done = prepare(config)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from what is finished", file=sys.stderr)
+        print("interrupted; repeat the command to continue from the finished frames", file=sys.stderr)
         return 130
     print(done.summary(config.out))
     return 0

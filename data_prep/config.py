@@ -1,106 +1,49 @@
-"""What the command can be told: frozen dataclasses, whose fields are its flags, and the presets."""
+"""What the command can be told: frozen dataclasses whose fields are its flags."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from data_prep.clahe import CLIP_LIMIT, TILES
-from data_prep.denoise import SIGMA
-from data_prep.errors import UserError
+from annotated_types import Interval
 
-Preset = Literal["endoscopy", "plain"]
+from data_prep.bounds import Seed
+from data_prep.presets import PRESETS
+from data_prep.steps import in_order
 
-
-@dataclass(frozen=True)
-class Steps:
-    """What is done to each picture, in this order. The defaults are those of endoscopy."""
-
-    borders: bool = True
-    """cut the black border off, by the void mask where there is one, else as found in the picture"""
-    overlays: bool = True
-    """find burnt-in text and guide boxes, and mask them"""
-    denoise: bool = True
-    """blur noise away"""
-    denoise_sigma: float = SIGMA
-    """standard deviation of that blur in pixels"""
-    guess_modality: bool = True
-    """tell white light (WL) from narrow band (NBI) by colour, where neither the source nor --modality-csv says it"""
-    match: bool = True
-    """match the colour histograms of one modality to those of the other's training frames"""
-    match_to: Literal["NBI", "WL"] = "NBI"
-    """the modality that frames of the other one are matched to"""
-    clahe: bool = True
-    """equalise contrast locally (CLAHE on the lightness of Lab)"""
-    clip_limit: float = CLIP_LIMIT
-    """how far CLAHE may raise contrast"""
-    tiles: int = TILES
-    """CLAHE's tiles along each side"""
-    highlights: bool = True
-    """paint specular highlights over from around them"""
-    resize: bool = True
-    """bring pictures to one size"""
-    size: int = 224
-    """side in pixels of the square that pictures are resized to; of fit=shorter, their shorter side"""
-    fit: Literal["pad", "crop", "shorter"] = "pad"
-    """pad: the whole picture between black bars; crop: the central square; shorter: the whole picture, no square"""
+# The options of all steps, reversed: a dataclass takes the fields of its last base first.
+_OPTIONS = [step.options for step in reversed(in_order())]
 
 
-PRESETS: dict[str, Steps] = {
-    "endoscopy": Steps(),
-    "plain": Steps(
-        borders=False,
-        overlays=False,
-        denoise=False,
-        guess_modality=False,
-        match=False,
-        clahe=False,
-        highlights=False,
-    ),
-}
+class Steps(*_OPTIONS):  # type: ignore[misc]
+    """What is done to each picture, in this order. `--no-STEP` turns a step off."""
+
+
+# A call, not a decorator: type checkers would take the class for a dataclass without fields.
+dataclass(frozen=True)(Steps)
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """All of a preparation: from where, to where, how."""
+    """A whole preparation: from where, to where, how."""
 
     source: str
-    """piccolo:DIR | folder:DIR | csv:FILE"""
+    """where the raw pictures are: KIND:PLACE, see above"""
     out: str
-    """folder of what is written; outside the source"""
-    preset: Preset = "endoscopy"
-    """endoscopy: all steps; plain (ultrasound, blood cells, ...): only checks, metadata stripped, resize"""
+    """folder to write to; outside the source"""
+    preset: str = "endoscopy"
+    """the settings that the flags of the steps start from, see above"""
     root: str | None = None
-    """of csv: the folder that the listed images must lie in; the table's own where not given"""
+    """with csv: the folder that the listed pictures must lie in; default: the folder of the table"""
     modality_csv: str | None = None
-    """table with the columns source,modality: WL or NBI of the frames it names; a corrected frames.csv is one"""
-    split_seed: int = 0
-    """seed of the training/validation/test split, where the source brings none"""
+    """table with the columns source,modality: WL or NBI for the frames it names; an edited frames.csv works"""
+    split_seed: Seed = 0
+    """seed of the split into training, validation and test, if the source brings none"""
     leaks: Literal["refuse", "keep", "drop"] | None = None
     """groups that lie in two splits: refuse the source, keep its split and report them, or drop their held-out frames;
-    where not given, keep for piccolo (its split is official), else refuse"""
+    default: keep for piccolo (its split is official), else refuse"""
     unlabelled: Literal["keep", "skip"] | None = None
-    """frames without a label: keep or skip; where not given, skip for piccolo, else keep"""
-    max_pixels: int = 50_000_000
-    """pictures with more pixels than this are skipped unopened: a small file can unpack to gigabytes"""
-    workers: int | None = None
-    """processes; one for each core where not given"""
-    steps: Steps = field(default_factory=Steps)
-
-
-def check(config: Preparation) -> Preparation:
-    """
-    Raises:
-        UserError: a value that no type can check.
-    """
-    steps = config.steps
-    for flag, value, low, high in (
-        ("--denoise-sigma", steps.denoise_sigma, 0.01, 100),
-        ("--clip-limit", steps.clip_limit, 0.01, 1000),
-        ("--tiles", steps.tiles, 1, 256),
-        ("--size", steps.size, 8, 8192),
-        ("--split-seed", config.split_seed, 0, 2**31 - 1),
-        ("--max-pixels", config.max_pixels, 1, 2**40),
-        ("--workers", 1 if config.workers is None else config.workers, 1, 4096),
-    ):
-        if not low <= value <= high:
-            raise UserError(f"{flag}={value}: should lie between {low} and {high}")
-    return config
+    """frames without a label: keep or skip them; default: skip for piccolo, else keep"""
+    max_pixels: Annotated[int, Interval(ge=1, le=2**40)] = 50_000_000
+    """larger pictures are skipped without decoding them: a small file can unpack to gigabytes"""
+    workers: Annotated[int, Interval(ge=1, le=4096)] | None = None
+    """number of processes; default: one for each core"""
+    steps: Steps = field(default_factory=lambda: PRESETS["endoscopy"])

@@ -20,10 +20,10 @@ SPLIT_NAMES = {
 }
 
 TRAIN, VALIDATION, TEST = range(3)
-# Unless the data says otherwise: a fifth for the test, then a quarter of the rest for validation, 60/20/20 in all.
+# A new split takes a fifth for the test, then a quarter of the rest for validation: 60/20/20.
 TEST_FOLDS = 5
 VALIDATION_FOLDS = 4
-# Of a training split that comes with a test split but without validation, a fifth.
+# If the data has a test split but no validation, a fifth of the training split becomes validation.
 TRAINING_FOLDS = 5
 
 
@@ -31,7 +31,7 @@ def make_splits(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray
     """A seeded 60/20/20 split, stratified by class, groups kept together.
 
     Args:
-        labels: int [n], -1 where unknown; the unlabelled are spread like one more class.
+        labels: int [n], -1 if unknown; unlabelled images are spread like one more class.
         groups: int [n], equal for the members of a group.
         seed: the same arguments give the same split.
 
@@ -56,7 +56,7 @@ def split_training(splits: np.ndarray, labels: np.ndarray, groups: np.ndarray, s
 
 
 def make_folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """Deals groups to folds of about equal size and, as far as groups allow, equal shares of the classes.
+    """Deals groups to folds of about equal size and, as far as the groups allow, equal shares of the classes.
 
     Args:
         labels, groups, seed: as for `make_splits`.
@@ -68,25 +68,17 @@ def make_folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) ->
     Raises:
         UserError: fewer groups than folds.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
-
     count = len(np.unique(groups))
     if not 2 <= folds <= min(count, 100):
-        raise UserError(f"{folds} folds of {count} groups: give 2 to {min(count, 100)} folds")
+        raise UserError(f"{folds} folds of {count} groups: expected 2 to {min(count, 100)} folds")
     numbers = np.zeros(len(labels), np.int8)
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed % 2**32)
-    with warnings.catch_warnings():
-        # That a class has fewer members than there are folds is the caller's to judge.
-        warnings.simplefilter("ignore", UserWarning)
-        for number, (_, held) in enumerate(splitter.split(labels, labels, groups)):
-            numbers[held] = number
+    for number, (_, held) in enumerate(_folds(labels, groups, folds, seed)):
+        numbers[held] = number
     return numbers
 
 
 def _held_out(rows: np.ndarray, labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """One fold of the rows: the first that leaves a member of as many classes as possible on both sides."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
+    """One fold of the rows: the first of those with most classes on both sides."""
     labels, groups = labels[rows], groups[rows]
     counts = np.unique(labels, return_counts=True)[1]
     folds = min(folds, len(np.unique(groups)), counts.max())
@@ -95,15 +87,17 @@ def _held_out(rows: np.ndarray, labels: np.ndarray, groups: np.ndarray, folds: i
             f"{len(rows)} images in {len(np.unique(groups))} group(s), at most {counts.max()} of one class, are too "
             "few to split into training, validation and test; add images, or name the splits in the data"
         )
+    parts = _folds(labels, groups, folds, seed)
+    _, held = max(parts, key=lambda part: len(np.intersect1d(labels[part[0]], labels[part[1]])))
+    return rows[held]
+
+
+def _folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each fold, the indices outside and inside it."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed % 2**32)
     with warnings.catch_warnings():
-        # That a class has fewer members than there are folds is checked by the caller, on the outcome.
+        # Callers judge whether a class with fewer members than folds is a problem.
         warnings.simplefilter("ignore", UserWarning)
-        parts = list(splitter.split(labels, labels, groups))
-
-    def classes_on_both_sides(part: tuple[np.ndarray, np.ndarray]) -> int:
-        kept, held = part
-        return len(np.intersect1d(labels[kept], labels[held]))
-
-    _, held = max(parts, key=classes_on_both_sides)
-    return rows[held]
+        return list(splitter.split(labels, labels, groups))

@@ -1,4 +1,4 @@
-"""The table of contents of a drawn set: which lesion each frame shows, of which class, under which light."""
+"""The table of contents of a drawn set: the lesion, class and light of each frame."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 CLASSES = ("adenocarcinoma", "adenoma", "hyperplastic")
 SHARES = (0.12, 0.60, 0.28)
-"""The frames' shares of the classes, about those of colonoscopy practice: imbalanced, the gravest the rarest."""
+"""Of the frames, about as in colonoscopy practice: imbalanced, with the most serious class the rarest."""
 
 FEWEST_FRAMES, MOST_FRAMES = 3, 6
 """Of one lesion."""
@@ -22,24 +22,24 @@ class Description(NamedTuple):
     label: str
     """One of `CLASSES`."""
     group: str
-    """The lesion, such as "lesion017": all its frames belong to one split."""
+    """The lesion, such as "lesion017". All its frames belong to one split."""
     modality: str
     """ "white-light" or "narrow-band"."""
 
 
 def describe(count: int, seed: int) -> list[Description]:
-    """The descriptions of a set's frames, without drawing them.
+    """The descriptions of the frames of a set, without drawing them.
 
-    Every lesion has 3-6 frames, next to one another. From 27 frames on each class has at least three lesions, so that a
-    split that keeps lesions whole can give every class to each of three parts; below some 75 frames this costs the
-    rarest class's share (0.15 of 60 frames rather than 0.12).
+    Every lesion has 3-6 consecutive frames. In sets of 27 frames and more each class has at least three lesions, so
+    that a split that keeps lesions together can give every class to each of three parts. Below about 75 frames this
+    raises the share of the rarest class (0.15 of 60 frames instead of 0.12).
 
     Args:
         count: how many frames the set has, at least 9.
         seed: at least 0.
 
     Returns:
-        `count` descriptions: frame i of `draw` is the i-th.
+        `count` descriptions; the i-th is that of frame i of `draw`.
 
     Raises:
         ValueError: `count` or `seed` is too small.
@@ -49,7 +49,7 @@ def describe(count: int, seed: int) -> list[Description]:
 
 @lru_cache(maxsize=8)
 def contents(count: int, seed: int) -> tuple[Description, ...]:
-    """`describe`, remembered: drawing a frame looks its description up."""
+    """`describe` with a cache: drawing a frame looks up its description."""
     fewest = FEWEST_FRAMES * len(CLASSES)
     if count < fewest:
         raise ValueError(f"count is {count}, expected at least {fewest}: a lesion of {FEWEST_FRAMES} frames per class")
@@ -67,7 +67,7 @@ def contents(count: int, seed: int) -> tuple[Description, ...]:
         label, frames = lesions[place]
         lesion_is_narrow_band = rng.random() < NARROW_BAND_SHARE
         for _ in range(frames):
-            # Endoscopists look at most lesions under one light, and now and then switch to the other.
+            # Endoscopists look at most lesions under one light, and sometimes switch to the other.
             narrow_band = rng.random() < NARROW_BAND_SHARE if rng.random() < 0.4 else lesion_is_narrow_band
             modality = "narrow-band" if narrow_band else "white-light"
             rows.append(Description(label, f"lesion{number:0{digits}d}", modality))
@@ -83,7 +83,7 @@ def _frames_per_class(count: int) -> list[int]:
 
 
 def _frames_per_lesion(total: int, rng: np.random.Generator) -> list[int]:
-    """Cuts `total` (at least 3) frames into lesions of 3-6; into at least three where there are 9."""
+    """Divides `total` (at least 3) frames into lesions of 3-6; into at least three lesions from 9 frames on."""
     lesions = max(round(total / 4.5), min(3, total // FEWEST_FRAMES), -(-total // MOST_FRAMES))
     room = MOST_FRAMES - FEWEST_FRAMES
     extra = rng.permutation(lesions * room)[: total - lesions * FEWEST_FRAMES] // room

@@ -1,7 +1,7 @@
-"""Random fields and branching lines: what mucosa, folds, pits and vessels are drawn with.
+"""Random fields and branching lines, from which mucosa, folds, pits and vessels are drawn.
 
-Pictures span [-1, 1] in x (to the right) and y (downwards) whatever their size in pixels, so that a scene is the same
-scene at each size. Fields are float32.
+Pictures span [-1, 1] in x (to the right) and y (downwards) at any size in pixels, so that a scene is the same at each
+size. Fields are float32.
 """
 
 import cv2
@@ -9,23 +9,23 @@ import numpy as np
 
 
 def coordinates(pixels: int) -> tuple[np.ndarray, np.ndarray]:
-    """x and y of the pixels' centres, each [pixels, pixels]."""
+    """x and y of the centres of the pixels, each [pixels, pixels]."""
     axis = ((np.arange(pixels, dtype=np.float32) + 0.5) * (2.0 / pixels) - 1.0).astype(np.float32)
     x, y = np.meshgrid(axis, axis)
     return x, y
 
 
 def smooth_noise(rng: np.random.Generator, pixels: int, cells: int) -> np.ndarray:
-    """Noise of about unit deviation whose grains are a `cells`-th of the picture wide: [pixels, pixels]."""
+    """Noise of about unit deviation, with `cells` grains across the picture: [pixels, pixels]."""
     coarse = rng.standard_normal((cells, cells), dtype=np.float32)
     return cv2.resize(coarse, (pixels, pixels), interpolation=cv2.INTER_CUBIC)
 
 
 class Waves:
-    """A sum of plane waves: one field over the whole plane, so that all the views of a lesion can look at it.
+    """A sum of plane waves: one field over the whole plane, which all views of a lesion share.
 
-    Three waves at 60 degrees make a regular lattice of round dots; waves of one length in all directions make a maze of
-    ridges, in few directions long tubes; waves of several lengths an irregular surface.
+    Three waves at 60 degrees make a regular lattice of round dots. Waves of one length make a maze of ridges in all
+    directions, and long tubes in few directions. Waves of several lengths make an irregular surface.
     """
 
     def __init__(self, angles: np.ndarray, frequencies: np.ndarray, phases: np.ndarray) -> None:
@@ -43,19 +43,19 @@ class Waves:
     def dots(cls, rng: np.random.Generator, period: float) -> "Waves":
         """A lattice of round dots."""
         angles = rng.uniform(0, np.pi) + np.array([0.0, np.pi / 3, 2 * np.pi / 3])
-        # Phases that add up to 0 shift the lattice; others would change its dots into triangles.
+        # Phases with this relation shift the lattice. Others would turn its dots into triangles.
         phase = rng.uniform(0, 2 * np.pi, 2)
         return cls(angles, np.full(3, 2 * np.pi / period), np.array([phase[0], phase[0] + phase[1], phase[1]]))
 
     @classmethod
     def ridges(cls, rng: np.random.Generator, period: float, spread: float) -> "Waves":
-        """Ridges: a maze at `spread` 1, parallel tubes towards 0."""
+        """Ridges: a maze at `spread` 1, parallel tubes near 0."""
         angles = rng.uniform(0, np.pi) + np.pi * spread * rng.uniform(-0.5, 0.5, 9)
         return cls(angles, 2 * np.pi / (period * rng.uniform(0.85, 1.15, 9)), rng.uniform(0, 2 * np.pi, 9))
 
     @classmethod
     def irregular(cls, rng: np.random.Generator, shortest: float, longest: float) -> "Waves":
-        """Waves of many lengths, `shortest` to `longest`, in all directions."""
+        """Waves of many lengths, from `shortest` to `longest`, in all directions."""
         periods = np.exp(rng.uniform(np.log(shortest), np.log(longest), 9))
         return cls(rng.uniform(0, 2 * np.pi, 9), 2 * np.pi / periods, rng.uniform(0, 2 * np.pi, 9))
 
@@ -81,7 +81,7 @@ def branching(
 
 
 def draw_lines(pixels: int, trees: list[list[np.ndarray]], width: float) -> np.ndarray:
-    """Vessel trees as a picture in [0, 1], later branches thinner and fainter: [pixels, pixels]."""
+    """Vessel trees as a picture [pixels, pixels] in [0, 1]. Later branches are thinner and fainter."""
     canvas = np.zeros((pixels, pixels), np.uint8)
     for branches in trees:
         for order, points in enumerate(branches):

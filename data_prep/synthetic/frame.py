@@ -1,4 +1,4 @@
-"""A frame: a scene under the endoscope's light, through its optics, onto its sensor."""
+"""A frame: a scene under the light of the endoscope, through its optics, onto its sensor."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from data_prep.synthetic.lesion import make_lesion
 from data_prep.synthetic.scene import Pose, Scene, bowel, with_polyp
 
 FINEST_DRAWING = 96
-"""Pixels a scene is drawn in at least: a smaller frame is averaged down from it, and keeps what detail it can."""
+"""The smallest side in pixels that a scene is drawn at. A smaller frame is averaged down from it."""
 
 
 class Frame(NamedTuple):
@@ -22,18 +22,18 @@ class Frame(NamedTuple):
     label: str
     """One of `CLASSES`."""
     group: str
-    """The lesion, such as "lesion017": all its frames belong to one split."""
+    """The lesion, such as "lesion017". All its frames belong to one split."""
     modality: str
     """ "white-light" or "narrow-band"."""
 
 
 class Tint(NamedTuple):
-    """What a modality makes of tissue: RGB, as a monitor shows it. Chosen by eye beside real frames."""
+    """The colours of tissue under one light: RGB as on a monitor, chosen by eye beside real frames."""
 
     tissue: tuple[float, float, float]
     """Reflectance without blood."""
     absorbance: tuple[float, float, float]
-    """Of blood (Beer-Lambert). Narrow-band light is what haemoglobin absorbs most, which a monitor shows as brown."""
+    """Of blood (Beer-Lambert). Haemoglobin absorbs narrow-band light most, which a monitor shows as brown."""
     slough: tuple[float, float, float]
 
 
@@ -44,15 +44,15 @@ TINTS = {
 
 
 def draw(index: int, *, count: int, seed: int, size: int) -> Frame:
-    """Draws one frame of a set, whatever was drawn before.
+    """Draws one frame of a set, independently of earlier drawings.
 
-    The frames of a lesion share its shape and surface; each has its own viewpoint, background and light.
+    The frames of a lesion share its shape and surface. Each has its own viewpoint, background and light.
 
     Args:
-        index: which frame, 0 to `count` - 1; described by `describe(count, seed)[index]`.
+        index: of the frame, 0 to `count` - 1. Its description is `describe(count, seed)[index]`.
         count: how many frames the set has, at least 9.
-        seed: at least 0. The same arguments give the same bytes (on one machine: sines differ in the last bit between
-            processors, and so may single grey levels).
+        seed: at least 0. The same arguments give the same bytes on one machine. Between processors sines differ in the
+            last bit, and single grey levels may differ too.
         size: pixels of a side, at least 8.
 
     Returns:
@@ -101,11 +101,11 @@ def _photograph(scene: Scene, tint: Tint, rng: np.random.Generator) -> np.ndarra
 
 
 def _glare(scene: Scene, lambert: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Specular spots, [pixels, pixels] in [0, 1]: clusters of small blots where the wet surface mirrors the lamp."""
+    """Specular spots [pixels, pixels] in [0, 1]: clusters of small blots where the wet surface mirrors the lamp."""
     pixels = len(lambert)
     canvas = np.zeros((pixels, pixels), np.uint8)
     for _ in range(int(rng.integers(1, 5))):
-        # Of a few places the one that faces the lamp best.
+        # The one of a few places that faces the lamp best.
         places = rng.uniform(-0.85, 0.85, (6, 2))
         rows, columns = ((places[:, ::-1].T + 1) * (pixels / 2)).astype(int)
         middle = places[np.argmax(lambert[rows, columns] * scene.light[rows, columns])]
@@ -123,8 +123,8 @@ def _sensor(colour: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarr
     window = _window(size, rng)
     blurred = cv2.GaussianBlur(colour, (0, 0), len(colour) * blur)
     sampled = np.maximum(cv2.resize(blurred, (size, size), interpolation=cv2.INTER_AREA), 0)
-    # A brighter pixel holds more photons and more of their noise, a dark one the amplifier's; the display's gamma last.
-    # Drawn last of all: how many numbers it takes depends on the size, which must not change the scene.
+    # A brighter pixel has more photons and more of their noise; a dark one has the noise of the amplifier. The gamma of
+    # the display comes last. The noise is drawn after all else: the size of the picture must not change the scene.
     noise = rng.standard_normal(sampled.shape, dtype=np.float32)
     noisy = sampled + np.float32(noisiness) * noise * np.sqrt(sampled + np.float32(0.05))
     shown = np.clip(noisy, 0, 1) ** np.float32(gamma)
@@ -132,7 +132,7 @@ def _sensor(colour: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarr
 
 
 def _window(size: int, rng: np.random.Generator) -> np.ndarray:
-    """The endoscope's octagonal field of view: 1 inside, 0 outside, [size, size]."""
+    """The octagonal field of view of the endoscope: 1 inside, 0 outside, [size, size]."""
     half, corner = rng.uniform(0.92, 0.97), rng.uniform(0.5, 0.62)
     octagon = [(half, corner), (corner, half), (-corner, half), (-half, corner)]
     octagon += [(-a, -b) for a, b in octagon]

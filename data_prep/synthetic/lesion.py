@@ -1,10 +1,11 @@
-"""What a lesion is, of each class: the parameters that all its frames share.
+"""The parameters of a lesion of each class, which all its frames share.
 
-The classes differ as they do to an endoscopist (Kudo's pit patterns, NICE): in surface pattern above all, and on the
-average in size, height, redness and outline. The averages overlap, by our choice, so that neither size nor colour gives
-the class away: tests/data_prep/test_synthetic.py says what pixels alone can tell.
+The classes differ as they do for an endoscopist (the pit patterns of Kudo, NICE): mainly in the pattern of the surface,
+and on average in size, height, redness and outline. The ranges overlap on purpose, so that neither size nor colour
+reveals the class. The tests measure how much pixels alone reveal.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,34 +15,34 @@ from data_prep.synthetic.fields import Waves, branching
 
 @dataclass(frozen=True)
 class Lesion:
-    """Lengths are in half pictures at a frame's middle distance; positions on the lesion are in its radius."""
+    """Lengths are in half pictures at the middle distance of a frame. Positions are in units of the radius."""
 
     radius: float
     elongation: float
-    """The long axis over the short one."""
+    """The long axis over the short axis."""
     outline: np.ndarray
-    """[orders, 2]: cosine and sine terms of the radius over the angle, from the second order on."""
+    """[orders, 2]: cosine and sine terms of the radius as a function of the angle, from the second order on."""
     height: float
     shoulder: float
-    """The dome's exponent: below 1 plump, above 1 pointed."""
+    """The exponent of the dome: below 1 plump, above 1 pointed."""
     redness: float
-    """Blood in its surface beyond the mucosa's."""
+    """Blood in its surface in addition to that of the mucosa."""
     pattern: Waves
     pattern_blood: float
-    """How far the pattern darkens the surface; below 0 it brightens it."""
+    """How much the pattern darkens the surface; below 0 it brightens it."""
     pattern_relief: float
     bend: float
-    """How far the pattern strays from a regular one."""
+    """How much the pattern differs from a regular one."""
     irregularity: Waves
-    crater: float
-    """Radius of the ulcer at the middle; 0 for none."""
-    crater_middle: tuple[float, float]
     mucus: float
     """How much of the surface lies under a yellowish cap of mucus: 0 to about 1."""
-    bleeding: float
+    crater: float = 0.0
+    """Radius of the ulcer in the middle; 0 for none."""
+    crater_middle: tuple[float, float] = (0.0, 0.0)
+    bleeding: float = 0.0
     """How much of the surface bleeds: 0 to about 1."""
-    vessels: list[list[np.ndarray]]
-    vessel_width: float
+    vessels: Sequence[list[np.ndarray]] = ()
+    vessel_width: float = 0.0
 
 
 def make_lesion(label: str, rng: np.random.Generator) -> Lesion:
@@ -65,7 +66,7 @@ def _trees(rng: np.random.Generator, count: int, length: float, wander: float) -
 
 
 def _hyperplastic(rng: np.random.Generator) -> Lesion:
-    """Flat and pale, with fine round pits of one size, and hardly a vessel (Kudo II, NICE 1)."""
+    """Flat and pale, with fine round pits of one size and no vessels (Kudo II, NICE 1)."""
     radius = rng.uniform(0.30, 0.52)
     return Lesion(
         radius=radius,
@@ -79,12 +80,7 @@ def _hyperplastic(rng: np.random.Generator) -> Lesion:
         pattern_relief=rng.uniform(-0.006, -0.002),
         bend=rng.uniform(0.02, 0.045),
         irregularity=Waves.irregular(rng, 0.5, 1.2),
-        crater=0.0,
-        crater_middle=(0.0, 0.0),
         mucus=max(0.0, rng.uniform(-0.6, 0.5)),
-        bleeding=0.0,
-        vessels=[],
-        vessel_width=0.02,
     )
 
 
@@ -103,8 +99,6 @@ def _adenoma(rng: np.random.Generator) -> Lesion:
         pattern_relief=rng.uniform(0.006, 0.014),
         bend=rng.uniform(0.06, 0.12),
         irregularity=Waves.irregular(rng, 0.5, 1.2),
-        crater=0.0,
-        crater_middle=(0.0, 0.0),
         mucus=max(0.0, rng.uniform(-0.9, 0.4)),
         bleeding=max(0.0, rng.uniform(-0.9, 0.3)),
         vessels=_trees(rng, int(rng.integers(0, 3)), 0.5, 0.3),
@@ -113,7 +107,7 @@ def _adenoma(rng: np.random.Generator) -> Lesion:
 
 
 def _adenocarcinoma(rng: np.random.Generator) -> Lesion:
-    """Large and lobed, its pattern destroyed, with an ulcer, wild vessels and blood (Kudo V, NICE 3)."""
+    """Large and lobed, with a destroyed pattern, an ulcer, irregular vessels and blood (Kudo V, NICE 3)."""
     radius = rng.uniform(0.40, 0.72)
     angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.0, 0.35)
     return Lesion(

@@ -1,4 +1,4 @@
-"""What the endoscope looks at: the bowel wall and the polyp on it, as maps of height, blood and deposits."""
+"""The scene: the bowel wall and the polyp on it, as maps of height, blood and deposits."""
 
 from dataclasses import dataclass
 
@@ -10,24 +10,24 @@ from data_prep.synthetic.lesion import Lesion
 
 @dataclass(frozen=True)
 class Pose:
-    """Where and how a frame sees its lesion."""
+    """The position and direction from which a frame shows its lesion."""
 
     x: float
     y: float
     rotation: float
     scale: float
     foreshortening: float
-    """The seen over the true length, along `tilt`: at most 1."""
+    """The visible length over the true one, along `tilt`; at most 1."""
     tilt: float
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> "Pose":
-        """Near the middle: an endoscopist centres what she looks at, roughly."""
+        """Near the middle: endoscopists roughly centre what they look at."""
         x, y = rng.uniform(-0.3, 0.3, 2)
         return cls(x, y, rng.uniform(0, 2 * np.pi), rng.uniform(0.8, 1.2), rng.uniform(0.7, 1.0), rng.uniform(0, np.pi))
 
     def matrix(self) -> np.ndarray:
-        """[2, 2]: a vector on the lesion to a vector in the picture, sizes apart."""
+        """[2, 2], from a vector on the lesion to a vector in the picture, without their sizes."""
         turn, tilt = _rotation(self.rotation), _rotation(self.tilt)
         return self.scale * tilt @ np.diag([1.0, self.foreshortening]) @ tilt.T @ turn
 
@@ -39,19 +39,19 @@ class Scene:
     height: np.ndarray
     """In half pictures, towards the camera."""
     blood: np.ndarray
-    """Haemoglobin in the way of the light: about 0.5 in mucosa, 1.5 in a vessel, 3 where it bleeds."""
+    """Haemoglobin in the path of the light: about 0.5 in mucosa, 1.5 in a vessel, 3 where it bleeds."""
     slough: np.ndarray
-    """Yellowish dead tissue and mucus that cover the surface: 0 to 1."""
+    """Yellowish dead tissue and mucus on the surface: 0 to 1."""
     light: np.ndarray
-    """What of the light arrives: near 0 in the lumen's depth."""
+    """The part of the light that arrives: near 0 deep in the lumen."""
     polyp: np.ndarray
-    """The polyp's share of the pixel: 0 to 1."""
+    """The share of the polyp in the pixel: 0 to 1."""
 
 
 def bowel(rng: np.random.Generator, pixels: int, pose: Pose) -> Scene:
     """The wall around the polyp: lumen, folds, texture, vessels."""
     x, y = coordinates(pixels)
-    # The lumen lies beside the polyp, sometimes beyond the picture.
+    # The lumen lies beside the polyp, sometimes outside the picture.
     towards, far = rng.uniform(0, 2 * np.pi), rng.uniform(0.75, 1.4)
     lumen_x, lumen_y = pose.x + far * np.cos(towards), pose.y + far * np.sin(towards)
     dx, dy = x - np.float32(lumen_x), y - np.float32(lumen_y)
@@ -61,7 +61,7 @@ def bowel(rng: np.random.Generator, pixels: int, pose: Pose) -> Scene:
     lumen_radius = rng.uniform(0.18, 0.42)
     depth = 1 / (1 + np.exp((lumen_radius - distance) * (5 / lumen_radius)))
 
-    # Haustra: rings that crowd together towards the lumen, bent to triangles, here and there interrupted.
+    # Haustra: rings that get closer towards the lumen, bent to triangles and sometimes interrupted.
     phase = rng.uniform(0, 2 * np.pi, 3).astype(np.float32)
     bend = 0.5 * np.cos(3 * angle + phase[0]) + 0.5 * np.cos(2 * angle + phase[1])
     ring = 2 * np.pi * rng.uniform(1.2, 2.2) * np.log(distance + 0.15) + rng.uniform(0.4, 1.0) * bend
@@ -86,7 +86,7 @@ def bowel(rng: np.random.Generator, pixels: int, pose: Pose) -> Scene:
 
 
 def with_polyp(wall: Scene, lesion: Lesion, pose: Pose) -> Scene:
-    """The wall with the polyp upon it."""
+    """The wall with the polyp on it."""
     pixels = len(wall.height)
     x, y = coordinates(pixels)
     to_picture = pose.matrix() @ np.diag([lesion.radius, lesion.radius / lesion.elongation])
@@ -102,7 +102,7 @@ def with_polyp(wall: Scene, lesion: Lesion, pose: Pose) -> Scene:
     polyp = _above(-rho, -1.0, 0.06)
     dome = np.maximum(1 - rho * rho, 0) ** lesion.shoulder
 
-    # The pattern in true proportions, not stretched with the outline, and bent: tissue grows no lattices.
+    # The pattern is not stretched with the outline, and it is bent: tissue does not grow in lattices.
     roughness = lesion.irregularity(u, v)
     bent = np.float32(lesion.bend) * roughness
     pattern = lesion.pattern(u + bent, v / np.float32(lesion.elongation) - bent)
@@ -135,7 +135,7 @@ def _rotation(angle: float) -> np.ndarray:
 
 
 def _above(field: np.ndarray, threshold: float | np.ndarray, softness: float) -> np.ndarray:
-    """1 where the field exceeds the threshold, 0 where not, over a ramp `softness` wide."""
+    """1 above the threshold and 0 below it, with a ramp of width `softness`."""
     return np.clip((field - threshold) / softness + 0.5, 0, 1).astype(np.float32)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.duplicates import HASH_BITS, LARGEST_DISTANCE, clusters
+from data_prep.images.duplicates import HASH_BITS, LARGEST_DISTANCE, clusters
 from data_prep.splits import TEST, TRAIN
 from jaxcaps.data.checks import Labels, check_bad_images, check_classes, check_folds, check_labels, check_shown
 from jaxcaps.data.decoding import BadImage, to_square

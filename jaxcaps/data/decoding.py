@@ -1,9 +1,9 @@
-"""Image files to uint8 RGB (by `data_prep.decoding`), and pictures to the model's square."""
+"""Image files to uint8 RGB (by `data_prep.images.decoding`), and pictures to the model's square."""
 
 import cv2
 import numpy as np
 
-from data_prep.decoding import BadImage, decode, prepare_opencv
+from data_prep.images.decoding import BadImage, decode, prepare_opencv
 
 __all__ = ["BadImage", "decode", "prepare_opencv", "to_square"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.raw import RawFrame
+from data_prep.sources.listing import RawFrame
 from jaxcaps.data.decoding import BadImage, decode
 from jaxcaps.data.items import Item
 

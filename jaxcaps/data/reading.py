@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.duplicates import HASH_BITS, difference_hash
+from data_prep.images.duplicates import HASH_BITS, difference_hash
 from jaxcaps.data.decoding import BadImage, prepare_opencv, to_square
 from jaxcaps.data.source import Source
 

@@ -3,9 +3,24 @@
 import cv2
 import numpy as np
 
-from data_prep.box import Box
+from data_prep.detection.field_of_view import field_of_view_mask
+from data_prep.images.box import Box, bounding_box
 
 GREEN = (24, 165, 140)
+
+
+def found_box(image: np.ndarray) -> Box | None:
+    """The box of the field of view that is found."""
+    mask = field_of_view_mask(image)
+    return None if mask is None else bounding_box(mask)
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes that are not empty."""
+    height = min(a.bottom, b.bottom) - max(a.top, b.top)
+    width = min(a.right, b.right) - max(a.left, b.left)
+    common = max(height, 0) * max(width, 0)
+    return common / (a.height * a.width + b.height * b.width - common)
 
 
 def tissue(rng: np.random.Generator, height: int, width: int) -> np.ndarray:

@@ -1,11 +1,11 @@
-"""`--data=csv:FILE`: a table of images with the columns path[,label][,group][,split] (see `data_prep.table`)."""
+"""`--data=csv:FILE`: a table of images with the columns path[,label][,group][,split] (see `data_prep.sources.csv`)."""
 
 from pathlib import Path
 
 import yaml
 
+from data_prep.sources.csv import DATASET, list_table
 from data_prep.spec import DataSpec
-from data_prep.table import DATASET, list_table
 from jaxcaps.data.files import ImageFiles
 from jaxcaps.data.source import Settings, SourceKind
 from jaxcaps.errors import UserError

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data_prep.sources.csv import list_table
 from data_prep.spec import DataSpec
-from data_prep.table import list_table
 from jaxcaps.data.decoding import BadImage
 from jaxcaps.data.items import SPLIT_NAMES, Item
 from jaxcaps.data.source import Settings, SourceKind

@@ -1,8 +1,8 @@
-"""`--data=folder:DIR`: class folders, split folders of class folders, or images alone (see `data_prep.folder`)."""
+"""`--data=folder:DIR`: class folders, split folders of class folders, or images alone (see `data_prep.sources.folder`)."""
 
 from pathlib import Path
 
-from data_prep.folder import list_folder
+from data_prep.sources.folder import list_folder
 from data_prep.spec import DataSpec
 from jaxcaps.data.files import ImageFiles
 from jaxcaps.data.source import Settings, SourceKind

@@ -6,7 +6,8 @@ import logging
 import os
 from pathlib import Path
 
-from data_prep.config import PRESETS, Preparation
+from data_prep.config import Preparation
+from data_prep.presets import PRESETS
 from data_prep.spec import DataSpec
 from jaxcaps.data.files import ImageFiles
 from jaxcaps.data.source import Settings, SourceKind
@@ -29,7 +30,7 @@ def open_piccolo(spec: DataSpec, settings: Settings) -> ImageFiles:
         UserError: not a release, or the cache folder cannot be written.
     """
     # It takes long to import: other data need not wait.
-    from data_prep.prepare import prepare
+    from data_prep.pipeline.prepare import prepare
 
     wanted = preparation(Path(spec.place).expanduser(), settings.image_size)
     log.info("PICCOLO: preparing %s in %s, unless it is there already", spec.place, wanted.out)

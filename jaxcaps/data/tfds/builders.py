@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
-from data_prep.raw import RawFrame
-from data_prep.table import list_table, read_rows
+from data_prep.sources.csv import list_table, read_rows
+from data_prep.sources.listing import RawFrame
 from jaxcaps.data.files import ImageFiles
 from jaxcaps.data.items import SPLITS, class_names
 from jaxcaps.data.sources.csv import fitted_in

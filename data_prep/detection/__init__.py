@@ -1,0 +1,1 @@
+"""What an endoscope adds to a picture is found: its border, its text and its guide picture."""

@@ -1,0 +1,1 @@
+"""Picture files and arrays: reading, hashing, in-painting, statistics."""

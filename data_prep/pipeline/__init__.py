@@ -1,0 +1,1 @@
+"""A preparation from beginning to end: inspect, choose, fit, write."""
