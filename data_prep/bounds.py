@@ -36,17 +36,19 @@ def check_bounds(config: Any) -> None:
         if dataclasses.is_dataclass(value):
             check_bounds(value)
             continue
+        # The numbers of a pair may have the same bounds.
         bounds = [
             (words, getattr(bound, name), holds)
-            for bound in _bounds(hints[field.name])
+            for bound in dict.fromkeys(_bounds(hints[field.name]))
             for name, words, holds in [_BOUNDS[type(bound)]]
         ]
         numbers = [each for each in (value if isinstance(value, tuple) else (value,)) if each is not None]
         # NaN is within no bounds.
         if not all(holds(number, limit) for number in numbers for _, limit, holds in bounds):
-            given = " ".join(map(str, numbers))
+            flag = f"--{field.name.replace('_', '-')}"
+            given = " ".join([flag, *map(str, numbers)]) if isinstance(value, tuple) else f"{flag}={value}"
             allowed = " and ".join(f"{words} {limit:g}" for words, limit, _ in bounds)
-            raise UserError(f"--{field.name.replace('_', '-')}={given}: expected {allowed}")
+            raise UserError(f"{given}: expected {allowed}")
 
 
 def _bounds(hint: Any) -> Iterator[Ge | Gt | Le | Lt]:

@@ -43,6 +43,9 @@ def in_folder(tmp_path, monkeypatch):
 
 FLAGS = {
     "mistyped flag": (["--epoch=3"], ["--epoch", "--epochs"]),
+    "transposed letters": (["--taks=inpaint"], ["--taks", "did you mean '--task'"]),
+    "mistyped stem": (["--stem=resdual"], ["resdual", "residual"]),
+    "colours of grey pictures": (["--task=colourise", "--channels=1"], ["--channels=1", "--task=colourise"]),
     "mistyped preset": (["--preset=smal64"], ["smal64", "small64"]),
     "mistyped stage": (["--stage=finetun"], ["finetun", "finetune"]),
     "mistyped task": (["--task=inpant"], ["inpant", "inpaint"]),
@@ -69,7 +72,7 @@ FLAGS = {
     "no epochs": (["--epochs=0", "--preset=tiny"], ["--epochs=0"]),
     "batch that does not divide": (["--batch-size=24", "--preset=tiny"], ["--batch-size=24", "--effective-batch"]),
     "unknown layer group": (["--lr-mult=primry:3", "--preset=tiny"], ["primry", "primary"]),
-    "too many convolutions": (["--extra-convs=9", "--preset=tiny"], ["--extra-convs=9", "3 to 7"]),
+    "too many convolutions": (["--extra-convs=9", "--preset=tiny"], ["--extra-convs=9", "at least 3 and at most 7"]),
     "mistyped metric": (["--stage=finetune", "--best-metric=balanced_acuracy", "--preset=tiny"], ["balanced_accuracy"]),
     "nothing to learn": (
         ["--contrast-weight=0", "--inpaint-weight=0", "--preset=tiny"],
@@ -93,7 +96,7 @@ FLAGS = {
     ),
     "too few capsules to hide": (
         ["--hidden-capsules=0.01", "--preset=tiny"],
-        ["--hidden-capsules=0.01", "places is 0"],
+        ["--hidden-capsules=0.01", "places rounds to 0"],
     ),
     "patience for nothing": (
         ["--stage=finetune", "--patience=3", "--best-metric=none", "--preset=tiny"],

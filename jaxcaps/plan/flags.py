@@ -157,11 +157,11 @@ def check_names(arguments: Sequence[str], cls: type) -> None:
     Raises:
         UserError: a flag that the command does not have; the nearest is named.
     """
-    known = [*_flag_names(cls), "help", "tyro-print-completion", "tyro-write-completion"]
+    known = [f"--{name}" for name in (*_flag_names(cls), "help", "tyro-print-completion", "tyro-write-completion")]
     for argument in arguments:
-        name = argument.removeprefix("--").partition("=")[0].replace("_", "-")
-        if argument.startswith("--") and name not in known:
-            raise UserError(f"--{name}: unknown flag{nearest(name, known)}")
+        flag = argument.partition("=")[0].replace("_", "-")
+        if flag.startswith("--") and flag not in known:
+            raise UserError(f"{flag}: unknown flag{nearest(flag, known)}")
 
 
 def _flag_names(cls: type) -> Iterator[str]:

@@ -134,9 +134,9 @@ def warnings(findings: Findings) -> list[str]:
     for name, part in findings["parts"].items():
         for end in ("dead", "saturated"):
             if part.get(end, 0) > MOST_DEAD:
-                found.append(f"{name}: {part[end]:.0%} of the capsules are {end}, whatever the picture")
+                found.append(f"{_title(name)}: {part[end]:.0%} are {end}, whatever the picture")
         if part["rank"] < LEAST_RANK:
-            found.append(f"{name}: what it says has collapsed to an effective rank of {part['rank']:.1%} of the most")
+            found.append(f"{_title(name)}: collapsed to an effective rank of {part['rank']:.1%} of the most")
     saturation, reconstruction = findings["saturation"], findings["reconstruction"]
     if saturation is not None and saturation < LEAST_SATURATION:
         found.append(f"The reconstructions have faded: {saturation:.0%} of the pictures' saturation")
@@ -161,7 +161,7 @@ def write_diagnosis(folder: Path, findings: Findings) -> None:
         log.info("  coupling entropy %.4f", findings["coupling_entropy"])
     for name, part in findings["parts"].items():
         shares = "activity {activity:.2f}, dead {dead:.0%}, saturated {saturated:.0%}, " if "dead" in part else ""
-        log.info("  %s: %s", name, (shares + "effective rank {rank:.1%}").format(**part))
+        log.info("  %s: %s", _title(name), (shares + "effective rank {rank:.1%}").format(**part))
     if findings["saturation"] is not None:
         log.info("  saturation of the reconstructions %.2f", findings["saturation"])
     if findings["reconstruction"] is not None:
@@ -220,6 +220,11 @@ def _examination(task: Task, modules: Any) -> Callable[..., dict[str, Any]]:
         return {**found, "gradients": norms(gradients, task.layer_of)}
 
     return examine
+
+
+def _title(name: str) -> str:
+    """A part of the network in words: what the encoder says are the primary capsules."""
+    return "primary capsules" if name == "encoder" else name.replace("_", " ")
 
 
 def _values(gave: Any) -> dict[str, Array]:

@@ -102,16 +102,16 @@ def test_gradients_and_reconstructions_are_those_of_the_loss_itself():
 
 def test_latent_capsules_that_say_nothing_are_found():
     findings = findings_of("latent_capsules/")
-    assert findings["latent"] == {"activity": 0.0, "dead": 1.0, "saturated": 0.0, "rank": 0.0}
+    assert findings["parts"]["latent_capsules"] == {"activity": 0.0, "dead": 1.0, "saturated": 0.0, "rank": 0.0}
     assert findings["reconstruction"]["shuffled"] == 1.0
     assert findings["coupling_entropy"] > 0.9999
     told = "\n".join(warnings(findings))
     for words in (
-        "100% of the latent capsules are dead",
-        "latent poses have collapsed",
+        "latent capsules: 100% are dead",
+        "latent capsules: collapsed",
         "decoder hardly needs the capsules",
         "couplings are uniform",
-        "embeddings have collapsed",
+        "projection: collapsed",
     ):
         assert words in told
     # No weights, no ratio.
@@ -123,17 +123,19 @@ def test_latent_capsules_that_say_nothing_are_found():
 HEALTHY = {
     "gradient_over_weight": {"stem/0": 1e-2, "routing": None},
     "coupling_entropy": 0.9,
-    "primary": {"activity": 0.5, "dead": 0.1, "saturated": 0.1, "rank": 0.3},
-    "latent": {"activity": 0.5, "dead": 0.0, "saturated": 0.0, "rank": 0.3},
-    "embeddings": {"rank": 0.2},
+    "parts": {
+        "encoder": {"activity": 0.5, "dead": 0.1, "saturated": 0.1, "rank": 0.3},
+        "latent_capsules": {"activity": 0.5, "dead": 0.0, "saturated": 0.0, "rank": 0.3},
+        "projection": {"rank": 0.2},
+    },
     "saturation": 0.9,
     "reconstruction": {"term": "inpainting", "error": 0.1, "shuffled": 1.5},
 }
 AILMENTS = {
     "stem/0: its gradient is 1.0e-06": ("gradient_over_weight", "stem/0", 1e-6),
     "50% of the pictures' saturation": ("saturation", 0.4999),
-    "51% of the primary capsules are saturated": ("primary", "saturated", 0.51),
-    "effective rank is 1.0% of the most": ("primary", "rank", 0.01),
+    "primary capsules: 51% are saturated": ("parts", "encoder", "saturated", 0.51),
+    "effective rank of 1.0% of the most": ("parts", "encoder", "rank", 0.01),
     "worsen the inpainting by 5.0% only": ("reconstruction", "shuffled", 1.05),
 }
 
@@ -155,7 +157,7 @@ def test_activity_is_right_for_half_precision():
 
 
 def test_what_was_not_measured_is_not_warned_of():
-    assert warnings(HEALTHY | {"saturation": None, "reconstruction": None}) == []
+    assert warnings(HEALTHY | {"saturation": None, "reconstruction": None, "coupling_entropy": None}) == []
 
 
 def test_effective_rank_by_hand():
@@ -192,7 +194,7 @@ def test_another_pictures_poses_are_another_pictures(count, at_a_time):
 
 def test_without_a_decoder_there_is_no_reconstruction():
     task, _ = task_and_network()
-    task = dataclasses.replace(task, inpaint=dataclasses.replace(task.inpaint, inpaint_weight=0.0))
+    task = dataclasses.replace(task, options=dataclasses.replace(task.options, inpaint_weight=0.0))
     network = nnx.jit(lambda: task.init(rngs := nnx.Rngs(0), Encoder(task.model, 16, rngs)))()
     findings = diagnose(task, network, parameters_of(network), Pictures(), PICTURES, {})
     assert findings["reconstruction"] is None

@@ -39,12 +39,12 @@ def test_an_epochs_end_may_fall_inside_a_batch():
     assert length == Length(micro_steps=20, accumulate=2, updates=10, per_epoch=6.25)
 
 
-@pytest.mark.parametrize(("batch_size", "effective"), [(48, 64), (128, 64), (0, 64)])
+@pytest.mark.parametrize(("batch_size", "effective"), [(48, 64), (128, 64)])
 def test_an_effective_batch_that_is_no_multiple_is_refused(batch_size, effective):
     with pytest.raises(
         UserError, match=f"--effective-batch={effective} is not a multiple of --batch-size={batch_size}"
     ):
-        run_length(config_of(batch_size=batch_size, effective_batch=effective), examples=100)
+        config_of(batch_size=batch_size, effective_batch=effective).training.check()
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.2, 0.9, 1.0])
