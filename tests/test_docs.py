@@ -28,7 +28,7 @@ TEXTS = {
 BLOCKS = {name: re.findall(r"```python\n(.*?)```", MODULE.sub("", text), re.DOTALL) for name, text in TEXTS.items()}
 
 
-@pytest.mark.parametrize("page", [name for name, blocks in BLOCKS.items() if blocks and name.startswith("docs/")])
+@pytest.mark.parametrize("page", [name for name, blocks in BLOCKS.items() if blocks])
 def test_the_python_blocks_of_a_page_run(page):
     """As a reader would type them, one after the other."""
     names: dict[str, object] = {}

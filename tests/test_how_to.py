@@ -1,7 +1,6 @@
 """The modules that the how-to pages add are extensions that work."""
 
 import dataclasses
-import importlib.util
 import re
 from pathlib import Path
 
@@ -12,6 +11,8 @@ import pytest
 from flax import nnx
 
 from data_prep.registry import Registry
+from data_prep.spec import DataSpec
+from jaxcaps.errors import UserError
 from jaxcaps.evaluation.metrics.base import WeightedPredictions
 from jaxcaps.models import Encoder, primary_capsules
 from jaxcaps.models.stems.plain import PlainStage
@@ -38,13 +39,9 @@ ATTRIBUTES = {
 }
 
 
-def needs(module):
-    """A test that waits for the part of the library that its page describes."""
-    try:
-        found = importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        found = False
-    return pytest.mark.skipif(not found, reason=f"{module} is not there")
+def needs(folder):
+    """A test that waits for the folder of extensions that its page describes."""
+    return pytest.mark.skipif(not (ROOT / folder).is_dir(), reason=f"{folder} is not there yet")
 
 
 @pytest.fixture
@@ -112,19 +109,15 @@ def test_the_task(extension):
     np.testing.assert_array_equal(loss_of(network, other)[0], loss)
 
 
-@needs("jaxcaps.data.source")
+@needs("jaxcaps/data/sources")
 def test_the_source(extension, tmp_path):
-    from data_prep.spec import DataSpec
-    from jaxcaps.data.source import Settings
-    from jaxcaps.errors import UserError
-
     source = extension("jaxcaps/data/sources/npy.py")
     folder = tmp_path / "data"
     folder.mkdir()
     pictures = np.random.default_rng(0).integers(0, 256, (3, 5, 4, 3), np.uint8)
     np.save(folder / "benign.npy", pictures[:2])
     np.save(folder / "malignant.npy", pictures[2:])
-    spec, settings = DataSpec.parse(f"npy:{folder}", {"npy": source.place}), Settings(16, 0, 0)
+    spec, settings = DataSpec.parse(f"npy:{folder}", {"npy": source.place}), None
     opened = source.open(spec, settings)
     assert [item.name for item in opened.items] == ["benign/0", "benign/1", "malignant/0"]
     assert [item.label for item in opened.items] == ["benign", "benign", "malignant"]
@@ -157,7 +150,7 @@ def test_the_stem(extension):
             assert smooth.shape == plain.shape
 
 
-@needs("data_prep.steps")
+@needs("data_prep/steps")
 def test_the_step(extension):
     step = extension("data_prep/steps/gamma.py")
     assert step.switch == "gamma"
@@ -176,3 +169,13 @@ def test_the_preset(extension, stage):
     assert config.data.image_size == 32
     assert primary_capsules(config.model, 32) == 256
     assert config.classify.loss == preset("small64", stage).classify.loss
+
+
+@needs("jaxcaps/studies/arms")
+def test_the_arm(extension):
+    arm = extension("jaxcaps/studies/arms/true_colours.py")
+    config = preset("tiny", "ssl")
+    changed = arm.pretrain(config, 3)
+    assert (changed.augmentation.brightness, changed.augmentation.hue) == (0, 0)
+    assert dataclasses.replace(changed, augmentation=config.augmentation) == config
+    assert arm.reference == "random"
