@@ -142,18 +142,18 @@ def test_the_routing(extension):
 
 def test_the_stem(extension):
     stem = extension("jaxcaps/models/stems/smooth.py")
+    maps = jnp.ones((1, 16, 16, 3))
+
+    def staged(made, stage, model):
+        return lambda maps: made(3, stage, model, nnx.Rngs(0))(maps)
+
     for name in ("tiny", "vgg", "paper224"):
         model = preset(name, "ssl").model
         for stage in model.stages:
-            smooth, plain = (
-                jax.eval_shape(
-                    lambda maps, made=made: made(3, stage, model, nnx.Rngs(0))(maps), jnp.ones((1, 16, 16, 3))
-                )
-                for made in (stem, PlainStage)
-            )
+            smooth, plain = (jax.eval_shape(staged(each, stage, model), maps) for each in (stem, PlainStage))
             assert smooth == plain
-    stage, model = preset("tiny", "ssl").model.stages[0], preset("tiny", "ssl").model
-    smooth, plain = (each(3, stage, model, nnx.Rngs(0))(jnp.ones((1, 16, 16, 3))) for each in (stem, PlainStage))
+    model = preset("tiny", "ssl").model
+    smooth, plain = (staged(each, model.stages[0], model)(maps) for each in (stem, PlainStage))
     # GELU lets a little of what is negative through.
     assert smooth.min() < 0 == plain.min()
 
