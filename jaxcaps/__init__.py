@@ -6,7 +6,7 @@ The public names are imported when first used: `python -m jaxcaps.train --help` 
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "CapsNet": "jaxcaps.models",

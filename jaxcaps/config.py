@@ -142,7 +142,10 @@ class ModelConfig:
     channels: Literal[1, 3] = 3
     """channels of a picture: 3, or 1 to read all pictures as grey"""
     stem: Annotated[
-        str, choice("jaxcaps.models.stems", "STEM", "how the stages of the stem are built; see docs/architecture.md")
+        str,
+        choice(
+            "jaxcaps.models.stems", "STEM", "how the stages of the stem are built; see docs/explanation/architecture.md"
+        ),
     ] = "plain"
     extra_convs: Annotated[int, Interval(ge=3, le=7)] = 5
     """convolutions before the primary capsules; the grid of capsules stays the same"""

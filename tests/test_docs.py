@@ -1,24 +1,38 @@
-"""The Python of the documentation runs."""
+"""The Python of the documentation runs, its links lead somewhere, and it names the version of the package."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
+
+import jaxcaps
+from tests.test_how_to import MODULE
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-LINKING = sorted(
-    [*DOCS.rglob("*.md"), *ROOT.glob("*.md"), ROOT / "runs/README.md", *ROOT.glob("jaxcaps/pretrained/*.md")]
-)
-PAGES = sorted(page for page in DOCS.rglob("*.md") if "```python" in page.read_text(encoding="utf-8"))
+TEXTS = {
+    str(page.relative_to(ROOT)): page.read_text(encoding="utf-8")
+    for page in sorted(
+        [
+            *DOCS.rglob("*.md"),
+            *ROOT.glob("*.md"),
+            *ROOT.glob(".github/**/*.md"),
+            ROOT / "runs/README.md",
+            *ROOT.glob("jaxcaps/pretrained/*.md"),
+        ]
+    )
+}
+# test_how_to.py runs the modules of the how-to pages.
+BLOCKS = {name: re.findall(r"```python\n(.*?)```", MODULE.sub("", text), re.DOTALL) for name, text in TEXTS.items()}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [name for name, blocks in BLOCKS.items() if blocks])
 def test_the_python_blocks_of_a_page_run(page):
     """As a reader would type them, one after the other."""
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     names: dict[str, object] = {}
-    for block in blocks:
+    for block in BLOCKS[page]:
         exec(block, names)
 
 
@@ -29,12 +43,46 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", LINKING, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", TEXTS)
 def test_what_a_page_links_to_exists(page):
-    links = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text(encoding="utf-8"))
     missing = []
-    for file, anchor in links:
-        target = page.parent / file if file else page
+    prose = re.sub(r"```.*?```", "", TEXTS[page], flags=re.DOTALL)
+    for file, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", prose):
+        target = (ROOT / page).parent / file if file else ROOT / page
         if not target.exists() or (anchor and anchor not in anchors(target)):
             missing.append(f"{file}#{anchor}")
     assert not missing
+
+
+def test_the_pages_that_the_code_names_exist():
+    """A user reads these paths in help texts and error messages."""
+    missing = [
+        f"{file.relative_to(ROOT)}: {path}"
+        for package in ("jaxcaps", "data_prep")
+        for file in sorted((ROOT / package).rglob("*.py"))
+        for path in re.findall(r"\bdocs/[\w/.-]*\w", file.read_text(encoding="utf-8"))
+        if not (ROOT / path).exists()
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", [name for name in TEXTS if name.startswith("docs/")])
+def test_every_page_is_within_two_clicks_of_the_index(page):
+    def linked(name):
+        links = re.findall(r"\]\((?!https?:)([^)#]+)", TEXTS[name])
+        files = {((ROOT / name).parent / link).resolve() for link in links}
+        return {str(file.relative_to(ROOT)) for file in files if file.suffix == ".md" and file.is_relative_to(ROOT)}
+
+    direct = linked("docs/index.md")
+    assert page == "docs/index.md" or page in direct.union(*(linked(name) for name in direct if name in TEXTS))
+
+
+def test_there_is_one_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == jaxcaps.__version__
+    released = re.search(r"^## \[(\d\S*)\] - (\S+)$", TEXTS["CHANGELOG.md"], re.MULTILINE)
+    assert released
+    assert released.groups() == (jaxcaps.__version__, str(citation["date-released"]))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "version" in project["project"]["dynamic"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "jaxcaps.__version__"}

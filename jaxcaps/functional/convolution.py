@@ -2,7 +2,7 @@
 
 XLA's CPU convolution without any padding takes two to five times as long as with some, and its gradients fall off a
 cliff for some shapes (`python -m benchmarks.convolutions`, tabled in
-docs/results.md): the input gradient of Sabour's primary convolution takes over thirty times its forward pass, the
+docs/results): the input gradient of Sabour's primary convolution takes over thirty times its forward pass, the
 weight gradients of the reference study's decoder a hundred times and more. Here a weight gradient is a matrix product
 with the patches of a few examples at a time, or one for each tap of the kernel where patches are too large, and an
 input gradient a convolution for each phase of the stride.

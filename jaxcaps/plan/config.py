@@ -33,7 +33,8 @@ class _Common:
     stage: Stage = "ssl"
     """ssl: self-supervised pre-training; finetune: classification"""
     task: Annotated[
-        str, choice("jaxcaps.tasks.pretraining", "TASK", "what ssl learns from; see docs/self-supervision.md")
+        str,
+        choice("jaxcaps.tasks.pretraining", "TASK", "what ssl learns from; see docs/explanation/self-supervision.md"),
     ] = "inpaint"
     preset: Annotated[str, choice("jaxcaps.plan.presets", "PRESET", "named starting point")] = "demo"
     restore: str | None = None

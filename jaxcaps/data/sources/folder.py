@@ -1,4 +1,4 @@
-"""`--data=folder:DIR`: class folders, split folders of class folders, or images alone (see `data_prep.sources.folder`)."""
+"""`--data=folder:DIR`: class folders, split folders of class folders, or images alone; `data_prep` lists them."""
 
 from pathlib import Path
 

@@ -11,7 +11,7 @@ and a vector of examples. The reverse pass needs the same two sums (agreement wi
 cotangents of a), and the gradients of weights and poses from one product each, of the cotangents of the votes, which
 are made for a few in capsules at a time.
 
-Measured against the plain form with tiles, and others: `python -m benchmarks.capsules`, tabled in docs/results.md.
+Measured against the plain form with tiles, and others: `python -m benchmarks.capsules`, tabled in docs/results.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Colourisation: from a picture's lightness, through the capsules, its colours (Zhang et al. 2016).
 
 The reference study's other self-supervision (El-Shimy et al. 2025), there with an absolute error and a perceptual term.
-docs/self-supervision.md has the equations.
+docs/explanation/self-supervision.md has the equations.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ EVEN_LIGHTNESS = 65.0
 
 @dataclass(frozen=True)
 class ColouriseConfig:
-    """Settings of `--task=colourise`; docs/self-supervision.md says where they come from."""
+    """Settings of `--task=colourise`; docs/explanation/self-supervision.md says where they come from."""
 
     colour_loss: Literal["l1", "bins"] = "l1"
     """absolute error of colour with a perceptual term, or cross-entropy over 262 colours, rare ones weighed up"""

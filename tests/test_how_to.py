@@ -1,0 +1,188 @@
+"""The modules that the how-to pages add are extensions that work."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from data_prep.registry import Registry
+from data_prep.spec import DataSpec
+from jaxcaps.errors import UserError
+from jaxcaps.evaluation.metrics.base import WeightedPredictions
+from jaxcaps.models import Encoder, primary_capsules
+from jaxcaps.models.stems.plain import PlainStage
+from jaxcaps.nnx import DenseCaps
+from jaxcaps.plan.config import Config
+from jaxcaps.plan.flags import checked
+from jaxcaps.plan.presets import preset
+from jaxcaps.tasks import Examples, Shard
+
+ROOT = Path(__file__).parent.parent
+# A block that begins with the path of a module is that module.
+MODULE = re.compile(r"```python\n# ((?:jaxcaps|data_prep)/\S+\.py)\n(.*?)```", re.DOTALL)
+PAGES = {page.stem: page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs/how-to").glob("*.md"))}
+MODULES = {path: code for page in PAGES.values() for path, code in MODULE.findall(page)}
+ATTRIBUTES = {
+    "data_prep/steps": "STEP",
+    "jaxcaps/data/sources": "SOURCE",
+    "jaxcaps/evaluation/metrics": "METRIC",
+    "jaxcaps/functional/routing": "ROUTING",
+    "jaxcaps/models/stems": "STEM",
+    "jaxcaps/plan/presets": "PRESET",
+    "jaxcaps/studies/arms": "ARM",
+    "jaxcaps/tasks/pretraining": "TASK",
+}
+
+
+def needs(folder):
+    """A test that waits for the folder of extensions that its page describes."""
+    return pytest.mark.skipif(not (ROOT / folder).is_dir(), reason=f"{folder} is not there yet")
+
+
+@pytest.fixture
+def extension(tmp_path, monkeypatch):
+    """The extension that a page defines, found by a table of extensions in a package of its own."""
+
+    def find(path):
+        folder = str(Path(path).parent)
+        package = tmp_path / f"of_page_{Path(path).stem}"
+        package.mkdir()
+        (package / "__init__.py").touch()
+        (package / Path(path).name).write_text(MODULES[path], encoding="utf-8")
+        monkeypatch.syspath_prepend(tmp_path)
+        registry = Registry(package.name, ATTRIBUTES[folder], what="extension", separator="_")
+        assert list(registry) == [Path(path).stem]
+        return registry[Path(path).stem]
+
+    return find
+
+
+@pytest.mark.parametrize("path", MODULES)
+def test_a_page_adds_a_new_file_to_a_folder_of_extensions(path):
+    assert str(Path(path).parent) in ATTRIBUTES
+    assert not (ROOT / path).exists()
+
+
+def test_the_metric(extension):
+    metric = extension("jaxcaps/evaluation/metrics/geometric_mean.py")
+    # Recalls of 1, 1/2 and, in the second weighting, 1 and 0; the third has no example of class 1.
+    labels, predicted = np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0])
+    weights = np.array([[1, 1, 1, 1], [1, 1, 0, 1], [1, 2, 0, 0], [0, 0, 0, 0]]).T
+    value = metric.function(WeightedPredictions(labels, np.eye(2)[predicted], weights))
+    np.testing.assert_allclose(value, [0.5**0.5, 0, 1, np.nan], atol=1e-12)
+    assert metric.higher_is_better
+
+
+def test_the_task(extension):
+    task_class = extension("jaxcaps/tasks/pretraining/rotate.py")
+    extended = dataclasses.make_dataclass(
+        "Extended",
+        [("rotate", task_class.settings, dataclasses.field(default_factory=task_class.settings))],
+        bases=(Config,),
+        frozen=True,
+    )
+    config = extended(**vars(preset("tiny", "ssl")))
+    task_class.check(config)
+    task = task_class.make(config, None)
+    network = nnx.jit(lambda: task.init(rngs := nnx.Rngs(0), Encoder(task.model, 16, rngs)))()
+    for path, _ in nnx.to_flat_state(nnx.state(network)):
+        task_class.group_of("/".join(map(str, path)))
+
+    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), np.uint8))
+    views = jax.jit(jax.vmap(task.views))(jax.random.split(jax.random.key(0), 6), images)
+    examples = Examples(jnp.zeros(6, int), jnp.arange(6), jnp.arange(6), jnp.arange(6) < 4)
+
+    @nnx.jit
+    def loss_of(network, views):
+        return task.loss(network, views, examples, jnp.float32(0), Shard())
+
+    loss, metrics = loss_of(network, views)
+    assert np.isfinite(loss)
+    assert {f"train/{name}" for name in metrics} >= {name for name in task.reported if name.startswith("train/")}
+    # Padding does not count.
+    other = views._replace(image=views.image.at[4:].set(0))
+    np.testing.assert_array_equal(loss_of(network, other)[0], loss)
+
+
+@needs("jaxcaps/data/sources")
+def test_the_source(extension, tmp_path):
+    source = extension("jaxcaps/data/sources/npy.py")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 5, 4, 3), np.uint8)
+    np.save(folder / "benign.npy", pictures[:2])
+    np.save(folder / "malignant.npy", pictures[2:])
+    spec, settings = DataSpec.parse(f"npy:{folder}", {"npy": source.place}), None
+    opened = source.open(spec, settings)
+    assert [item.name for item in opened.items] == ["benign/0", "benign/1", "malignant/0"]
+    assert [item.label for item in opened.items] == ["benign", "benign", "malignant"]
+    np.testing.assert_array_equal([opened.read(index) for index in range(3)], pictures)
+    np.save(folder / "malignant.npy", pictures[2:] / 255)
+    with pytest.raises(UserError, match=r"malignant\.npy is float64"):
+        source.open(spec, settings)
+
+
+def test_the_routing(extension):
+    routing = extension("jaxcaps/functional/routing/loudest.py")(sharpness=2.0)
+    # Lengths 1 and 3, weighed e^2 to e^6.
+    votes = jnp.array([[[1.0, 0.0], [0.0, 3.0]]])
+    routed = routing(votes)
+    shares = np.exp([2, 6]) / np.exp([2, 6]).sum()
+    np.testing.assert_allclose(routed.couplings, shares[None], rtol=1e-5)
+    lengths = shares * [1, 3]
+    np.testing.assert_allclose(routed.activations, lengths**2 / (1 + lengths**2), rtol=1e-5)
+    layer = DenseCaps(6, 3, 8, 4, routing=routing, rngs=nnx.Rngs(0))
+    assert layer(jnp.ones((5, 6, 8))).poses.shape == (5, 3, 4)
+
+
+def test_the_stem(extension):
+    stem = extension("jaxcaps/models/stems/smooth.py")
+    maps = jnp.ones((1, 16, 16, 3))
+
+    def staged(made, stage, model):
+        return lambda maps: made(3, stage, model, nnx.Rngs(0))(maps)
+
+    for name in ("tiny", "vgg", "paper224"):
+        model = preset(name, "ssl").model
+        for stage in model.stages:
+            smooth, plain = (jax.eval_shape(staged(each, stage, model), maps) for each in (stem, PlainStage))
+            assert smooth == plain
+    model = preset("tiny", "ssl").model
+    smooth, plain = (staged(each, model.stages[0], model)(maps) for each in (stem, PlainStage))
+    # GELU lets a little of what is negative through.
+    assert smooth.min() < 0 == plain.min()
+
+
+@needs("data_prep/steps")
+def test_the_step(extension):
+    step = extension("data_prep/steps/gamma.py")
+    assert step.switch == "gamma"
+    options = step.options(gamma=True, gamma_exponent=0.5)
+    image = np.array([[[0, 64, 255]]], np.uint8)
+    # 255 sqrt(64 / 255) = 127.7
+    np.testing.assert_array_equal(step.apply(image, None, options), [[[0, 128, 255]]])
+    assert step.key(options) != step.key(step.options(gamma=True))
+    assert step.line(options, None) == "exponent 0.5"
+
+
+@pytest.mark.parametrize("stage", ["ssl", "finetune"])
+def test_the_preset(extension, stage):
+    config = checked(extension("jaxcaps/plan/presets/small32.py")(stage))
+    assert config.data.image_size == 32
+    assert primary_capsules(config.model, 32) == 256
+    assert config.classify.loss == preset("small64", stage).classify.loss
+
+
+@needs("jaxcaps/studies/arms")
+def test_the_arm(extension):
+    arm = extension("jaxcaps/studies/arms/true_colours.py")
+    config = preset("tiny", "ssl")
+    changed = arm.pretrain(config, 3)
+    assert (changed.augmentation.brightness, changed.augmentation.hue) == (0, 0)
+    assert dataclasses.replace(changed, augmentation=config.augmentation) == config
+    assert arm.reference == "random"
