@@ -9,15 +9,8 @@ from data_prep.errors import UserError
 SPLITS = ("train", "validation", "test")
 
 # What data sets call the three splits.
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
+SPLIT_NAMES = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+SPLIT_NAMES |= dict.fromkeys(("val", "valid", "validation"), "validation")
 
 TRAIN, VALIDATION, TEST = range(3)
 # A new split takes a fifth for the test, then a quarter of the rest for validation: 60/20/20.

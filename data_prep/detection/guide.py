@@ -66,13 +66,12 @@ def _with_black_frame(brightest: np.ndarray, box: Box) -> Box:
     height, width = brightest.shape
     most = max(EDGE, round(LARGEST_FRAME * min(height, width)))
     top, left, bottom, right = box
-    grown = {}
-    grown["top"] = _black_lines(brightest[max(top - most, 0) : top, left:right][::-1])
-    grown["bottom"] = _black_lines(brightest[bottom : bottom + most, left:right])
-    top, bottom = top - grown["top"], bottom + grown["bottom"]
-    grown["left"] = _black_lines(brightest[top:bottom, max(left - most, 0) : left][:, ::-1].T)
-    grown["right"] = _black_lines(brightest[top:bottom, right : right + most].T)
-    return Box(top, left - grown["left"], bottom, right + grown["right"])
+    above = _black_lines(brightest[max(top - most, 0) : top, left:right][::-1])
+    bottom += _black_lines(brightest[bottom : bottom + most, left:right])
+    top -= above
+    before = _black_lines(brightest[top:bottom, max(left - most, 0) : left][:, ::-1].T)
+    right += _black_lines(brightest[top:bottom, right : right + most].T)
+    return Box(top, left - before, bottom, right)
 
 
 def _black_lines(lines: np.ndarray) -> int:

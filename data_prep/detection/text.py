@@ -129,8 +129,7 @@ def _merged(lines: list[Line]) -> list[Line]:
     merged: list[Line] = []
     for line in sorted(lines, key=lambda line: -line.letters):
         for place, other in enumerate(merged):
-            same_rows = abs(line.top - other.top) <= 2 and abs(line.bottom - other.bottom) <= 2
-            if same_rows and max(line.left - other.right, other.left - line.right) <= 0:
+            if _same_rows(line, other) and _apart(line, other)[1] <= 0:
                 merged[place] = other._replace(left=min(line.left, other.left), right=max(line.right, other.right))
                 break
         else:
@@ -164,12 +163,22 @@ def _faint_rows(lines: list[Line], letters: np.ndarray) -> list[Line]:
 def _persistent(candidates: list[Line]) -> list[Line]:
     """Short lines that many thresholds find: their edges are sharper than anything in a scene."""
     lines = _merged(candidates)
-    return [line for line in lines if sum(_is_part(one, line) for one in candidates) >= MANY_THRESHOLDS]
+    return [
+        line
+        for line in lines
+        if sum(_same_rows(one, line) and one.left >= line.left and one.right <= line.right for one in candidates)
+        >= MANY_THRESHOLDS
+    ]
 
 
-def _is_part(one: Line, line: Line) -> bool:
-    same_rows = abs(one.top - line.top) <= 2 and abs(one.bottom - line.bottom) <= 2
-    return same_rows and one.left >= line.left and one.right <= line.right
+def _same_rows(line: Line, other: Line) -> bool:
+    return abs(line.top - other.top) <= 2 and abs(line.bottom - other.bottom) <= 2
+
+
+def _apart(line: Line, other: Line) -> tuple[int, int]:
+    """Rows and columns between two lines; 0 or less if they overlap."""
+    rows = max(line.top - other.bottom, other.top - line.bottom)
+    return rows, max(line.left - other.right, other.left - line.right)
 
 
 def _regular_rows(candidates: list[Line]) -> list[Line]:
@@ -179,8 +188,8 @@ def _regular_rows(candidates: list[Line]) -> list[Line]:
         for line in candidates
         if any(
             abs(line.height - other.height) <= 1
-            and 0.2 * line.height <= max(line.top - other.bottom, other.top - line.bottom) <= 1.8 * line.height
-            and max(line.left - other.right, other.left - line.right) <= COLUMN_GAP * line.height
+            and 0.2 * line.height <= _apart(line, other)[0] <= 1.8 * line.height
+            and _apart(line, other)[1] <= COLUMN_GAP * line.height
             for other in candidates
         )
     ]
@@ -209,13 +218,10 @@ def _mixed_words(letters: np.ndarray, lines: list[Line]) -> Iterator[Line]:
 def _in_row_or_column(line: Line, lines: list[Line]) -> bool:
     """Whether the line continues one of `lines`, or begins at the same column a few rows away."""
     for other in lines:
-        if not _of_one_size(line, other):
-            continue
-        rows_apart = max(line.top - other.bottom, other.top - line.bottom)
-        columns_apart = max(line.left - other.right, other.left - line.right)
+        rows_apart, columns_apart = _apart(line, other)
         same_row = abs(line.bottom - other.bottom) <= 2 and columns_apart <= COLUMN_GAP * other.height
         same_column = 0 < rows_apart <= ROW_GAP * other.height and abs(line.left - other.left) <= 2
-        if same_row or same_column:
+        if _of_one_size(line, other) and (same_row or same_column):
             return True
     return False
 
@@ -254,7 +260,7 @@ def _with_words_beside(line: Line, letters: np.ndarray) -> Line:
 def _to_the_margin(line: Line, lines: list[Line]) -> Line:
     """The line, begun where its neighbours begin: its first letters may be too faint to be found."""
     for other in lines:
-        near = max(line.top - other.bottom, other.top - line.bottom) <= ROW_GAP * other.height
+        near = _apart(line, other)[0] <= ROW_GAP * other.height
         overlaps = line.left < other.right and _of_one_size(line, other)
         if near and overlaps and 0 < line.left - other.left <= COLUMN_GAP * line.height:
             line = line._replace(left=other.left)

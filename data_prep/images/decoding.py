@@ -57,7 +57,9 @@ def decode(encoded: bytes) -> np.ndarray:
         raise BadImage(f"its pixels are {image.dtype}; only 8- and 16-bit images can be read")
     # In 8-bit TIFF, OpenCV has already multiplied the colours by the transparency.
     composited = encoded.startswith(TIFF) and image.dtype == np.uint8
-    return _oriented(_to_rgb(_to_bytes(image), composited), orientation)
+    if image.dtype == np.uint16:
+        image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return _oriented(_to_rgb(image, composited), orientation)
 
 
 def _orientation(exif: bytes) -> int:
@@ -69,12 +71,6 @@ def _orientation(exif: bytes) -> int:
     except Exception:  # Pillow raises whatever a damaged block leads to
         return 1
     return int(orientation) if orientation in range(1, 9) else 1
-
-
-def _to_bytes(image: np.ndarray) -> np.ndarray:
-    if image.dtype == np.uint16:
-        return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return image
 
 
 def _to_rgb(image: np.ndarray, composited: bool) -> np.ndarray:

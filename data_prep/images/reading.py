@@ -1,7 +1,7 @@
 """Reads a file of unknown content: its header is checked before it is decoded.
 
-The content decides the format; a name that says otherwise is noted. Only the formats below are opened. The size is read
-from the header, and a picture above the limit is never unpacked.
+The content decides the format; a name that says otherwise is noted. Only the formats of `FORMATS` are opened. The size
+is read from the header, and a picture above the limit is never unpacked.
 """
 
 import contextlib
@@ -18,20 +18,8 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from data_prep.images.decoding import BadImage, decode
+from data_prep.images.formats import FORMATS
 
-# The formats that are opened, by their names in Pillow, and the suffixes of their files.
-SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg", ".jpe"),
-    "JPEG2000": (".jp2",),
-    "PNG": (".png",),
-    "BMP": (".bmp", ".dib"),
-    "DIB": (".bmp", ".dib"),
-    "GIF": (".gif",),
-    "TIFF": (".tif", ".tiff"),
-    "WEBP": (".webp",),
-    "AVIF": (".avif",),
-    "PPM": (".pbm", ".pgm", ".ppm", ".pnm"),
-}
 # Entries of Pillow's `info` that are not metadata: how the picture is stored, how large a pixel is.
 TECHNICAL = frozenset(
     {"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "resolution", "aspect", "gamma", "srgb"}
@@ -71,7 +59,7 @@ def read_picture(path: Path, max_pixels: int) -> Picture:
     kind, depth, metadata = _header(encoded, max_pixels)
     image = decode(encoded)
     notes = []
-    if path.suffix.lower() not in SUFFIXES[kind]:
+    if path.suffix.lower() not in FORMATS[kind]:
         notes.append(f"its content is {kind}, but its name ends in {path.suffix or 'nothing'}: read as {kind}")
     if depth == "16-bit":
         notes.append("16-bit values were divided by 257")
@@ -119,7 +107,7 @@ def _bytes(path: Path, max_pixels: int) -> bytes:
 def _header(encoded: bytes, max_pixels: int) -> tuple[str, str, tuple[str, ...]]:
     """Format; "16-bit", "CMYK" or ""; and the kinds of metadata, without decoding a pixel."""
     try:
-        with _own_limit(), Image.open(io.BytesIO(encoded), formats=tuple(SUFFIXES)) as opened:
+        with _own_limit(), Image.open(io.BytesIO(encoded), formats=tuple(FORMATS)) as opened:
             width, height = opened.size
             kind = "JPEG" if opened.format == "MPO" else str(opened.format)
             names = {str(name).lower() for name in opened.info} - TECHNICAL

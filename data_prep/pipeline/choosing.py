@@ -114,7 +114,9 @@ def choose(listing: Listing, inspections: Mapping[str, Inspection], config: Prep
         raise UserError(f"--source={config.source}: none of the {len(skipped)} files can be used{first}")
     cluster = clusters(np.stack([inspections[frame.name].bits() for frame in frames]))
     frames, split_by = _split(frames, cluster, config)
-    frames = _grouped_apart(frames, {leak.group for leak in find_leaks(frames)})
+    # Training refuses a group in two splits: groups that may lie in two are named by their split too.
+    apart = {leak.group for leak in find_leaks(frames)}
+    frames = [one._replace(group=f"{one.group} ({one.split})") if one.group in apart else one for one in frames]
     near = _near_across_splits(frames, cluster)
     return Choice(tuple(frames), tuple(skipped), leaks, near, split_by)
 
@@ -159,8 +161,7 @@ def _split(frames: list[RawFrame], cluster: np.ndarray, config: Preparation) -> 
     classes = sorted({frame.label for frame in frames if frame.label is not None})
     labels = np.array([-1 if frame.label is None else classes.index(frame.label) for frame in frames])
     numbers: dict[object, int] = {}
-    keys = [index if frame.group is None else frame.group for index, frame in enumerate(frames)]
-    groups = np.array([numbers.setdefault(key, len(numbers)) for key in keys])
+    groups = np.array([numbers.setdefault(frame.group or index, len(numbers)) for index, frame in enumerate(frames)])
     try:
         if given is None:
             assigned = make_splits(labels, groups, config.split_seed)
@@ -171,14 +172,6 @@ def _split(frames: list[RawFrame], cluster: np.ndarray, config: Preparation) -> 
     except UserError as error:
         raise UserError(f"--source={config.source}: {error}") from error
     return [frame._replace(split=SPLITS[number]) for frame, number in zip(frames, assigned, strict=True)], how
-
-
-def _grouped_apart(frames: list[RawFrame], straddling: set[str]) -> list[RawFrame]:
-    """Renames groups that may lie in two splits by their split: training refuses a group in two splits."""
-    return [
-        frame._replace(group=f"{frame.group} ({frame.split})") if frame.group in straddling else frame
-        for frame in frames
-    ]
 
 
 def _near_across_splits(frames: Sequence[RawFrame], cluster: np.ndarray) -> tuple[tuple[str, str], ...]:

@@ -14,16 +14,8 @@ from data_prep.images.duplicates import difference_hash
 from data_prep.images.histogram import histogram
 from data_prep.images.reading import read_picture, read_void
 from data_prep.pipeline.sequence import fit_of, look, steps_on
+from data_prep.sources.listing import RawFrame
 from data_prep.steps.step import Findings
-
-
-class ToInspect(NamedTuple):
-    """A file, its void mask if it has one, and its modality if the source tells it."""
-
-    name: str
-    path: Path
-    void: Path | None
-    modality: str | None
 
 
 class Inspection(NamedTuple):
@@ -64,14 +56,9 @@ class Inspection(NamedTuple):
 
     def findings(self, masks: bytes) -> Findings:
         """The findings, with the packed masks of the same inspection."""
-        return Findings(
-            self.box,
-            self.border,
-            overlay_share=self.overlay_share,
-            modality=self.modality,
-            confidence=self.confidence,
-            **unpack(masks),
-        )
+        arrays: dict[str, Any] = unpack(masks)
+        known = Findings(self.box, self.border, None, None, self.overlay_share, self.modality, self.confidence)
+        return known._replace(**arrays)
 
 
 class Inspected(NamedTuple):
@@ -82,26 +69,23 @@ class Inspected(NamedTuple):
     counts: bytes | None = None
 
 
-def inspect(task: ToInspect, steps: Steps, max_pixels: int) -> Inspected:
+def inspect(frame: RawFrame, steps: Steps, max_pixels: int) -> Inspected:
     """Looks at one frame."""
     try:
-        picture = read_picture(task.path, max_pixels)
+        picture = read_picture(frame.path, max_pixels)
     except BadImage as error:
-        return Inspected(Inspection(task.name, bad=str(error)))
+        return Inspected(Inspection(frame.name, bad=str(error)))
     except OSError as error:
-        return Inspected(Inspection(task.name, bad=error.strerror or str(error), temporary=True))
+        return Inspected(Inspection(frame.name, bad=error.strerror or str(error), temporary=True))
     height, width = picture.image.shape[:2]
-    void, notes = _void(task.void, (height, width), steps, max_pixels)
+    void, notes = _void(frame.void, (height, width), steps, max_pixels)
     told = Findings(
-        Box(0, 0, height, width),
-        modality=task.modality or "",
-        confidence=1.0 if task.modality else 0.0,
-        void=void,
+        Box(0, 0, height, width), modality=frame.modality or "", confidence=1.0 if frame.modality else 0.0, void=void
     )
     findings, image = look(picture.image, told, steps)
     view = crop(picture.image, findings.box)
     inspection = Inspection(
-        name=task.name,
+        name=frame.name,
         sha256=picture.sha256,
         height=height,
         width=width,

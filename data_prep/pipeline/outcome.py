@@ -2,7 +2,7 @@
 
 import platform
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -30,6 +30,7 @@ class Outcome:
         modalities: of the frames that are used, "" if unknown.
         targets: paths of the pictures in the folder, by the name of the frame.
         reference, fitted_on: the reference histogram, if there is one, and the number of frames in it.
+        to_match: names of the frames whose histograms are matched to it.
     """
 
     config: Preparation
@@ -41,6 +42,7 @@ class Outcome:
     written: Mapping[str, Written]
     reference: np.ndarray | None
     fitted_on: int
+    to_match: Set[str]
 
     @cached_property
     def frames(self) -> tuple[RawFrame, ...]:
@@ -60,12 +62,8 @@ class Outcome:
 
     @cached_property
     def matched(self) -> tuple[RawFrame, ...]:
-        """The frames whose histograms are matched to the reference."""
-        fit = fit_of(self.config.steps)
-        if fit is None or self.reference is None:
-            return ()
-        changes = fit.changes(self.config.steps)
-        return tuple(frame for frame in self.frames if self.modalities[frame.name] in changes)
+        """The frames of `to_match` that have a picture in the folder."""
+        return tuple(frame for frame in self.frames if frame.name in self.to_match)
 
 
 def describe(outcome: Outcome) -> dict[str, Any]:

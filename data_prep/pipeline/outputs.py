@@ -44,29 +44,24 @@ def write_outputs(out: Path, outcome: Outcome, record: Record) -> None:
     }
     if outcome.reference is not None:
         tables[REFERENCE] = json.dumps({"counts": outcome.reference.tolist()}).encode()
-    tables[LABELS] = _table(LABEL_COLUMNS, (_label_row(outcome, frame) for frame in frames))
+    tables[LABELS] = _table(
+        ("path", "label", "group", "split", "modality", "source"),
+        [
+            (outcome.targets[one.name], one.label, one.group, one.split, outcome.modalities[one.name], one.name)
+            for one in frames
+        ],
+    )
     checksums = {name: hashlib.sha256(content).hexdigest() for name, content in tables.items()}
     described = yaml.safe_dump(describe(outcome) | {"checksums": checksums}, sort_keys=False, allow_unicode=True)
     tables = {DATASET: described.encode()} | tables
-    if (out / REPORT).is_file() and all(_is(out / name, content) for name, content in tables.items()):
+    complete = all((out / name).is_file() for name in (REPORT, *tables))
+    if complete and all((out / name).read_bytes() == content for name, content in tables.items()):
         return
     # From here on, until the last file is written, tables and description do not belong together.
     remove_final(out)
     write_file(out, out / REPORT, report_page(outcome, record))
     for name, content in tables.items():
         write_file(out, out / name, content)
-
-
-def _is(file: Path, content: bytes) -> bool:
-    return file.is_file() and file.read_bytes() == content
-
-
-LABEL_COLUMNS = ("path", "label", "group", "split", "modality", "source")
-
-
-def _label_row(outcome: Outcome, frame: RawFrame) -> tuple[object, ...]:
-    modality = outcome.modalities[frame.name]
-    return outcome.targets[frame.name], frame.label, frame.group, frame.split, modality, frame.name
 
 
 FRAME_COLUMNS = (

@@ -35,11 +35,9 @@ def check_place(out: Path, root: Path, flag: str) -> None:
         raise UserError(f"{flag}: it lies in the source folder {root}, which is only read; give a folder elsewhere")
     if source.is_relative_to(place):
         raise UserError(f"{flag}: it contains the source folder {root}; give a folder elsewhere")
-    for above in (place, *place.parents):
-        if above.exists():
-            if not above.is_dir():
-                raise UserError(f"{flag}: {above} is a file; give another folder")
-            break
+    existing = next(above for above in (place, *place.parents) if above.exists())
+    if not existing.is_dir():
+        raise UserError(f"{flag}: {existing} is a file; give another folder")
     if place.is_dir() and not (place / FILE).is_file() and any(place.iterdir()):
         raise UserError(f"{flag}: the folder already holds something else; give a new or an empty one")
 

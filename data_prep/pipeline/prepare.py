@@ -5,20 +5,21 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import track
 
 from data_prep.bounds import check_bounds
 from data_prep.config import Preparation
 from data_prep.errors import UserError
+from data_prep.images.histogram import CHANNELS, LEVELS
 from data_prep.pipeline.choosing import Choice, check_listing, choose
-from data_prep.pipeline.inspecting import Inspection, ToInspect, inspect, unpack
+from data_prep.pipeline.inspecting import Inspection, inspect, unpack
 from data_prep.pipeline.outcome import Outcome
 from data_prep.pipeline.outputs import remove_final, write_outputs
 from data_prep.pipeline.places import check_place, open_place, targets
@@ -29,15 +30,12 @@ from data_prep.pipeline.writing import PARTIAL, ToWrite, Written, write
 from data_prep.sources.listing import Listing, RawFrame
 from data_prep.sources.opening import open_source
 
+Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
 class Done(NamedTuple):
-    """
-    Attributes:
-        inspected, written: how many frames this command looked at and prepared.
-        images, skipped: how many pictures the folder holds, and how many files were left out.
-    """
+    """How many frames this command inspected and wrote, how many images the folder has, how many files were skipped."""
 
     inspected: int
     written: int
@@ -114,6 +112,7 @@ class _Run(NamedTuple):
             written=written,
             reference=reference,
             fitted_on=fitted_on,
+            to_match=matched,
         )
         write_outputs(self.out, outcome, self.record)
         return Done(inspected, new, len(outcome.frames), len(outcome.skipped))
@@ -129,9 +128,8 @@ class _Run(NamedTuple):
         found = ((name, record.inspection(name, key)) for name, key in keys.items())
         known = {name: inspection for name, inspection in found if inspection is not None}
         missing = [frame for frame in self.listing.frames if frame.name not in known]
-        tasks = (ToInspect(frame.name, frame.path, frame.void, frame.modality) for frame in missing)
         function = partial(inspect, steps=config.steps, max_pixels=config.max_pixels)
-        for inspected in self.watched("Inspecting", each(function, tasks, self.workers), len(missing)):
+        for inspected in self.each("Inspecting", function, missing, len(missing)):
             inspection = inspected.inspection
             known[inspection.name] = inspection
             if not inspection.temporary:
@@ -146,8 +144,10 @@ class _Run(NamedTuple):
             return None, 0
         wanted = fit.learns_from(self.config.steps)
         names = [one.name for one in choice.frames if one.split == "train" and modalities[one.name] == wanted]
-        counts = [unpack(packed)["counts"] for packed in self.record.counts(names)]
-        return (np.sum(counts, axis=0), len(names)) if np.any(counts) else (None, 0)
+        reference = np.zeros((CHANNELS, LEVELS), np.int64)
+        for packed in self.record.counts(names):
+            reference += unpack(packed)["counts"]
+        return (reference, len(names)) if reference.any() else (None, 0)
 
     def write_all(
         self,
@@ -191,7 +191,7 @@ class _Run(NamedTuple):
             for frame in missing
         )
         function = partial(write, steps=config.steps, max_pixels=config.max_pixels, reference=reference)
-        for one in self.watched("Preparing", each(function, tasks, self.workers), len(missing)):
+        for one in self.each("Preparing", function, tasks, len(missing)):
             written[one.name] = one
             if not one.bad:
                 record.add_written(keys[one.name], places[one.name], one)
@@ -206,19 +206,12 @@ class _Run(NamedTuple):
                 self.record.forget(name)
         self.record.commit()
 
-    @property
-    def workers(self) -> int:
-        return self.config.workers or os.cpu_count() or 1
-
-    @staticmethod
-    def watched(what: str, results: Iterator[Result], count: int) -> Iterator[Result]:
-        """Yields the results, with a progress bar on a terminal."""
-        columns = (TextColumn("{task.description}"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
-        with Progress(*columns, disable=not sys.stdout.isatty(), transient=True) as bar:
-            task = bar.add_task(what, total=count)
-            for result in results:
-                yield result
-                bar.advance(task)
+    def each(
+        self, what: str, function: Callable[[Task], Result], tasks: Iterable[Task], count: int
+    ) -> Iterable[Result]:
+        """The results in the order in which they are ready, with a progress bar on a terminal."""
+        results = each(function, tasks, self.config.workers or os.cpu_count() or 1)
+        return track(results, what, count, transient=True, disable=not sys.stdout.isatty())
 
 
 def _stamp(path: Path | None) -> tuple[int, int] | None:

@@ -44,15 +44,13 @@ def each(function: Callable[[Task], Result], tasks: Iterable[Task], workers: int
     # A forked process inherits the locks of threads that it does not have. A spawned one starts clean.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin)
+    chunks, in_flight = _chunks(tasks), set[Future[list[Result]]]()
     try:
-        in_flight: set[Future[list[Result]]] = set()
-        for chunk in _chunks(tasks):
-            in_flight.add(_submit(pool, function, chunk))
-            if len(in_flight) >= AHEAD * workers:
-                ready, in_flight = wait(in_flight, return_when=FIRST_COMPLETED)
-                for future in ready:
-                    yield from future.result()
-        while in_flight:
+        while True:
+            for chunk in itertools.islice(chunks, AHEAD * workers - len(in_flight)):
+                in_flight.add(_submit(pool, function, chunk))
+            if not in_flight:
+                return
             ready, in_flight = wait(in_flight, return_when=FIRST_COMPLETED)
             for future in ready:
                 yield from future.result()

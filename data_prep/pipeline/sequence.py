@@ -1,6 +1,5 @@
 """The steps that are on, in their order: on a frame that is inspected, and on a picture that is written."""
 
-import collections
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ from data_prep.steps import in_order
 from data_prep.steps.step import Findings, Fit, Phase, Step
 
 # Raised whenever a step changes its pixels: pictures that older code prepared are then prepared anew.
-VERSION = 2
+VERSION = 1
 
 
 def steps_on(steps: Steps) -> list[Step[Any]]:
@@ -67,18 +66,11 @@ def stages(
         yield step.title, image
 
 
-def prepared(image: np.ndarray, findings: Findings, steps: Steps, reference: np.ndarray | None) -> np.ndarray:
-    """The picture after all steps: uint8 RGB."""
-    return collections.deque(stages(image, findings, steps, reference), maxlen=1)[0][1]
-
-
-def inspection_key(steps: Steps) -> dict[str, Any]:
+def inspection_key(steps: Steps) -> list[Any]:
     """What findings and histograms depend on: the settings of the steps before the fit and of the fit itself."""
-    return {
-        step.switch: step.key(steps) for step in in_order() if step.phase == Phase.BEFORE_FIT or step.fit is not None
-    }
+    return [(one.switch, one.key(steps)) for one in steps_on(steps) if one.phase == Phase.BEFORE_FIT or one.fit]
 
 
-def picture_key(steps: Steps) -> dict[str, Any]:
+def picture_key(steps: Steps) -> list[Any]:
     """What pictures depend on: the settings of all steps."""
-    return {step.switch: step.key(steps) for step in in_order()}
+    return [(step.switch, step.key(steps)) for step in steps_on(steps)]

@@ -1,6 +1,7 @@
 """The second pass over a frame: the finished picture is written as a PNG."""
 
 import hashlib
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from data_prep.images.decoding import BadImage
 from data_prep.images.histogram import moments
 from data_prep.images.reading import read_picture
 from data_prep.pipeline.inspecting import Inspection
-from data_prep.pipeline.sequence import prepared
+from data_prep.pipeline.sequence import stages
 
 # Holds unfinished files, beside the outputs; emptied when a run begins and when it ends.
 PARTIAL = ".partial"
@@ -71,7 +72,8 @@ def write(task: ToWrite, steps: Steps, max_pixels: int, reference: np.ndarray | 
     if picture.sha256 != task.inspection.sha256:
         return Written(name, bad="it changed while it was being prepared; repeat the command")
     findings = task.inspection.findings(task.masks)
-    image = prepared(picture.image, findings, steps, reference if task.matched else None)
+    # Only the last stage is kept.
+    ((_, image),) = deque(stages(picture.image, findings, steps, reference if task.matched else None), maxlen=1)
     done, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     assert done, "a PNG holds any uint8 picture"
     target = task.out / task.target

@@ -2,13 +2,5 @@
 
 from data_prep.config import Steps
 
-PRESET = Steps(
-    borders=True,
-    overlays=True,
-    denoise=True,
-    guess_modality=True,
-    match=True,
-    clahe=True,
-    highlights=True,
-    resize=True,
-)
+ON = ("borders", "overlays", "denoise", "guess_modality", "match", "clahe", "highlights", "resize")
+PRESET = Steps(**dict.fromkeys(ON, True))

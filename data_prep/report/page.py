@@ -51,8 +51,11 @@ def report_page(outcome: Outcome, record: Record) -> bytes:
         done=_what_was_done(outcome, facts),
         blurred=any(step.private for step in steps_on(outcome.config.steps)),
         examples=[
-            (_heading(outcome, frame), stage_pictures(_shown(outcome, record, frame), outcome.config))
-            for frame in _examples(outcome)
+            (
+                ", ".join(filter(None, (one.name, one.label, one.split, outcome.modalities[one.name]))),
+                stage_pictures(_shown(outcome, record, one), outcome.config),
+            )
+            for one in _examples(outcome)
         ],
         histograms=fitted and histograms([_shown(outcome, record, one) for one in sample], outcome.config),
         sampled=len(sample),
@@ -104,11 +107,6 @@ def _examples(outcome: Outcome) -> list[RawFrame]:
     chosen = list(seen.values())[:SHOWN_STEP_BY_STEP]
     rest = (frame for frame in outcome.frames if frame not in chosen)
     return [*chosen, *itertools.islice(rest, SHOWN_STEP_BY_STEP - len(chosen))]
-
-
-def _heading(outcome: Outcome, frame: RawFrame) -> str:
-    facts = (frame.label, frame.split, outcome.modalities[frame.name])
-    return ", ".join([frame.name, *(fact for fact in facts if fact)])
 
 
 def _shown(outcome: Outcome, record: Record, frame: RawFrame) -> Shown:

@@ -12,16 +12,8 @@ from data_prep.sources.listing import MODALITIES, Listing, Skipped
 from data_prep.spec import DataSpec
 
 # What data sets call the two modalities.
-MODALITY_NAMES = {
-    "wl": "WL",
-    "wli": "WL",
-    "white light": "WL",
-    "white-light": "WL",
-    "nbi": "NBI",
-    "narrow band": "NBI",
-    "narrow-band": "NBI",
-    "narrow band imaging": "NBI",
-}
+MODALITY_NAMES = dict.fromkeys(("wl", "wli", "white light", "white-light"), "WL")
+MODALITY_NAMES |= dict.fromkeys(("nbi", "narrow band", "narrow-band", "narrow band imaging"), "NBI")
 
 
 def open_source(config: Preparation) -> Listing:
@@ -61,7 +53,8 @@ def _inside(listing: Listing) -> Listing:
             skipped.append(Skipped(frame.name, "its path contains a character that paths cannot have"))
             continue
         if not inside:
-            how = "a symbolic link leads" if _normal(frame.path).is_relative_to(_normal(listing.root)) else "it lies"
+            linked = Path(os.path.normpath(frame.path)).is_relative_to(os.path.normpath(listing.root))
+            how = "a symbolic link leads" if linked else "it lies"
             skipped.append(Skipped(frame.name, f"{how} outside the source folder {listing.root}"))
             continue
         void = frame.void
@@ -69,10 +62,6 @@ def _inside(listing: Listing) -> Listing:
             frame = frame._replace(void=None)
         frames.append(frame)
     return replace(listing, frames=tuple(frames), skipped=tuple(skipped))
-
-
-def _normal(path: Path) -> Path:
-    return Path(os.path.normpath(path))
 
 
 def _with_modalities(listing: Listing, file: Path) -> Listing:

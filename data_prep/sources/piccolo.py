@@ -53,20 +53,19 @@ def list_piccolo(root: Path, where: str) -> Listing:
     files = _find(root)
     if not files.polyps:
         raise UserError(
-            f"{where}: no frame found; expected files such as train/polyps/001_VP1_frame0075.png in it or in a folder "
-            "below"
+            f"{where}: no frame found; expected train/polyps/001_VP1_frame0075.png or the like in it or below"
         )
     if not files.tables:
         raise UserError(f"{where}: no 'clinical metadata_release0.1.csv' in it or below; the labels come from it")
     lesions, notes = read_metadata(files.tables, root)
-    videos = {name: _parts(name) for _, name in files.polyps}
+    # All of `VP10` is matched: VP1 is a prefix of it.
+    parts = {name: FRAME.fullmatch(name) for _, name in files.polyps}
+    videos = {name: (found[1], found[2].upper()) for name, found in parts.items() if found is not None}
     groups = _components(lesions.values(), videos.values())
     frames, skipped = [], list(files.odd)
     for (split, name), copies in sorted(files.polyps.items(), key=lambda entry: (SPLITS.index(entry[0][0]), entry[0])):
-        # A truncated copy is smaller. Of equal copies, the least nested one is used.
-        best, *others = sorted(copies, key=lambda path: (-path.lstat().st_size, len(path.parts), path))
+        best, *others = _best_first(copies)
         skipped += [Skipped(_name(path, root), f"another copy of {_name(best, root)}") for path in others]
-        voids = files.void.get((split, name), [])
         lesion = videos[name][0]
         frames.append(
             RawFrame(
@@ -75,11 +74,11 @@ def list_piccolo(root: Path, where: str) -> Listing:
                 label=lesions[lesion].label if lesion in lesions else None,
                 group=groups[lesion],
                 split=split,
-                void=min(voids, key=lambda path: (-path.lstat().st_size, len(path.parts), path)) if voids else None,
+                void=next(iter(_best_first(files.void.get((split, name), []))), None),
                 short=f"{split}/{name}",
             )
         )
-    notes = (*notes, *_missing(files, lesions, videos))
+    notes = (*notes, *_notes(files, lesions, videos))
     return Listing(root, tuple(frames), tuple(skipped), notes, official=True)
 
 
@@ -109,13 +108,6 @@ def _find(root: Path) -> _Files:
     return files
 
 
-def _parts(name: str) -> tuple[str, str]:
-    """Lesion and video in the name of a frame. All of `VP10`: VP1 is a prefix of it."""
-    found = FRAME.fullmatch(name)
-    assert found is not None, "only such names are listed"
-    return found[1], found[2].upper()
-
-
 def _components(lesions: Iterable[Lesion], seen: Iterable[tuple[str, str]]) -> dict[str, str]:
     """The group of each lesion, named after the first lesion in it.
 
@@ -138,41 +130,40 @@ def _components(lesions: Iterable[Lesion], seen: Iterable[tuple[str, str]]) -> d
     return {code: first.setdefault(component[numbers[code]], f"lesion{code}") for code in codes}
 
 
-def _missing(files: _Files, lesions: dict[str, Lesion], videos: dict[str, tuple[str, str]]) -> list[str]:
+def _notes(files: _Files, lesions: dict[str, Lesion], videos: dict[str, tuple[str, str]]) -> list[str]:
     """Sentences about what is missing from the release, and about frames that contradict the metadata."""
     counts = Counter(split for split, _ in files.polyps)
-    notes = [f"PICCOLO: {len(files.polyps)} frames ({', '.join(f'{split} {counts[split]}' for split in SPLITS)})."]
     frames, voids, masks = set(files.polyps), set(files.void), set(files.masks)
-    notes += _listed("frames without a void mask; their border is looked for in the picture", frames - voids)
-    notes += _listed("frames without a polyp mask; it is not needed here", frames - masks)
-    notes += _listed("void or polyp masks without their frame", (voids | masks) - frames)
-    shown = {lesion for lesion, _ in videos.values()}
-    notes += _listed("lesions of frames that are not in the metadata; they have no label", shown - set(lesions))
-    notes += _listed("lesions of the metadata without a frame", set(lesions) - shown)
-    other = {
-        name
-        for name, (lesion, video) in videos.items()
-        if lesion in lesions and lesions[lesion].videos and video not in lesions[lesion].videos
+    shown, names = {lesion for lesion, _ in videos.values()}, Counter(name for _, name in files.polyps)
+    known = {name: (lesions[lesion], video) for name, (lesion, video) in videos.items() if lesion in lesions}
+    odd: dict[str, Iterable[object]] = {
+        "frames without a void mask; their border is looked for in the picture": frames - voids,
+        "frames without a polyp mask; it is not needed here": frames - masks,
+        "void or polyp masks without their frame": (voids | masks) - frames,
+        "lesions of frames that are not in the metadata; they have no label": shown - set(lesions),
+        "lesions of the metadata without a frame": set(lesions) - shown,
+        "frames of a video that the metadata does not list for their lesion": [
+            name for name, (lesion, video) in known.items() if lesion.videos and video not in lesion.videos
+        ],
+        "frames whose folder is not the split of the metadata; the folder counts": [
+            f"{name} in {split}, metadata {known[name][0].split}"
+            for split, name in files.polyps
+            if name in known and known[name][0].split not in (None, split)
+        ],
+        "names of frames in more than one split": [name for name, count in names.items() if count > 1],
     }
-    notes += _listed("frames of a video that the metadata does not list for their lesion", other)
-    elsewhere = {
-        f"{name} in {split}, metadata {lesions[videos[name][0]].split}"
-        for split, name in files.polyps
-        if videos[name][0] in lesions and lesions[videos[name][0]].split not in (None, split)
-    }
-    notes += _listed("frames whose folder is not the split of the metadata; the folder counts", elsewhere)
-    twice = Counter(name for _, name in files.polyps)
-    notes += _listed("names of frames in more than one split", {name for name, count in twice.items() if count > 1})
+    notes = [f"PICCOLO: {len(files.polyps)} frames ({', '.join(f'{split} {counts[split]}' for split in SPLITS)})."]
+    for what, which in odd.items():
+        texts = sorted("/".join(item) if isinstance(item, tuple) else str(item) for item in which)
+        if texts:
+            more = ", ..." if len(texts) > LISTED else ""
+            notes.append(f"PICCOLO: {what}: {len(texts)} ({', '.join(texts[:LISTED])}{more}).")
     return notes
 
 
-def _listed(what: str, which: Iterable[object]) -> list[str]:
-    """A sentence with the count and the first few, or none if there are none."""
-    names = sorted("/".join(item) if isinstance(item, tuple) else str(item) for item in which)
-    if not names:
-        return []
-    more = ", ..." if len(names) > LISTED else ""
-    return [f"PICCOLO: {what}: {len(names)} ({', '.join(names[:LISTED])}{more})."]
+def _best_first(copies: Iterable[Path]) -> list[Path]:
+    """Large files first: a truncated copy is smaller. Of equal copies, the least nested one comes first."""
+    return sorted(copies, key=lambda path: (-path.lstat().st_size, len(path.parts), path))
 
 
 def _name(path: Path, root: Path) -> str:

@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,9 +44,7 @@ def read_metadata(tables: Sequence[Path], root: Path) -> tuple[dict[str, Lesion]
     read = [(table, *_rows(table, root)) for table in sorted(tables, key=lambda path: (len(path.parts), path))]
     table, rows, notes = max(read, key=lambda entry: len(entry[1]))
     if any(other != rows for _, other, _ in read):
-        notes.append(
-            f"PICCOLO: copies of the metadata differ; {table.relative_to(root)} has the most rows and is used."
-        )
+        notes.append(f"PICCOLO: copies of the metadata differ; {table.relative_to(root)}, the longest, is used.")
     by_code: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         by_code.setdefault(row[LESION], []).append(row)
@@ -80,7 +78,11 @@ def _rows(table: Path, root: Path) -> tuple[list[dict[str, str]], list[str]]:
         text = raw.decode("cp1252", errors="replace")
         notes.append(f"PICCOLO: {name} is not valid UTF-8 (byte {error.start}); read as Windows-1252.")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=";")
-    names = [_plain(column).lower() for column in next(_values(reader, table), [])]
+    try:
+        lines = [(reader.line_num, [_plain(value) for value in values]) for values in reader]
+    except csv.Error as error:
+        raise UserError(f"{table}: not a table of values separated by semicolons ({error})") from error
+    names = [column.lower() for column in lines[0][1]] if lines else []
     columns = {}
     for wanted in (LESION, VIDEO, DIAGNOSIS, SPLIT):
         places = [place for place, column in enumerate(names) if column.startswith(wanted)]
@@ -91,28 +93,19 @@ def _rows(table: Path, root: Path) -> tuple[list[dict[str, str]], list[str]]:
             )
         columns[wanted] = places[0] if places else None
     rows = []
-    for values in _values(reader, table):
+    for number, values in lines[1:]:
         row = {
-            column: _plain(values[place]) if place is not None and place < len(values) else ""
+            column: values[place] if place is not None and place < len(values) else ""
             for column, place in columns.items()
         }
         digits = re.match(r"\d+", row[LESION])
         if digits:
             rows.append(row | {LESION: f"{int(digits[0]):03d}"})
         elif any(row.values()):
-            notes.append(
-                f"PICCOLO: {name}, line {reader.line_num}: {row[LESION]!r} is not the code of a lesion; left out."
-            )
+            notes.append(f"PICCOLO: {name}, line {number}: {row[LESION]!r} is not the code of a lesion; left out.")
     if not rows:
         raise UserError(f"{table}: no row has the code of a lesion; use the table of the release")
     return rows, notes
-
-
-def _values(reader: Iterable[list[str]], table: Path) -> Iterator[list[str]]:
-    try:
-        yield from reader
-    except csv.Error as error:
-        raise UserError(f"{table}: not a table of values separated by semicolons ({error})") from error
 
 
 def _label(diagnosis: str) -> str | None:

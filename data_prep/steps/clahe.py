@@ -1,13 +1,6 @@
 """Contrast-limited adaptive histogram equalisation (Zuiderveld 1994) of the lightness, by OpenCV.
 
-The a and b of Lab stay as they are. OpenCV differs from scikit-image's `equalize_adapthist` by design:
-
-- The clip limit is a multiple of the mean bin (2.0: no bin above twice the mean). In scikit-image it is a share of the
-  tile's pixels (the same limit is 2.0 / 256).
-- OpenCV spreads the clipped counts over all bins once. scikit-image repeats this until nothing is left.
-- OpenCV has 256 bins of 8-bit lightness. scikit-image rescales the range of the picture to 14 bits, and equalises V of
-  HSV instead of L of Lab.
-- Both mirror pictures that the tiles do not divide, by different rules.
+The a and b of Lab stay as they are. docs/preparation.md says how OpenCV differs from scikit-image.
 """
 
 from dataclasses import dataclass

@@ -106,12 +106,12 @@ def _drawn_on_border(image: np.ndarray, field: np.ndarray) -> np.ndarray:
         box = Box(top, left, top + height, left + width)
         is_small = max(width, height) <= largest
         if is_small and min(width, height) >= least and _on_black(brightest, box):
-            _fill(found, _grown(box, margin))
+            _fill(found, box, margin)
         elif number in reaching:
             # Of a highlight at the edge, only the part that the edge does not explain.
             part = box if is_small else bounding_box((labels == number) & beyond)
             if part is not None:
-                _fill(found, _grown(part, margin))
+                _fill(found, part, margin)
     return found
 
 
@@ -129,12 +129,9 @@ def _on_black(brightest: np.ndarray, box: Box) -> bool:
     return bool((within < BLACK_GROUND).mean() >= 0.3) and black_sides >= 3
 
 
-def _fill(mask: np.ndarray, box: Box) -> None:
-    mask[max(box.top, 0) : box.bottom, max(box.left, 0) : box.right] = True
-
-
-def _grown(box: Box, margin: int) -> Box:
-    return Box(box.top - margin, box.left - margin, box.bottom + margin, box.right + margin)
+def _fill(mask: np.ndarray, box: Box, margin: int = 0) -> None:
+    top, left = max(box.top - margin, 0), max(box.left - margin, 0)
+    mask[top : box.bottom + margin, left : box.right + margin] = True
 
 
 def find_masks(raw: np.ndarray, image: np.ndarray, findings: Findings, options: Overlays) -> Findings:

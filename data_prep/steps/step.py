@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 
 
 class Phase(IntEnum):
-    """When a step runs: before or after the reference histogram is fitted over the training frames.
+    """When a step runs: before or after the reference histogram is fitted on the training frames.
 
-    Steps before the fit run while frames are inspected, and again while pictures are written. Steps after it run only
-    while pictures are written.
+    Steps before the fit run when frames are inspected and when pictures are written; steps after it only then.
     """
 
     BEFORE_FIT = 0
@@ -62,27 +61,18 @@ Settings = TypeVar("Settings", bound=Options)
 
 @dataclass(frozen=True)
 class Fit(Generic[Settings]):
-    """What a step learns from the training frames: the sum of their histograms within the field of view.
-
-    Attributes:
-        learns_from: the modality of the training frames that are summed.
-        changes: the modalities of the frames that the step changes.
-        apply: takes a picture, its findings and the sum, int64 [3, 256]; returns the picture after the step.
-    """
+    """What a step learns from the training frames: the sum of their histograms within the field of view."""
 
     learns_from: Callable[[Settings], str]
+    """The modality of the training frames that are summed."""
     changes: Callable[[Settings], frozenset[str]]
+    """The modalities of the frames that the step changes."""
     apply: Callable[[np.ndarray, Findings, np.ndarray], np.ndarray]
+    """Takes a picture, its findings and the sum, int64 [3, 256]; returns the picture after the step."""
 
 
 class Doubt(NamedTuple):
-    """Frames that a person should look at because of a step.
-
-    Attributes:
-        title: the heading in the report.
-        concerns: whether a frame belongs there.
-        remark: what to write below its picture.
-    """
+    """Which frames a person should look at because of a step, under which heading, with which remark."""
 
     title: str
     concerns: Callable[["Inspection"], bool]
@@ -91,38 +81,29 @@ class Doubt(NamedTuple):
 
 @dataclass(frozen=True)
 class Step(Generic[Settings]):
-    """One step of the preparation.
-
-    Pictures are uint8 RGB [height, width, 3]. Functions never change their arguments.
-
-    Attributes:
-        options: the class of its settings.
-        title: its name in the report.
-        phase, order: its place; `order` counts within the phase.
-        line: what the report says was done, from the settings and the outcome.
-        find: takes the picture as it was read, the picture after the steps before, the findings so far and the
-            settings; returns the findings with its own. Only before the fit.
-        apply: takes a picture, its findings and the settings; returns the picture after the step.
-        fit: stands in place of `apply` for the step that learns from the training frames.
-        changes_size: the picture may come out in another size.
-        keeps_outside: pixels outside `Findings.view` stay as they are, and do not influence the others.
-        needs_void: it reads the void mask.
-        private: finds what the report must blur in pictures before this step: bool [height, width].
-        doubt: which frames the report shows to be checked.
-    """
+    """One step. Pictures are uint8 RGB [height, width, 3]; functions never change their arguments."""
 
     options: type[Settings]
     title: str
+    """Its name in the report."""
     phase: Phase
     order: int
+    """Its place within the phase."""
     line: Callable[[Settings, "Outcome"], str]
+    """What the report says was done."""
     find: Callable[[np.ndarray, np.ndarray, Findings, Settings], Findings] | None = None
+    """Before the fit only: adds to the findings. Takes the raw picture and the picture after the steps before."""
     apply: Callable[[np.ndarray, Findings, Settings], np.ndarray] | None = None
+    """Takes the picture after the steps before; returns it after this step."""
     fit: Fit[Settings] | None = None
+    """Stands in place of `apply` for the step that learns from the training frames."""
     changes_size: bool = False
     keeps_outside: bool = False
+    """Pixels outside `Findings.view` keep their values and do not influence the others."""
     needs_void: bool = False
+    """It reads the void mask."""
     private: Callable[[np.ndarray], np.ndarray] | None = None
+    """Finds what the report must blur in pictures before this step: bool [height, width]."""
     doubt: Doubt | None = None
 
     @property
@@ -134,5 +115,5 @@ class Step(Generic[Settings]):
         return bool(getattr(options, self.switch))
 
     def key(self, options: Settings) -> tuple[Any, ...]:
-        """What its result depends on, for the cache: the values of its own fields, or nothing while it is off."""
-        return tuple(getattr(options, field.name) for field in fields(self.options)) if self.on(options) else ()
+        """What its result depends on, for the cache: the values of its own fields."""
+        return tuple(getattr(options, field.name) for field in fields(self.options))

@@ -15,16 +15,12 @@ FINEST_DRAWING = 96
 
 
 class Frame(NamedTuple):
-    """An image and its description."""
+    """An image, uint8 RGB [size, size, 3], and the fields of its `Description`."""
 
     image: np.ndarray
-    """uint8 RGB [size, size, 3]."""
     label: str
-    """One of `CLASSES`."""
     group: str
-    """The lesion, such as "lesion017". All its frames belong to one split."""
     modality: str
-    """ "white-light" or "narrow-band"."""
 
 
 class Tint(NamedTuple):

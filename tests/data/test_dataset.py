@@ -192,7 +192,7 @@ def broken(tmp_path, count, bad):
 
 def test_a_few_unreadable_images_are_listed_and_skipped(tmp_path):
     dataset = load(broken(tmp_path, 40, [3]), max_bad_images=0.05, splits=("train", "validation"))
-    assert dataset.bad_images == (("3.png", "it is no image, or a damaged one"),)
+    assert dataset.bad_images == (("3.png", "it is not an image, or it is damaged"),)
     train = dataset.splits["train"]
     assert len(train) == len(train.labels) == len(train.images) == 35
     assert "3.png" not in train.names
@@ -216,8 +216,8 @@ def test_too_many_unreadable_images_are_refused_with_the_first_ten(tmp_path):
         load(broken(tmp_path, 40, range(12)), max_bad_images=0.05, splits=("train", "validation"))
     message = str(error.value)
     assert "12 of 40 images cannot be read, more than --max-bad-images=0.05 (0.05 x 40 = 2) allows" in message
-    assert message.count("it is no image, or a damaged one") == 10
-    assert "9.png: it is no image" in message
+    assert message.count("it is not an image, or it is damaged") == 10
+    assert "9.png: it is not an image" in message
     assert "10.png" not in message
     assert message.endswith("and 2 more")
 

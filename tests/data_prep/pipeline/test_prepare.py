@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -220,15 +221,14 @@ def test_metadata_is_stripped_and_counted(tmp_path):
         assert opened.info == {}
 
 
-def test_a_modality_table_goes_before_the_colour_and_a_corrected_frames_csv_is_one(tmp_path):
-    source = write_release(tmp_path / "source")
+def test_a_modality_table_goes_before_the_colour_and_a_corrected_frames_csv_is_one(piccolo, tmp_path):
+    out, source, *_ = piccolo
+    shutil.copytree(out, tmp_path / "out")
     told = tmp_path / "told.csv"
-    prepare(Preparation(f"piccolo:{source}", str(tmp_path / "out"), workers=1, steps=endoscopy(32)), lambda _: None)
-    rows = (tmp_path / "out" / "frames.csv").read_text().splitlines(keepends=True)
+    rows = (out / "frames.csv").read_text().splitlines(keepends=True)
     told.write_text(rows[0] + rows[1].replace(",WL,", ",narrow-band,"))
-    config = Preparation(
-        f"piccolo:{source}", str(tmp_path / "out"), workers=1, steps=endoscopy(32), modality_csv=str(told)
-    )
+    steps = endoscopy(64)
+    config = Preparation(f"piccolo:{source}", f"{tmp_path}/out", workers=1, steps=steps, modality_csv=str(told))
     done = prepare(config, lambda _: None)
     row = table(tmp_path / "out" / "frames.csv")[0]
     assert (row["modality"], row["modality_from"], row["modality_confidence"]) == ("NBI", "told", "")
@@ -273,6 +273,7 @@ def test_other_parameters_do_all_anew(tmp_path):
     assert cv2.imread(str(tmp_path / "out" / "images" / "a" / "000.png")).shape == (32, 32, 3)
 
 
+@pytest.mark.slow
 def test_two_workers_write_what_one_does(piccolo, tmp_path):
     out, source, *_ = piccolo
     prepare(Preparation(f"piccolo:{source}", str(tmp_path / "out"), workers=2, steps=endoscopy(64)), lambda _: None)

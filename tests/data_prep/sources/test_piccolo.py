@@ -178,7 +178,7 @@ def test_what_is_no_release_is_refused(release, copy, tmp_path):
     for folder, words in ((tmp_path / "nowhere", "no such folder"), (tmp_path / "file", "it is a file")):
         with pytest.raises(UserError, match=words):
             listed(folder)
-    with pytest.raises(UserError, match="no frame found; expected files such as train/polyps/001_VP1"):
+    with pytest.raises(UserError, match="no frame found; expected train/polyps/001_VP1"):
         listed(tmp_path / "empty")
     table = next(copy.rglob(TABLE))
     table.write_text("a;b\n1;2\n")

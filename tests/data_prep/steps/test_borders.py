@@ -4,7 +4,7 @@ import numpy as np
 
 from data_prep.config import Steps
 from data_prep.images.box import Box
-from data_prep.pipeline.sequence import look, prepared
+from data_prep.pipeline.sequence import look, stages
 from data_prep.steps.step import Findings
 from tests.data_prep.fields import frame, overlap
 
@@ -25,7 +25,7 @@ def test_a_void_mask_is_true_outside_the_field():
     assert found.border == "void"
     assert found.box == Box(1, 2, 4, 7)
     np.testing.assert_array_equal(found.view, ~void[1:4, 2:7])
-    assert prepared(image, found, ON, None).shape == (3, 5, 3)
+    assert list(stages(image, found, ON, None))[-1][1].shape == (3, 5, 3)
 
 
 def test_a_void_mask_without_field_leaves_the_whole_picture():
