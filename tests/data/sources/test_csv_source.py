@@ -62,11 +62,11 @@ def test_a_folder_in_place_of_an_image_is_a_bad_image(tmp_path):
         ("path,label\n", "lists no image"),
         ("file,label\nx.png,a\n", "no column 'path' in the first line; found 'file', 'label'"),
         ("path;label\nx.png;a\n", "no column 'path' in the first line; found 'path;label'"),
-        ("path,label,label\nx.png,a,b\n", "column 'label' comes twice"),
+        ("path,label,label\nx.png,a,b\n", "column 'label' occurs twice"),
         ("path,label\n,a\n", "line 2: the path is empty"),
-        ("path,label\nx.png,a\n./x.png,b\n", "line 3: ./x.png is listed already in line 2"),
-        ("path,label\nx, y.png,a\n", "line 2: more fields than the first line has columns (2)"),
-        ("path,split\nx.png,trian\n", "line 2: split 'trian' is none of train, validation, test"),
+        ("path,label\nx.png,a\n./x.png,b\n", "line 3: ./x.png is already listed in line 2"),
+        ("path,label\nx, y.png,a\n", "line 2: more fields than the 2 columns in line 1"),
+        ("path,split\nx.png,trian\n", "line 2: unknown split 'trian'; expected train, validation or test"),
     ],
 )
 def test_a_faulty_table_is_refused_by_line(tmp_path, text, message):
@@ -74,10 +74,10 @@ def test_a_faulty_table_is_refused_by_line(tmp_path, text, message):
 
 
 def test_a_table_that_is_no_text_is_refused(tmp_path):
-    refused(table(tmp_path, "path\nk\u00e4se.png\n", "latin-1"), "no UTF-8 text")
+    refused(table(tmp_path, "path\nk\u00e4se.png\n", "latin-1"), "not UTF-8 text")
 
 
 @pytest.mark.parametrize(("column", "meant"), [("Split", "split"), ("labels", "label"), ("groups", "group")])
 def test_a_column_that_is_nearly_one_of_ours_is_named(tmp_path, column, meant):
     (tmp_path / "labels.csv").write_text(f"path,{column}\na.png,x\n")
-    refused(f"csv:{tmp_path}/labels.csv", f"column '{column}' would not be read; did you mean '{meant}'")
+    refused(f"csv:{tmp_path}/labels.csv", f"unknown column '{column}'; did you mean '{meant}'")

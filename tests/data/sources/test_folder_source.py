@@ -43,8 +43,8 @@ def test_folders_called_after_splits_are_the_splits(tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("Train/a", "Train/b", "dev/a", "Test/a"), "Test, Train are named as splits, and dev is not"),
-        (("chest/train/a", "chest/test/a"), "the folders of the splits lie in chest; give --data=folder:"),
+        (("Train/a", "Train/b", "dev/a", "Test/a"), "Test, Train are named like splits, but dev is not"),
+        (("chest/train/a", "chest/test/a"), "the split folders lie in chest; use --data=folder:"),
     ],
 )
 def test_split_folders_are_not_taken_for_classes(tmp_path, names, message):
@@ -70,17 +70,17 @@ def test_a_picture_comes_from_its_own_file(tmp_path):
 def test_an_empty_class_folder_is_named(tmp_path):
     paint(tmp_path / "benign" / "0.png")
     (tmp_path / "normal").mkdir()
-    refused(f"folder:{tmp_path}", "class folder 'normal' holds no image")
+    refused(f"folder:{tmp_path}", "class folder 'normal' has no image")
 
 
 def test_a_folder_without_images_tells_what_it_holds(tmp_path):
     (tmp_path / "a").mkdir()
-    refused(f"folder:{tmp_path}", "no image found, no file at all")
+    refused(f"folder:{tmp_path}", "no image found")
     (tmp_path / "a" / "x.dcm").touch()
-    refused(f"folder:{tmp_path}", "only files of .dcm", ".png")
+    refused(f"folder:{tmp_path}", ".dcm", ".png")
 
 
 def test_images_beside_split_folders_are_refused(tmp_path):
     paint(tmp_path / "train" / "x" / "0.png")
     paint(tmp_path / "1.png")
-    refused(f"folder:{tmp_path}", "1.png lies beside the folders of the splits (train)")
+    refused(f"folder:{tmp_path}", "1.png lies beside the split folders (train)")
