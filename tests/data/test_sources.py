@@ -77,8 +77,8 @@ def test_folders_called_after_splits_are_the_splits(tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("Train/a", "Train/b", "dev/a", "Test/a"), "Test, Train are named as splits, and dev is not"),
-        (("chest/train/a", "chest/test/a"), "the folders of the splits lie in chest; give --data=folder:"),
+        (("Train/a", "Train/b", "dev/a", "Test/a"), "Test, Train are named like splits, but dev is not"),
+        (("chest/train/a", "chest/test/a"), "the split folders lie in chest; use --data=folder:"),
     ],
 )
 def test_split_folders_are_not_taken_for_classes(tmp_path, names, message):
@@ -96,7 +96,7 @@ def test_a_class_may_be_called_test(tmp_path):
 @pytest.mark.parametrize(("column", "meant"), [("Split", "split"), ("labels", "label"), ("groups", "group")])
 def test_a_column_that_is_nearly_one_of_ours_is_named(tmp_path, column, meant):
     (tmp_path / "labels.csv").write_text(f"path,{column}\na.png,x\n")
-    refused(f"csv:{tmp_path}/labels.csv", f"column '{column}' would not be read; did you mean '{meant}'")
+    refused(f"csv:{tmp_path}/labels.csv", f"unknown column '{column}'; did you mean '{meant}'")
 
 
 def test_a_picture_comes_from_its_own_file(tmp_path):
@@ -110,20 +110,20 @@ def test_a_picture_comes_from_its_own_file(tmp_path):
 def test_an_empty_class_folder_is_named(tmp_path):
     paint(tmp_path / "benign" / "0.png")
     (tmp_path / "normal").mkdir()
-    refused(f"folder:{tmp_path}", "class folder 'normal' holds no image")
+    refused(f"folder:{tmp_path}", "class folder 'normal' has no image")
 
 
 def test_a_folder_without_images_tells_what_it_holds(tmp_path):
     (tmp_path / "a").mkdir()
     refused(f"folder:{tmp_path}", "no image found, no file at all")
     (tmp_path / "a" / "x.dcm").touch()
-    refused(f"folder:{tmp_path}", "only files of .dcm", ".png")
+    refused(f"folder:{tmp_path}", "only files named .dcm", ".png")
 
 
 def test_images_beside_split_folders_are_refused(tmp_path):
     paint(tmp_path / "train" / "x" / "0.png")
     paint(tmp_path / "1.png")
-    refused(f"folder:{tmp_path}", "1.png lies beside the folders of the splits (train)")
+    refused(f"folder:{tmp_path}", "1.png lies beside the split folders (train)")
 
 
 # --- csv
@@ -174,11 +174,11 @@ def test_a_folder_in_place_of_an_image_is_a_bad_image(tmp_path):
         ("path,label\n", "lists no image"),
         ("file,label\nx.png,a\n", "no column 'path' in the first line; found 'file', 'label'"),
         ("path;label\nx.png;a\n", "no column 'path' in the first line; found 'path;label'"),
-        ("path,label,label\nx.png,a,b\n", "column 'label' comes twice"),
+        ("path,label,label\nx.png,a,b\n", "column 'label' occurs twice"),
         ("path,label\n,a\n", "line 2: the path is empty"),
-        ("path,label\nx.png,a\n./x.png,b\n", "line 3: ./x.png is listed already in line 2"),
-        ("path,label\nx, y.png,a\n", "line 2: more fields than the first line has columns (2)"),
-        ("path,split\nx.png,trian\n", "line 2: split 'trian' is none of train, validation, test"),
+        ("path,label\nx.png,a\n./x.png,b\n", "line 3: ./x.png is already listed in line 2"),
+        ("path,label\nx, y.png,a\n", "line 2: more fields than the 2 columns in line 1"),
+        ("path,split\nx.png,trian\n", "line 2: unknown split 'trian'"),
     ],
 )
 def test_a_faulty_table_is_refused_by_line(tmp_path, text, message):
@@ -186,7 +186,7 @@ def test_a_faulty_table_is_refused_by_line(tmp_path, text, message):
 
 
 def test_a_table_that_is_no_text_is_refused(tmp_path):
-    refused(table(tmp_path, "path\nk\u00e4se.png\n", "latin-1"), "no UTF-8 text")
+    refused(table(tmp_path, "path\nk\u00e4se.png\n", "latin-1"), "not UTF-8 text")
 
 
 # --- npz

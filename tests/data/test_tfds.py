@@ -565,7 +565,7 @@ def test_a_folder_that_is_not_prepared_well_is_refused(tmp_path, data_dir):
         ("path,label\nimages/9.png,a\n", r"images/9\.png: no such file"),
         ('path,label\nimages/0.png,"a\nb"\n', r"label 'a\\nb' has several lines"),
         ("path,label,split\nimages/0.png,a,train\nimages/1.png,a,\n", r"1 of 2 images have no split, .* images/1\.png"),
-        ("path,label,split\nimages/0.png,a,trian\n", "split 'trian' is none of train, validation, test"),
+        ("path,label,split\nimages/0.png,a,trian\n", "unknown split 'trian'"),
     ):
         table.write_text(text)
         unprepared(folder, data_dir, match)
