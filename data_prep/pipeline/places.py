@@ -18,12 +18,7 @@ LONGEST_NAME = 240
 
 
 def check_place(out: Path, root: Path, flag: str) -> None:
-    """Checks that a folder may be written to.
-
-    Args:
-        out: the output folder.
-        root: the source folder.
-        flag: what names the output folder in errors.
+    """Checks that the output folder `out` may be written to; `root` is the source folder, `flag` names `out` in errors.
 
     Raises:
         UserError: the folder is the source, lies in it or contains it, is a file, or already holds something else.

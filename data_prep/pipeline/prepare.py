@@ -150,11 +150,7 @@ class _Run(NamedTuple):
         return (reference, len(names)) if reference.any() else (None, 0)
 
     def write_all(
-        self,
-        choice: Choice,
-        inspections: dict[str, Inspection],
-        matched: set[str],
-        reference: np.ndarray | None,
+        self, choice: Choice, inspections: dict[str, Inspection], matched: set[str], reference: np.ndarray | None
     ) -> tuple[dict[str, Written], int]:
         """The finished pictures by name of the frame, and how many are new."""
         config, record, out = self.config, self.record, self.out
@@ -180,15 +176,8 @@ class _Run(NamedTuple):
             remove_final(out)
         self.remove_left_over(set(places.values()))
         tasks = (
-            ToWrite(
-                inspections[frame.name],
-                record.masks(frame.name),
-                frame.path,
-                frame.name in matched,
-                out,
-                places[frame.name],
-            )
-            for frame in missing
+            ToWrite(inspections[one.name], record.masks(one.name), one.path, one.name in matched, out, places[one.name])
+            for one in missing
         )
         function = partial(write, steps=config.steps, max_pixels=config.max_pixels, reference=reference)
         for one in self.each("Preparing", function, tasks, len(missing)):

@@ -26,10 +26,7 @@ class Clahe(Options):
 
 
 def equalise(
-    image: np.ndarray,
-    clip_limit: float = Clahe.clip_limit,
-    tiles: int = Clahe.tiles,
-    mask: np.ndarray | None = None,
+    image: np.ndarray, clip_limit: float = Clahe.clip_limit, tiles: int = Clahe.tiles, mask: np.ndarray | None = None
 ) -> np.ndarray:
     """Equalises L of Lab tile by tile and interpolates the mapping between tiles.
 
