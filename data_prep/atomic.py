@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 
 @contextlib.contextmanager
@@ -23,3 +24,10 @@ def replacing(target: Path, folder: Path | None = None) -> Iterator[Path]:
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(target: Path) -> Iterator[TextIO]:
+    """A UTF-8 text file to write to, whose lines end as they are written. It becomes `target` as `replacing` says."""
+    with replacing(target) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        yield file

@@ -3,11 +3,9 @@
 import csv
 import json
 import math
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from rich.cells import cell_len
@@ -15,6 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from data_prep.atomic import writing
 from jaxcaps.evaluation.metrics import ordered_metrics
 
 Intervals = Mapping[str, tuple[float, float]]
@@ -58,7 +57,7 @@ def write_predictions(
     columns = ["name", "group", "label", "predicted", *(f"probability_{name}" for name in class_names)]
     probabilities = np.asarray(probabilities)
     predicted = probabilities.argmax(axis=1)
-    with replacing(path) as file:
+    with writing(path) as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(columns)
         for name, group, label, best, row in zip(names, groups, labels, predicted, probabilities, strict=True):
@@ -79,26 +78,13 @@ def write_metrics(
     if baseline is not None:
         whole["majority_baseline"] = baseline
     text = json.dumps(_plain(whole), indent=2, ensure_ascii=False, allow_nan=False)
-    with replacing(path) as file:
+    with writing(path) as file:
         file.write(text + "\n")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[TextIO]:
-    """A file beside `path` to write to, which takes its place when all is written."""
-    path = Path(path)
-    temporary = path.with_name(path.name + ".partial")
-    try:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            yield file
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Writes a CSV file with a column for every name that any row has, in order of appearance."""
-    with replacing(path) as file:
+    with writing(path) as file:
         table = csv.DictWriter(
             file, list(dict.fromkeys(name for row in rows for name in row)), restval="", lineterminator="\n"
         )

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.atomic import writing
 from jaxcaps.evaluation.comparison_plots import Curves, plot_convergence, plot_differences
 from jaxcaps.evaluation.metrics import METRICS
 from jaxcaps.evaluation.paired import Estimate
-from jaxcaps.evaluation.table import replacing, write_rows
+from jaxcaps.evaluation.table import write_rows
 from jaxcaps.plan.flags import parse_config
 from jaxcaps.studies.arms import Arm
 from jaxcaps.studies.cells import read_failure
@@ -136,7 +137,7 @@ def _write_rows(plan: Plan, results: Sequence[Result], out: Path) -> None:
     """A row for each fine-tuning."""
     columns = ["initialisation", "seed", "fold", "label_fraction", "recipe", "split", "images", *COMPARED]
     facts = ["validation", "architecture", "fingerprint", "updates", "pretraining_seconds", "seconds", "folder"]
-    with replacing(out / "study.csv") as file:
+    with writing(out / "study.csv") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns + facts)
         for one in results:
@@ -149,7 +150,7 @@ def _write_rows(plan: Plan, results: Sequence[Result], out: Path) -> None:
 
 
 def _write_scores(lines: Sequence[Line], path: Path) -> None:
-    with replacing(path) as file:
+    with writing(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("initialisation", "label_fraction", "recipe", "metric", "mean", "low", "high", "seeds"))
         for metric in COMPARED:
@@ -161,7 +162,7 @@ def _write_scores(lines: Sequence[Line], path: Path) -> None:
 
 def _write_differences(lines: Sequence[Line], path: Path) -> None:
     columns = ("initialisation", "label_fraction", "recipe", "metric", "difference", "low", "high", "p", "p_holm")
-    with replacing(path) as file:
+    with writing(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         for metric in COMPARED:
@@ -174,7 +175,7 @@ def _write_differences(lines: Sequence[Line], path: Path) -> None:
 
 
 def _write_choices(choices: Sequence[Choice], path: Path) -> None:
-    with replacing(path) as file:
+    with writing(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("initialisation", "label_fraction", "fold", "recipe"))
         for one in choices:

@@ -5,7 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from jaxcaps.evaluation.table import replacing, write_rows
+from data_prep.atomic import writing
+from jaxcaps.evaluation.table import write_rows
 
 Row = dict[str, float]
 
@@ -51,5 +52,5 @@ def read_rows(path: Path) -> list[Row]:
 
 def replace_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
-    with replacing(path) as file:
+    with writing(path) as file:
         file.write(text)
