@@ -1,0 +1,161 @@
+"""Final studies, the budget of the longer baselines, and whose a folder is."""
+
+import csv
+import dataclasses
+import json
+import shutil
+
+import pytest
+
+from jaxcaps.errors import UserError
+from jaxcaps.plan.presets import preset
+from jaxcaps.studies import cells
+from jaxcaps.studies.design import Cell, Choice
+from jaxcaps.studies.execution import Machine, folder_of
+from jaxcaps.studies.notation import Recipe
+from jaxcaps.studies.outcomes import Failure, write_failure
+from jaxcaps.studies.results import gather
+from jaxcaps.studies.run import final_study, report, run_one, write_array
+from jaxcaps.studies.study_file import claim, read_study
+from jaxcaps.training.ledger import record_reading
+from tests.studies.build import finish, study_of
+
+
+def test_a_final_study_runs_what_was_chosen_with_seeds_that_were_not_seen(tmp_path):
+    study = study_of("--folds=2", "--grid=lr=0.1,0.2")
+    claim(study, tmp_path / "selection")
+    with pytest.raises(UserError, match="8 of its cells have not finished, such as random/seed-0/fold-0"):
+        final_study(tmp_path / "selection", (7, 8))
+    finish(study, tmp_path / "selection", lambda arm, recipe, fold: 0.8 if recipe == "lr=0.2" else 0.6)
+    with pytest.raises(UserError, match="1 took part in the choice of recipes"):
+        final_study(tmp_path / "selection", (1, 8))
+    final = final_study(tmp_path / "selection", (7, 8))
+    assert (final.split, final.seeds, final.selection) == ("test", (7, 8), str(tmp_path / "selection"))
+    for cell in final.cells():
+        assert [recipe.name for recipe in final.recipes_of(cell, 1.0)] == ["lr=0.2"]
+    claim(final, tmp_path / "final")
+    assert read_study(tmp_path / "final") == final
+    finish(final, tmp_path / "final", lambda arm, recipe, fold: {"random": 0.6, "inpaint": 0.7}[arm])
+    assert "test parts of 2 folds, pooled (120 images" in report(final, tmp_path / "final")
+    with pytest.raises(UserError, match="that is itself a final study"):
+        final_study(tmp_path / "final", (9,))
+
+
+def test_a_final_study_leaves_out_what_does_not_suit_the_data(tmp_path):
+    study = study_of(inits="random,colourise,inpaint")
+    claim(study, tmp_path)
+    finish(dataclasses.replace(study, inits=("random", "inpaint")), tmp_path, lambda *_: 0.5)
+    failed = [folder_of(tmp_path, cell) for cell in study.cells() if cell.arm == "colourise"]
+    for folder, applicable in zip(failed, (False, True), strict=True):
+        folder.mkdir(parents=True)
+        write_failure(folder, Failure(applicable, "grey"))
+    with pytest.raises(UserError, match="2 of its cells have not finished, such as colourise/seed-0"):
+        final_study(tmp_path, (7,))
+    write_failure(failed[1], Failure(False, "grey"))
+    assert [arm.name for arm in final_study(tmp_path, (7,)).arms] == ["random", "inpaint"]
+
+
+def test_a_final_study_compares_recipes_of_other_lengths_but_no_other_data(tmp_path):
+    chosen = tuple(Choice(arm, 1.0, None, f"epochs={count}") for arm, count in (("random", 1), ("inpaint", 2)))
+    study = dataclasses.replace(study_of("--grid=epochs=1,2"), chosen=chosen, split="test")
+    finish(study, tmp_path / "a", lambda *_: 0.5, inpaint={"updates": 14})
+    assert len(gather(study, tmp_path / "a")) == 4
+    finish(study, tmp_path / "b", lambda *_: 0.5, inpaint={"fingerprint": "another"})
+    with pytest.raises(UserError, match="cannot be compared: fingerprint another"):
+        gather(study, tmp_path / "b")
+
+
+def test_a_baseline_is_given_the_seconds_of_the_first_arm_that_suits_the_data(tmp_path):
+    study = study_of("--seeds=0", "--epochs=10", inits="random,random-seconds,colourise,inpaint")
+    cell = Cell("random-seconds", 0, None)
+    finish(study_of("--seeds=0"), tmp_path, lambda *_: 0.5, inpaint={"pretraining_seconds": 30.0})
+    failed = folder_of(tmp_path, Cell("colourise", 0, None))
+    failed.mkdir(parents=True)
+    write_failure(failed, Failure(False, "grey"))
+    # Half a second for a step, evaluations included: ten seconds for ten epochs, however long the first one took.
+    score = {"validation/balanced_accuracy": 0.5}
+    rows = [{"step": 4, "seconds": 9.0}, {"step": 8, "seconds": 60.0} | score]
+    rows += [{"step": 14, "seconds": 2.0}, {"step": 20, "seconds": 4.0} | score]
+    run_folder = folder_of(tmp_path, Cell("inpaint", 0, None)) / "finetune/1/as-given"
+    (run_folder / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    config = study.finetuning(cell, 1.0, Recipe())
+    longer = cells._lengthened(study, cell, config, folder_of(tmp_path, cell), Recipe())
+    assert longer.training.epochs == 10 * (1 + 30 / 10)
+    (run_folder / "metrics.jsonl").write_text(json.dumps(rows[1]), encoding="utf-8")
+    with pytest.raises(UserError, match="a run with one evaluation has no pace"):
+        cells._lengthened(study, cell, config, folder_of(tmp_path, cell), Recipe())
+
+
+def test_a_folder_of_another_study_is_refused(tmp_path):
+    claim(study_of(), tmp_path / "a")
+    claim(study_of(), tmp_path / "a")
+    with pytest.raises(UserError, match=r"holds another study.*\n.*\n  preset: 'tiny' -> 'demo'$"):
+        claim(study_of("--preset=demo"), tmp_path / "a")
+    with pytest.raises(
+        UserError, match=r"\n  finetune.data.image_size: 16 -> 24\n  pretrain.data.image_size: 16 -> 24$"
+    ):
+        claim(study_of("--image-size=24"), tmp_path / "a")
+    # How a run is computed is not part of the study.
+    assert not claim(study_of("--cache-mb=5"), tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "holiday.txt").write_text("sun", encoding="utf-8")
+    with pytest.raises(UserError, match="exists and holds no study"):
+        claim(study_of(), tmp_path / "b")
+    with pytest.raises(UserError, match=r"holds no study: it has no study\.yaml"):
+        read_study(tmp_path / "b")
+    with pytest.raises(UserError, match=r"--cell=4: .* has cells 0 to 3"):
+        run_one(tmp_path / "a", 4, keep_checkpoints=False)
+
+
+def test_a_runs_seconds_are_its_own_and_those_of_all_its_attempts(tmp_path, monkeypatch):
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr(cells.time, "monotonic", lambda: next(clock))
+    configs = [
+        dataclasses.replace(preset("tiny", "finetune"), out=str(tmp_path / name)) for name in ("lr=0.1", "lr=0.2")
+    ]
+
+    def train(config, stop=False):
+        if stop:
+            raise KeyboardInterrupt
+        (tmp_path / config.out).mkdir(exist_ok=True)
+        (tmp_path / config.out / "metrics.json").write_text("{}", encoding="utf-8")
+
+    monkeypatch.setattr(cells, "train", lambda config: train(config, stop=True))
+    with pytest.raises(KeyboardInterrupt):
+        cells._timed(configs[0])
+    monkeypatch.setattr(cells, "train", train)
+    assert [cells._timed(config) for config in configs] == [20, 10]
+    # Found finished, a run takes what it took.
+    assert [cells._timed(config) for config in configs] == [20, 10]
+
+
+def test_the_ledger_only_grows_and_has_each_reading_once(tmp_path):
+    ledger = tmp_path / "deep" / "ledger.csv"
+    reading = {"data": "csv:x", "what": "final", "arms": "a,b", "seeds": "1,2", "folder": tmp_path}
+    record_reading(ledger, **reading, once=True)
+    record_reading(ledger, **reading, once=True)
+    record_reading(ledger, **(reading | {"seeds": "3"}), once=True)
+    with ledger.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["seeds"] for row in rows] == ["1,2", "3"]
+    assert rows[0]["arms"] == "a,b"
+    # An evaluation that is repeated may be of another run in the same folder.
+    record_reading(ledger, **reading)
+    assert len(ledger.read_text(encoding="utf-8").splitlines()) == 1 + 3
+
+
+def test_a_final_study_on_a_cluster_is_recorded_before_its_cells_can_run(tmp_path):
+    study = dataclasses.replace(study_of(), split="test", selection="somewhere")
+    ledger = tmp_path / "ledger.csv"
+    write_array(study, tmp_path / "final", Machine(ledger=ledger))
+    write_array(study, tmp_path / "final", Machine(ledger=ledger))
+    with ledger.open(newline="") as file:
+        assert [row["what"] for row in csv.DictReader(file)] == ["final study of somewhere"]
+    # Begun anew, it reads the pictures again.
+    shutil.rmtree(tmp_path / "final")
+    write_array(study, tmp_path / "final", Machine(ledger=ledger))
+    assert len(ledger.read_text(encoding="utf-8").splitlines()) == 1 + 2
+    wrong = study_of("--finetune=--epochs=0")
+    with pytest.raises(UserError, match="--epochs=0"):
+        write_array(wrong, tmp_path / "wrong", Machine())
+    assert not (tmp_path / "wrong").exists()
