@@ -33,24 +33,28 @@ class InThisProcess:
         return self.returncode
 
 
-def test_a_whole_study(tmp_path, capsys, monkeypatch):
-    """Pre-training, both kinds of classifier, scores, and nothing done twice."""
+def test_a_small_study(tmp_path, capsys, monkeypatch):
+    """Both kinds of classifier, scores and a table, and nothing done twice."""
     monkeypatch.setattr(execution.subprocess, "Popen", InThisProcess)
     monkeypatch.setattr(execution, "POLL", 0)
     # A step for one device compiles faster than one for eight.
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     flags = ["--preset=tiny", f"--data={write_npz(tmp_path / 'set.npz', 24, 16)}", "--label-fractions=0.5"]
-    flags += ["--inits=random,inpaint,extra-trees", "--seeds=3", "--ssl-epochs=1", "--epochs=1"]
-    flags += ["--ssl=--batch-size=8 --effective-batch=8", "--finetune=--batch-size=8 --effective-batch=8"]
+    flags += ["--inits=random,extra-trees", "--seeds=3", "--epochs=1", "--finetune=--batch-size=8 --effective-batch=8"]
     out = tmp_path / "study"
     outcome = run(capsys, *flags, f"--out={out}", command="study")
     assert outcome.status == 0, outcome.output + outcome.errors
-    check_study(out, outcome.output, scored=16)
+    assert "| extra-trees |" in outcome.output
+    results = {one.cell.arm: one for one in gather(read_study(out), out)}
+    assert len(results["extra-trees"].predictions.labels) == len(results["random"].predictions.labels) == 16
+    assert results["random"].run.architecture != "" == results["extra-trees"].run.architecture
+    assert not list(out.glob("**/checkpoints"))
+    assert (out / "figures" / "convergence.png").is_file()
     check_choice(out)
     before = {path: path.stat().st_mtime_ns for path in out.glob("cells/**/*.json")}
     monkeypatch.setattr(execution.subprocess, "Popen", lambda *_, **__: pytest.fail("a finished cell was started"))
     again = run(capsys, *flags, f"--out={out}", command="study")
-    assert "3 cells, 3 of them finished" in again.output
+    assert "2 cells, 2 of them finished" in again.output
     assert before == {path: path.stat().st_mtime_ns for path in out.glob("cells/**/*.json")}
 
 
@@ -62,16 +66,10 @@ def test_a_whole_study_in_processes_of_its_own(tmp_path, capsys, monkeypatch):
     out = tmp_path / "study"
     outcome = run(capsys, *flags, "--jobs=2", f"--out={out}", command="study")
     assert outcome.status == 0, outcome.output + outcome.errors
-    check_study(out, outcome.output, scored=15)
-
-
-def check_study(out, output, *, scored):
-    """What is true of every study of random, inpaint and extra-trees with seed 3."""
-    assert "| inpaint |" in output
     results = {one.cell.arm: one for one in gather(read_study(out), out)}
     assert results["inpaint"].run.pretraining_seconds > 0 == results["random"].run.pretraining_seconds
     assert results["inpaint"].run.architecture == results["random"].run.architecture != ""
-    assert len(results["extra-trees"].predictions.labels) == scored
+    assert len(results["extra-trees"].predictions.labels) == 15
     assert not list(out.glob("**/checkpoints"))
     assert (out / "cells/inpaint/seed-3/ssl/encoder.safetensors").is_file()
     with (out / "pretraining.csv").open(newline="") as file:
@@ -80,7 +78,6 @@ def check_study(out, output, *, scored):
     assert (row["initialisation"], row["seed"]) == ("inpaint", "3")
     assert float(row["reconstruction/shuffled"]) == diagnosis["reconstruction"]["shuffled"]
     assert float(row["gradient_over_weight/primary"]) == diagnosis["gradient_over_weight"]["primary"]
-    assert (out / "figures" / "convergence.png").is_file()
     assert "| pre-training | runs | linear probe |" in (out / "table.md").read_text()
 
 

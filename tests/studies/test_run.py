@@ -1,18 +1,14 @@
-"""Final studies, the budget of the longer baselines, and whose a folder is."""
+"""Final studies, the ledger, and whose a folder is."""
 
 import csv
 import dataclasses
-import json
 import shutil
 
 import pytest
 
 from jaxcaps.errors import UserError
-from jaxcaps.plan.presets import preset
-from jaxcaps.studies import cells
-from jaxcaps.studies.design import Cell, Choice
+from jaxcaps.studies.design import Choice
 from jaxcaps.studies.execution import Machine, folder_of
-from jaxcaps.studies.notation import Recipe
 from jaxcaps.studies.outcomes import Failure, write_failure
 from jaxcaps.studies.results import gather
 from jaxcaps.studies.run import final_study, report, run_one, write_array
@@ -65,27 +61,6 @@ def test_a_final_study_compares_recipes_of_other_lengths_but_no_other_data(tmp_p
         gather(study, tmp_path / "b")
 
 
-def test_a_baseline_is_given_the_seconds_of_the_first_arm_that_suits_the_data(tmp_path):
-    study = study_of("--seeds=0", "--epochs=10", inits="random,random-seconds,colourise,inpaint")
-    cell = Cell("random-seconds", 0, None)
-    finish(study_of("--seeds=0"), tmp_path, lambda *_: 0.5, inpaint={"pretraining_seconds": 30.0})
-    failed = folder_of(tmp_path, Cell("colourise", 0, None))
-    failed.mkdir(parents=True)
-    write_failure(failed, Failure(False, "grey"))
-    # Half a second for a step, evaluations included: ten seconds for ten epochs, however long the first one took.
-    score = {"validation/balanced_accuracy": 0.5}
-    rows = [{"step": 4, "seconds": 9.0}, {"step": 8, "seconds": 60.0} | score]
-    rows += [{"step": 14, "seconds": 2.0}, {"step": 20, "seconds": 4.0} | score]
-    run_folder = folder_of(tmp_path, Cell("inpaint", 0, None)) / "finetune/1/as-given"
-    (run_folder / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
-    config = study.finetuning(cell, 1.0, Recipe())
-    longer = cells._lengthened(study, cell, config, folder_of(tmp_path, cell), Recipe())
-    assert longer.training.epochs == 10 * (1 + 30 / 10)
-    (run_folder / "metrics.jsonl").write_text(json.dumps(rows[1]), encoding="utf-8")
-    with pytest.raises(UserError, match="a run with one evaluation has no pace"):
-        cells._lengthened(study, cell, config, folder_of(tmp_path, cell), Recipe())
-
-
 def test_a_folder_of_another_study_is_refused(tmp_path):
     claim(study_of(), tmp_path / "a")
     claim(study_of(), tmp_path / "a")
@@ -105,28 +80,6 @@ def test_a_folder_of_another_study_is_refused(tmp_path):
         read_study(tmp_path / "b")
     with pytest.raises(UserError, match=r"--cell=4: .* has cells 0 to 3"):
         run_one(tmp_path / "a", 4, keep_checkpoints=False)
-
-
-def test_a_runs_seconds_are_its_own_and_those_of_all_its_attempts(tmp_path, monkeypatch):
-    clock = iter(range(0, 1000, 10))
-    monkeypatch.setattr(cells.time, "monotonic", lambda: next(clock))
-    configs = [
-        dataclasses.replace(preset("tiny", "finetune"), out=str(tmp_path / name)) for name in ("lr=0.1", "lr=0.2")
-    ]
-
-    def train(config, stop=False):
-        if stop:
-            raise KeyboardInterrupt
-        (tmp_path / config.out).mkdir(exist_ok=True)
-        (tmp_path / config.out / "metrics.json").write_text("{}", encoding="utf-8")
-
-    monkeypatch.setattr(cells, "train", lambda config: train(config, stop=True))
-    with pytest.raises(KeyboardInterrupt):
-        cells._timed(configs[0])
-    monkeypatch.setattr(cells, "train", train)
-    assert [cells._timed(config) for config in configs] == [20, 10]
-    # Found finished, a run takes what it took.
-    assert [cells._timed(config) for config in configs] == [20, 10]
 
 
 def test_the_ledger_only_grows_and_has_each_reading_once(tmp_path):
