@@ -34,7 +34,7 @@ def write_report(
     _write_rows(study, results, out / "study.csv")
     _write_scores(lines, out / "scores.csv")
     _write_differences(lines, out / "differences.csv")
-    _write_choices(choices, out / "choices.csv")
+    write_rows([_about(one) | {"fold": _shown(one.fold)} for one in choices], out / "choices.csv")
     text = table(study, lines, out)
     before = pretrainings(study, out)
     if before:
@@ -127,29 +127,17 @@ def _missing(study: Study, out: Path) -> list[str]:
 
 def _write_rows(study: Study, results: Sequence[Result], path: Path) -> None:
     """A row for each fine-tuning."""
+    facts = ("validation", "architecture", "fingerprint", "updates", "pretraining_seconds", "seconds")
     rows = []
     for one in results:
         cell, run = one.cell, one.run
-        scores = {metric: f"{one.score(metric):.6f}" for metric in COMPARED}
-        facts = ("validation", "architecture", "fingerprint", "updates", "pretraining_seconds", "seconds")
-        rows.append(
-            {"initialisation": cell.arm, "seed": cell.seed, "fold": "" if cell.fold is None else cell.fold}
-            | {"label_fraction": run.label_fraction, "recipe": run.recipe, "split": study.split}
-            | {"images": len(one.predictions.labels), **scores}
-            | {name: str(getattr(run, name)) for name in facts}
-            | {"folder": folder_of(path.parent, cell).relative_to(path.parent) / run.folder}
-        )
+        row: dict[str, object] = {"initialisation": cell.arm, "seed": cell.seed, "fold": _shown(cell.fold)}
+        row |= {"label_fraction": run.label_fraction, "recipe": run.recipe, "split": study.split}
+        row |= {"images": len(one.predictions.labels)}
+        row |= {metric: f"{one.score(metric):.6f}" for metric in COMPARED}
+        row |= {name: str(getattr(run, name)) for name in facts}
+        rows.append(row | {"folder": folder_of(path.parent, cell).relative_to(path.parent) / run.folder})
     write_rows(rows, path)
-
-
-def _of_line(line: Line, metric: str) -> dict[str, object]:
-    """What a row of a CSV file is about."""
-    return {
-        "initialisation": line.arm,
-        "label_fraction": line.label_fraction,
-        "recipe": line.recipe,
-        "metric": metric,
-    }
 
 
 def _write_scores(lines: Sequence[Line], path: Path) -> None:
@@ -157,8 +145,8 @@ def _write_scores(lines: Sequence[Line], path: Path) -> None:
     for metric in COMPARED:
         for line in lines:
             found = line.levels[metric]
-            numbers = {"mean": found.value, "low": found.low, "high": found.high}
-            rows.append(_of_line(line, metric) | _rounded(numbers) | {"seeds": len(line.seeds)})
+            numbers = _rounded(mean=found.value, low=found.low, high=found.high)
+            rows.append(_about(line) | {"metric": metric} | numbers | {"seeds": len(line.seeds)})
     write_rows(rows, path)
 
 
@@ -167,26 +155,22 @@ def _write_differences(lines: Sequence[Line], path: Path) -> None:
     for metric in COMPARED:
         p_values = corrected(lines, metric)
         for line in (line for line in lines if line.differences):
-            names = ("difference", "low", "high", "p", "p_holm")
-            numbers = (*line.differences[metric], p_values[line.arm, line.label_fraction, line.recipe])
-            rows.append(_of_line(line, metric) | _rounded(dict(zip(names, numbers, strict=True))))
+            found = line.differences[metric]
+            numbers = _rounded(difference=found.value, low=found.low, high=found.high, p=found.p_value)
+            p_holm = _rounded(p_holm=p_values[line.arm, line.label_fraction, line.recipe])
+            rows.append(_about(line) | {"metric": metric} | numbers | p_holm)
     write_rows(rows, path)
 
 
-def _write_choices(choices: Sequence[Choice], path: Path) -> None:
-    rows = [
-        {
-            "initialisation": one.arm,
-            "label_fraction": one.label_fraction,
-            "fold": "" if one.fold is None else one.fold,
-            "recipe": one.recipe,
-        }
-        for one in choices
-    ]
-    write_rows(rows, path)
+def _about(one: Line | Choice) -> dict[str, object]:
+    return {"initialisation": one.arm, "label_fraction": one.label_fraction, "recipe": one.recipe}
 
 
-def _rounded(numbers: dict[str, float]) -> dict[str, str]:
+def _shown(fold: int | None) -> int | str:
+    return "" if fold is None else fold
+
+
+def _rounded(**numbers: float) -> dict[str, str]:
     return {name: f"{number:.6f}" for name, number in numbers.items()}
 
 

@@ -49,8 +49,8 @@ def gather(study: Study, out: Path) -> list[Result]:
 
 
 def _check_comparable(study: Study, results: Sequence[Result]) -> None:
-    # In a final study each arm has the recipe that was chosen for it, and recipes may differ in length and loss. That
-    # all have one network was checked before.
+    # In a final study each arm has the recipe that was chosen for it, and recipes may differ in length and loss. Their
+    # networks were compared before the study ran.
     final = bool(study.chosen)
     known = {(one.cell, one.run.label_fraction, "" if final else one.run.recipe): one.run for one in results}
     for one in results:
@@ -71,8 +71,8 @@ def _check_comparable(study: Study, results: Sequence[Result]) -> None:
 def choose(study: Study, results: Sequence[Result]) -> tuple[Choice, ...]:
     """The recipe of each arm, share of the labels and fold: the best mean over seeds of `FineTuning.validation`.
 
-    That knows no labels but those that the share shows. The first of equals is taken. Every arm chooses in the same
-    way, from the same grid.
+    This score uses only the labels that the share shows. Of equal recipes the first is taken. Every arm chooses in the
+    same way, from the same grid.
     """
     choices = []
     for arm in study.arms:
@@ -124,8 +124,8 @@ class Line:
 def compare(study: Study, results: Sequence[Result], *, chosen_only: bool = False) -> list[Line]:
     """Every arm with every recipe against its reference with the same.
 
-    Folds are pooled: a seed's predictions of all folds are scored together. Only seeds that both arms have in full
-    take part. With `chosen_only` a line has each arm's recipe of each fold, which may differ.
+    Folds are pooled: a seed's predictions of all folds are scored together. Only seeds with all folds in both arms take
+    part. With `chosen_only` each arm has the recipe that it chose in each fold, and these may differ.
     """
     lines = []
 
@@ -140,7 +140,7 @@ def compare(study: Study, results: Sequence[Result], *, chosen_only: bool = Fals
     for fraction in study.label_fractions:
         for recipe in recipes:
             for arm in study.arms:
-                # Classifiers of pixels have no recipe: of a grid they share the first line, and are not compared.
+                # Classifiers of pixels have no recipe: in a grid they stand beside the first, and are not compared.
                 if arm.kind.pixels and recipe != recipes[0]:
                     continue
                 own = Recipe().name if arm.kind.pixels and recipe else recipe

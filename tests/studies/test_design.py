@@ -68,6 +68,16 @@ def test_later_flags_win_the_grid_over_the_arm_over_the_stage():
     assert (config.training.epochs, config.model.capsule_dim, config.inpaint.inpaint_weight) == (3, 8, 0)
 
 
+def test_flags_of_every_form_change_what_they_name_and_nothing_else():
+    study = study_of("--ssl=--crop-scale 0.4 0.9 --no-flip --lr-mult=stem:0.5", "--finetune=--no-flip")
+    plain = study_of()
+    before = dataclasses.replace(plain.pretrain.augmentation, crop_scale=(0.4, 0.9), flip=False)
+    optimizer = dataclasses.replace(plain.pretrain.optimizer, lr_mult="stem:0.5")
+    assert study.pretrain == dataclasses.replace(plain.pretrain, augmentation=before, optimizer=optimizer)
+    after = dataclasses.replace(plain.finetune.augmentation, flip=False)
+    assert study.finetune == dataclasses.replace(plain.finetune, augmentation=after)
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
