@@ -1,48 +1,46 @@
 """`python -m jaxcaps.study`: many runs that differ in one thing, and a table of their differences."""
 
+import argparse
 import signal
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from jaxcaps.commands import run_command
+from jaxcaps.config import DataConfig, ModelConfig, choice
 from jaxcaps.errors import UserError
 from jaxcaps.large_pages import use_large_pages
-from jaxcaps.plan.flags import absolute_path, home
+from jaxcaps.plan.config import Config
+from jaxcaps.plan.flags import check_names, home, with_absolute_paths, with_flags
+from jaxcaps.plan.presets import preset
 
 if TYPE_CHECKING:
-    from jaxcaps.studies.plan import Plan
+    from jaxcaps.studies.design import Study
 
 
 @dataclass(frozen=True)
 class Flags:
-    data: str = "synthetic"
-    """synthetic | folder:DIR | csv:FILE | npz:FILE | piccolo:DIR | tfds:NAME"""
     plan: str | None = None
     """a ready-made study: paper, components, open-questions, architecture; other flags go before its own"""
     inits: str | None = None
     """initialisations, separated by commas: random,inpaint,contrast,inpaint+epochs=100,... (docs/study.md)"""
     seeds: str | None = None
-    """seeds, separated by commas; 0,1,2 where not given"""
-    folds: int = 0
-    """cross-validation with so many folds; 0 for the data's own split"""
+    """seeds, separated by commas; 0,1,2 if not given"""
     label_fractions: str = "1"
     """shares of the labels, separated by commas, as in 0.1,0.25,1"""
-    minority: str = ""
-    """CLASS:SHARE, as in normal:0.1: training keeps so few of a class"""
     grid: str = ""
     """recipes of fine-tuning, the same for all: 'lr=0.001,0.003 freeze-epochs=0,5' is four"""
-    preset: str = "demo"
-    """network, picture size and lengths: tiny, demo, small64, vgg, paper224"""
+    preset: Annotated[str, choice("jaxcaps.plan.presets", "PRESET", "network, picture size and lengths")] = "demo"
     ssl_epochs: float | None = None
-    """epochs of pre-training; the preset's where not given"""
+    """epochs of pre-training; the preset's if not given"""
     epochs: float | None = None
-    """epochs of fine-tuning; the preset's where not given"""
-    vgg_weights: str = ""
+    """epochs of fine-tuning; the preset's if not given"""
+    vgg_weights: str | None = None
     """safetensors file of torchvision's VGG-16, for --inits=imagenet with --preset=vgg"""
-    perceptual_weights: str = ""
+    perceptual_weights: str | None = None
     """such a file for the perceptual loss of --inits=colourise; without it a fixed random network"""
     ssl: str = ""
     """further flags of every pre-training, in one string: '--lr=0.002 --temperature=0.1'"""
@@ -59,27 +57,25 @@ class Flags:
     keep_checkpoints: bool = False
     """keep every run's checkpoints, which --restore reads, and not only its encoder.safetensors"""
     ledger: str | None = None
-    """where each reading of a test split is written down; ledger.csv beside --out where not given"""
+    """where each reading of a test split is recorded; ledger.csv beside --out if not given"""
     dry_run: bool = False
-    """say what would be run and how long it takes, from measured steps"""
+    """show the cells and how long they take, from measured steps; run nothing"""
     slurm: bool = False
-    """write OUT/array.sh, a SLURM array of the cells, and run nothing"""
+    """write OUT/array.sh, a SLURM array of the cells; run nothing"""
     cell: Annotated[int | None, tyro.conf.arg(help="run this one cell of the study in --out")] = None
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
 
 
-# What makes a study what it is; a final one has it from the study that it names.
-OF_PLAN = (
-    "data", "plan", "inits", "folds", "label_fractions", "minority", "grid", "preset", "ssl_epochs", "epochs",
-    "vgg_weights", "perceptual_weights", "ssl", "finetune",
-)  # fmt: skip
+# What may stand beside --final: the study that it names has the rest.
+WITH_FINAL = ("final", "seeds", "out", "jobs", "devices", "keep-checkpoints", "ledger", "dry-run", "slurm")
+# Flags of the data that differ from run to run.
+OF_CELLS = {"fold": "--folds makes the folds", "label-fraction": "give --label-fractions"}
 
 
 def main() -> None:
-    flags = tyro.cli(
-        Flags,
-        prog="python -m jaxcaps.study",
-        description="Compares ways of initialising a capsule network: every cell once, resumable, one table.",
-    )
+    arguments = sys.argv[1:]
+    flags = parse(arguments)
     if __name__ == "__main__":  # not where another program calls this
         use_large_pages()
         _end_by_exception()
@@ -91,35 +87,122 @@ def main() -> None:
     if flags.jobs < 1:
         raise UserError(f"--jobs={flags.jobs}: give at least 1")
 
-    from jaxcaps.studies.plan import parse_numbers
-    from jaxcaps.studies.run import Machine, dry_run, final_plan, run_study, write_array
+    from jaxcaps.studies.checks import check
+    from jaxcaps.studies.execution import Machine
+    from jaxcaps.studies.forecast import forecast
+    from jaxcaps.studies.run import run_study, write_array
 
-    if flags.final is not None:
-        if flags.seeds is None:
-            raise UserError("--final needs fresh --seeds, which took no part in the choice, as in --seeds=100,101,102")
-        ignored = [name for name in OF_PLAN if getattr(flags, name) != getattr(Flags, name)]
-        if ignored:
-            raise UserError(
-                f"--{ignored[0].replace('_', '-')} and --final={flags.final}: a final study is the one that it names, "
-                "with other seeds; leave the flag away"
-            )
-        plan = final_plan(home(flags.final), parse_numbers("--seeds", flags.seeds, int))
-    else:
-        plan = plan_of(flags)
+    study = _final(flags, arguments) if flags.final is not None else design(flags)
     if flags.dry_run:
-        print(dry_run(plan, flags.jobs))
+        check(study)
+        print(forecast(study, flags.jobs))
         return
     devices = tuple(part for part in flags.devices.split(",") if part)
     machine = Machine(flags.jobs, devices, flags.keep_checkpoints, home(flags.ledger) if flags.ledger else None)
     if flags.slurm:
-        array = write_array(plan, out, machine)
+        array = write_array(study, out, machine)
         print(f"Written: {array}. After it has run, this command without --slurm makes the table.")
         return
-    sys.exit(0 if run_study(plan, out, machine) else 1)
+    sys.exit(0 if run_study(study, out, machine) else 1)
+
+
+def parse(arguments: Sequence[str]) -> Flags:
+    """The flags of the command. Those of data and network start from `--preset`, and hold for both stages.
+
+    Raises:
+        UserError: an unknown flag or preset, or a flag that differs from run to run.
+        SystemExit: `--help`, or a value that tyro refuses (status 2).
+    """
+    check_names(arguments, Flags)
+    for name in _names(arguments):
+        if name in OF_CELLS:
+            raise UserError(f"--{name}: the study sets it for each run; {OF_CELLS[name]}")
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--preset", default=Flags.preset, nargs="?")
+    base = preset(early.parse_known_args(arguments)[0].preset or "", "finetune")
+    return tyro.cli(
+        Flags,
+        args=list(arguments),
+        default=Flags(data=base.data, model=base.model),
+        prog="python -m jaxcaps.study",
+        description="Compares ways of initialising a capsule network: every cell once, resumable, one table.",
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+
+
+def design(flags: Flags) -> "Study":
+    """The study that the flags describe.
+
+    Raises:
+        UserError: a flag that is not as it should be, or data that cannot be read if an arm counts its classes.
+    """
+    from jaxcaps.data.items import class_names
+    from jaxcaps.data.sources import open_source
+    from jaxcaps.studies.design import Study
+    from jaxcaps.studies.notation import parse_arms, parse_flags, parse_grid, parse_numbers
+    from jaxcaps.studies.ready_made import ready_made
+
+    def shared(stage: Config, values: dict[str, object], where: str, text: str) -> Config:
+        """A stage's preset with the study's data and network, with values by flag, and with the flags in a text."""
+        config = replace(stage, data=flags.data, model=flags.model)
+        given = tuple(f"--{flag}={value}" for flag, value in values.items() if value is not None)
+        config = with_flags(config, given, "the study")
+        return with_absolute_paths(with_flags(config, parse_flags(where, text), f"{where}={text!r}"))
+
+    finetune = preset(flags.preset, "finetune")
+    # No validation labels steer a run of a study: it keeps the last parameters.
+    finetune = replace(finetune, training=replace(finetune.training, best_metric="none"))
+    ready = ready_made(flags.plan) if flags.plan is not None else None
+    fractions = parse_numbers("--label-fractions", flags.label_fractions, float)
+    study = Study(
+        pretrain=shared(
+            preset(flags.preset, "ssl"),
+            {"perceptual-weights": flags.perceptual_weights, "epochs": flags.ssl_epochs},
+            "--ssl",
+            flags.ssl,
+        ),
+        finetune=shared(
+            finetune, {"vgg-weights": flags.vgg_weights, "epochs": flags.epochs}, "--finetune", flags.finetune
+        ),
+        inits=parse_arms(flags.inits or (ready.inits if ready else "random,inpaint")),
+        seeds=parse_numbers("--seeds", flags.seeds or (ready.seeds if ready else "0,1,2"), int),
+        label_fractions=tuple(sorted(fractions)),
+        recipes=parse_grid(flags.grid),
+    )
+    if not any(arm.kind.counts_classes for arm in study.arms):
+        return study
+    data = study.finetune.data
+    source = open_source(
+        data.data,
+        synthetic_count=data.synthetic_count,
+        synthetic_seed=data.synthetic_seed,
+        image_size=data.image_size * data.oversampling,
+    )
+    return replace(study, classes=len(class_names(source.items)))
+
+
+def _final(flags: Flags, arguments: Sequence[str]) -> "Study":
+    from jaxcaps.studies.notation import parse_numbers
+    from jaxcaps.studies.run import final_study
+
+    if flags.seeds is None:
+        raise UserError("--final needs fresh --seeds, which took no part in the choice, as in --seeds=100,101,102")
+    for name in _names(arguments):
+        if name.removeprefix("no-") not in WITH_FINAL:
+            raise UserError(
+                f"--{name} and --final={flags.final}: a final study is the one that it names, with other seeds; drop "
+                f"--{name}"
+            )
+    return final_study(home(str(flags.final)), parse_numbers("--seeds", flags.seeds, int))
+
+
+def _names(arguments: Sequence[str]) -> list[str]:
+    """The names of the flags that were given."""
+    return [each[2:].partition("=")[0].replace("_", "-") for each in arguments if each.startswith("--")]
 
 
 def _end_by_exception() -> None:
-    """So that a study that is told to stop ends its cells, and a cell writes down the seconds that it took."""
+    """Ends by an exception when told to stop, so that a study ends its cells, and a cell writes down its seconds."""
 
     def stop(number: int, frame: object) -> None:
         sys.exit(128 + number)
@@ -128,43 +211,6 @@ def _end_by_exception() -> None:
         # `nohup` has it ignored.
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, stop)
-
-
-def plan_of(flags: Flags) -> "Plan":
-    """The plan that the flags describe.
-
-    Raises:
-        UserError: a flag that is not as it should be.
-    """
-    from jaxcaps.data.sources import absolute
-    from jaxcaps.studies.plan import Plan, parse_arms, parse_flags, parse_grid, parse_numbers, with_classes
-    from jaxcaps.studies.plans import named_plan
-
-    named = named_plan(flags.plan) if flags.plan is not None else None
-    inits = flags.inits or (named.inits if named else "random,inpaint")
-    fractions = parse_numbers("--label-fractions", flags.label_fractions, float)
-    if not all(0 < fraction <= 1 for fraction in fractions):
-        raise UserError(f"--label-fractions={flags.label_fractions}: each should be above 0 and at most 1")
-    if flags.folds and not 2 <= flags.folds <= 100:
-        raise UserError(f"--folds={flags.folds}: give 2 to 100, or 0 for the data's own split")
-    lengths = {"ssl": flags.ssl_epochs, "finetune": flags.epochs}
-    epochs = {stage: (f"--epochs={value:g}",) if value is not None else () for stage, value in lengths.items()}
-    return with_classes(
-        Plan(
-            data=absolute(flags.data),
-            preset=flags.preset,
-            arms=parse_arms(inits),
-            seeds=parse_numbers("--seeds", flags.seeds or (named.seeds if named else "0,1,2"), int),
-            folds=flags.folds,
-            label_fractions=tuple(sorted(fractions)),
-            minority=flags.minority,
-            recipes=parse_grid(flags.grid),
-            vgg_weights=absolute_path(flags.vgg_weights) if flags.vgg_weights else "",
-            perceptual_weights=absolute_path(flags.perceptual_weights) if flags.perceptual_weights else "",
-            pretrain=epochs["ssl"] + parse_flags("--ssl", flags.ssl),
-            finetune=epochs["finetune"] + parse_flags("--finetune", flags.finetune),
-        )
-    )
 
 
 if __name__ == "__main__":

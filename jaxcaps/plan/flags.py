@@ -1,8 +1,12 @@
 """From flags, files and presets to one checked configuration."""
 
 import argparse
+import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -70,7 +74,6 @@ def checked(config: Config) -> Config:
     Raises:
         UserError: a value, or values together, that a run could not use.
     """
-    from jaxcaps.data.sources import absolute
     from jaxcaps.models import geometry
 
     check_bounds(config)
@@ -84,6 +87,13 @@ def checked(config: Config) -> Config:
     run_length(config, config.training.effective_batch)
     if config.stage == "finetune":
         _check_finetuning(config)
+    return with_absolute_paths(config)
+
+
+def with_absolute_paths(config: Config) -> Config:
+    """The configuration with `~` filled in and its data and files given from the root."""
+    from jaxcaps.data.sources import absolute
+
     restore = config.restore
     if restore is not None and not restore.startswith(PREFIX):
         restore = str(home(restore))
@@ -146,6 +156,58 @@ def _check_finetuning(config: Config) -> None:
         raise UserError(
             f"--vgg-weights={config.vgg_weights} and --restore={config.restore} both start the stem; give one"
         )
+
+
+def with_flags(config: Config, flags: Sequence[str], where: str) -> Config:
+    """The configuration with the values that flags give. It is not checked: see `checked`.
+
+    Args:
+        config: any configuration.
+        flags: such as ("--lr=0.01", "--no-flip").
+        where: where the user typed them, for errors, such as "--grid".
+
+    Raises:
+        UserError: an unknown flag, or a value of the wrong type.
+    """
+    changes = _values(tuple(flags), where)
+    sections = {name: values for name, values in changes.items() if isinstance(values, Mapping)}
+    parts = {name: dataclasses.replace(getattr(config, name), **values) for name, values in sections.items()}
+    return dataclasses.replace(config, **(changes | parts))
+
+
+@cache
+def _values(flags: tuple[str, ...], where: str) -> dict[str, Any]:
+    """What flags set: values by field, those of a section in a dictionary of their own."""
+    if not flags:
+        return {}
+    try:
+        check_names(flags, Config)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
+            parsed = tyro.cli(Config, args=list(flags), config=(tyro.conf.OmitArgPrefixes,))
+    except SystemExit:
+        # Its message stands between the first two rules of a box.
+        _, _, text = re.sub(r"-{5,}", "|", " ".join(printed.getvalue().split())).partition("|")
+        raise UserError(f"{where}: {text.partition('|')[0].strip() or 'not flags of a run'}") from None
+    given = {each.partition("=")[0] for each in flags if each.startswith("--")}
+    names = {name.removeprefix("--").replace("-", "_") for name in given}
+
+    def values(section: Any) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for field in dataclasses.fields(section):
+            value = getattr(section, field.name)
+            # A section and a flag may share a name, as `data` do.
+            if dataclasses.is_dataclass(value):
+                if inner := values(value):
+                    found[field.name] = inner
+            elif field.name in names or f"no_{field.name}" in names:
+                found[field.name] = value
+        return found
+
+    return values(parsed)
 
 
 def check_names(arguments: Sequence[str], cls: type) -> None:

@@ -1,64 +1,30 @@
-"""One cell of a study: pre-train once, fine-tune with each share of the labels and each recipe, score, keep the scores.
+"""One cell of a study: pre-train once, fine-tune with each share of the labels and each recipe, score.
 
-A cell's folder holds the run folders `ssl` and `finetune/<share>/<recipe>`, and `outcome.json` once it is finished.
+A cell's folder holds the run folders `ssl` and `finetune/<share>/<recipe>`, and `outcome.json` once it has finished.
 """
 
 import dataclasses
 import json
-import logging
 import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-
-from jaxcaps.data.dataset import Split
 from jaxcaps.errors import UserError
 from jaxcaps.plan.config import Config, architecture_hash
-from jaxcaps.plan.flags import parse_config
 from jaxcaps.plan.length import run_length
+from jaxcaps.studies.design import Cell, Study
+from jaxcaps.studies.notation import Recipe, study_arm
+from jaxcaps.studies.outcomes import FAILED, OUTCOME, FineTuning, Predictions, read_outcome, unsuitable, write_outcome
 from jaxcaps.studies.pixels import PIXELS, classify_pixels
-from jaxcaps.studies.plan import Cell, Plan, Recipe
 from jaxcaps.training.folder import is_finished
 from jaxcaps.training.loop import train
 from jaxcaps.training.score import predict
 from jaxcaps.training.setup import load_data
 from jaxcaps.training.writers import read_rows, replace_text
 
-log = logging.getLogger("jaxcaps")
 
-OUTCOME, FAILED, PREDICTIONS = "outcome.json", "failed.json", "predictions.npz"
-
-
-@dataclass(frozen=True)
-class FineTuning:
-    """What one fine-tuning came to.
-
-    Attributes:
-        label_fraction, recipe: which it was.
-        folder: its run folder, in the cell's.
-        architecture: the hash of its architecture; "" for a classifier of pixels.
-        fingerprint: of the data.
-        updates: updates of the optimiser.
-        pretraining_seconds, seconds: of both stages.
-        validation: balanced accuracy on those validation pictures whose labels the share shows, by which recipes are
-            chosen; None for a classifier of pixels.
-    """
-
-    label_fraction: float
-    recipe: str
-    folder: str
-    architecture: str
-    fingerprint: str
-    updates: int
-    pretraining_seconds: float
-    seconds: float
-    validation: float | None
-
-
-def run_cell(plan: Plan, cell: Cell, folder: Path, *, keep_checkpoints: bool) -> None:
+def run_cell(study: Study, cell: Cell, folder: Path, *, keep_checkpoints: bool) -> None:
     """Runs what the cell in `folder` still lacks.
 
     Raises:
@@ -67,115 +33,56 @@ def run_cell(plan: Plan, cell: Cell, folder: Path, *, keep_checkpoints: bool) ->
     if (folder / OUTCOME).is_file():
         return
     (folder / FAILED).unlink(missing_ok=True)
-    done = _pixels(plan, cell, folder) if plan.arm(cell.arm).pixels else _networks(plan, cell, folder)
-    replace_text(folder / OUTCOME, json.dumps([dataclasses.asdict(one) for one in done], indent=2) + "\n")
+    runs = _pixels if study_arm(cell.arm).kind.pixels else _networks
+    write_outcome(folder, list(runs(study, cell, folder)))
     if not keep_checkpoints:
         # They are most of a study's size; the encoder stays, as safetensors.
         for checkpoints in folder.glob("**/checkpoints"):
             shutil.rmtree(checkpoints)
 
 
-def read_outcome(folder: Path) -> list[FineTuning] | None:
-    """What a finished cell came to; None for one that is not finished.
-
-    Raises:
-        UserError: another version wrote it.
-    """
-    path = folder / OUTCOME
-    if not path.is_file():
-        return None
-    try:
-        return [FineTuning(**values) for values in json.loads(path.read_text(encoding="utf-8"))]
-    except TypeError:
-        raise UserError(f"{path} is of another version of jaxcaps; remove the cell's folder to run it again") from None
-
-
-def read_failure(folder: Path) -> tuple[bool, str] | None:
-    """Whether a cell could have run, and why it has not; None for one that did, or was not begun."""
-    path = folder / FAILED
-    if not path.is_file() or (folder / OUTCOME).is_file():
-        return None
-    values = json.loads(path.read_text(encoding="utf-8"))
-    return values["applicable"], values["reason"]
-
-
-def unsuitable(folder: Path) -> bool:
-    """Whether a cell was found not applicable: its task does not suit the data."""
-    failure = read_failure(folder)
-    return failure is not None and not failure[0]
-
-
-class Predictions(NamedTuple):
-    """What a fine-tuned classifier says of the scored split: names, labels int [n], groups int [n], probabilities
-    float [n, classes], and the names of the classes."""
-
-    names: np.ndarray
-    labels: np.ndarray
-    groups: np.ndarray
-    probabilities: np.ndarray
-    classes: np.ndarray
-
-    @classmethod
-    def of(cls, split: Split, probabilities: np.ndarray, classes: tuple[str, ...]) -> "Predictions":
-        return cls(np.array(split.names), split.labels, split.groups, probabilities, np.array(classes))
-
-    def save(self, folder: Path) -> None:
-        np.savez(folder / PREDICTIONS, **self._asdict())
-
-    @classmethod
-    def load(cls, folder: Path) -> "Predictions":
-        with np.load(folder / PREDICTIONS) as values:
-            return cls(**{name: values[name] for name in cls._fields})
-
-
-def _networks(plan: Plan, cell: Cell, folder: Path) -> list[FineTuning]:
-    pretrained = plan.arm(cell.arm).pretrain is not None
-    restore = str(folder / "ssl") if pretrained else None
-    before = _timed(parse_config(plan.pretraining(cell, str(folder / "ssl")))) if pretrained else 0.0
-    done = []
-    for fraction in plan.label_fractions:
-        for recipe in plan.recipes_of(cell, fraction):
-            out = folder / "finetune" / f"{fraction:g}" / recipe.name
-            flags = plan.finetuning(cell, fraction, recipe, restore, str(out))
-            config = _lengthened(plan, cell, parse_config(flags), folder, fraction, recipe)
+def _networks(study: Study, cell: Cell, folder: Path) -> Iterator[FineTuning]:
+    before = _timed(study.pretraining(cell, folder)) if cell.arm in study.pretrained else 0.0
+    for fraction in study.label_fractions:
+        for recipe in study.recipes_of(cell, fraction):
+            config = _lengthened(study, cell, study.finetuning(cell, fraction, recipe, folder), folder, recipe)
             seconds = _timed(config)
+            assert config.out is not None
+            out = Path(config.out)
             # Labels that were hidden from learning and from the choice of a recipe are not hidden from scoring.
-            found = predict(out, plan.split, hidden_labels=False)
+            found = predict(out, study.split, hidden_labels=False)
             Predictions.of(found.split, found.probabilities, found.classes).save(out)
-            done.append(
-                FineTuning(
-                    label_fraction=fraction,
-                    recipe=recipe.name,
-                    folder=str(out.relative_to(folder)),
-                    architecture=architecture_hash(config, len(found.classes)),
-                    fingerprint=found.meta["fingerprint"],
-                    updates=run_length(config, sum(found.meta["train_counts"])).updates,
-                    pretraining_seconds=before,
-                    seconds=seconds,
-                    validation=json.loads((out / "metrics.json").read_text(encoding="utf-8"))["balanced_accuracy"],
-                )
+            yield FineTuning(
+                label_fraction=fraction,
+                recipe=recipe.name,
+                folder=str(out.relative_to(folder)),
+                architecture=architecture_hash(config, len(found.classes)),
+                fingerprint=found.meta["fingerprint"],
+                updates=run_length(config, sum(found.meta["train_counts"])).updates,
+                pretraining_seconds=before,
+                seconds=seconds,
+                validation=json.loads((out / "metrics.json").read_text(encoding="utf-8"))["balanced_accuracy"],
             )
-    return done
 
 
-def _lengthened(plan: Plan, cell: Cell, config: Config, folder: Path, fraction: float, recipe: Recipe) -> Config:
-    """With the epochs of the budget of an arm that pre-trains, for a baseline that is given it."""
-    longer = plan.arm(cell.arm).longer
+def _lengthened(study: Study, cell: Cell, config: Config, folder: Path, recipe: Recipe) -> Config:
+    """A baseline that gets the budget of an arm that pre-trains has the epochs of that budget."""
+    longer = study_arm(cell.arm).kind.longer
     if not longer:
         return config
     # The folders of both lie at the same depth of the study's.
     root = folder.parents[len(Path(cell.name).parts) - 1]
-    others = [dataclasses.replace(cell, arm=each.name) for each in plan.pretrained()]
+    others = [dataclasses.replace(cell, arm=name) for name in study.pretrained]
     # A colourisation of grey pictures has no budget.
     other = next((each for each in others if not unsuitable(root / each.name)), others[0])
     if longer == "epochs":
-        epochs = config.training.epochs + parse_config(plan.pretraining(other, "unused")).training.epochs
+        epochs = config.training.epochs + study.pretraining(other).training.epochs
     else:
         done = read_outcome(root / other.name)
         if done is None:
-            raise UserError(f"{cell.name} is given the seconds of {other.name}, which has not finished: run that first")
+            raise UserError(f"{cell.name} gets the seconds of {other.name}, which has not finished; run that first")
         # In a final study the two may have different recipes.
-        like = [one for one in done if one.label_fraction == fraction]
+        like = [one for one in done if one.label_fraction == config.data.label_fraction]
         same = next((one for one in like if one.recipe == recipe.name), like[0])
         lasting = _lasting_seconds(root / other.name / same.folder)
         epochs = round(config.training.epochs * (1 + same.pretraining_seconds / lasting))
@@ -183,7 +90,7 @@ def _lengthened(plan: Plan, cell: Cell, config: Config, folder: Path, fraction: 
 
 
 def _lasting_seconds(run: Path) -> float:
-    """What a run's steps and evaluations took, by the pace after its first evaluation: what is compiled does not grow
+    """How long a run's steps and evaluations took, by the pace after its first evaluation: compilation does not grow
     with the epochs.
 
     Raises:
@@ -192,33 +99,32 @@ def _lasting_seconds(run: Path) -> float:
     rows = read_rows(run / "metrics.jsonl")
     first = next((number for number, row in enumerate(rows) if "validation/balanced_accuracy" in row), len(rows))
     later = rows[first + 1 :]
-    if not later or "seconds" not in later[0]:
+    if not later:
         raise UserError(
-            f"{run}: a run of one evaluation, or of an earlier version, has no pace by which another could be given "
-            "its seconds; remove the cell's folder and run it again with a smaller --evaluate-every"
+            f"{run}: a run with one evaluation has no pace by which another could get its seconds; remove the cell's "
+            "folder and run it again with a smaller --evaluate-every"
         )
     pace = sum(row["seconds"] for row in later) / (later[-1]["step"] - rows[first]["step"])
     return float(pace * later[-1]["step"])
 
 
-def _pixels(plan: Plan, cell: Cell, folder: Path) -> list[FineTuning]:
-    done = []
-    for fraction in plan.label_fractions:
+def _pixels(study: Study, cell: Cell, folder: Path) -> Iterator[FineTuning]:
+    make = study_arm(cell.arm).kind.pixels
+    assert make is not None
+    for fraction in study.label_fractions:
         out = folder / "finetune" / f"{fraction:g}"
         out.mkdir(parents=True, exist_ok=True)
-        flags = plan.finetuning(cell, fraction, Recipe(), None, str(out))
-        config = parse_config([*flags, f"--image-size={PIXELS}", "--oversampling=1"])
+        config = study.finetuning(cell, fraction, Recipe(), folder)
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, image_size=PIXELS, oversampling=1))
         began = time.monotonic()
         training = load_data(config, ("train",))
         seen = dataclasses.replace(config, data=dataclasses.replace(config.data, label_fraction=1.0))
-        scored = load_data(seen, (plan.split,)).splits[plan.split]
-        method = plan.arm(cell.arm).pixels
-        probabilities = classify_pixels(method, training.splits["train"], scored, len(training.classes), cell.seed)
+        scored = load_data(seen, (study.split,)).splits[study.split]
+        probabilities = classify_pixels(make(cell.seed), training.splits["train"], scored, len(training.classes))
         Predictions.of(scored, probabilities, training.classes).save(out)
         seconds = time.monotonic() - began
         where = str(out.relative_to(folder))
-        done.append(FineTuning(fraction, Recipe().name, where, "", training.fingerprint, 0, 0.0, seconds, None))
-    return done
+        yield FineTuning(fraction, Recipe().name, where, "", training.fingerprint, 0, 0.0, seconds, None)
 
 
 def _timed(config: Config) -> float:

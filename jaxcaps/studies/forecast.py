@@ -10,9 +10,9 @@ import jax
 from jaxcaps.data.loader import Loader
 from jaxcaps.errors import UnsuitableTask
 from jaxcaps.plan.config import Config, identity
-from jaxcaps.plan.flags import parse_config
 from jaxcaps.plan.length import run_length
-from jaxcaps.studies.plan import Cell, Plan
+from jaxcaps.studies.design import Cell, Study
+from jaxcaps.studies.notation import study_arm
 from jaxcaps.training.mesh import device_mesh
 from jaxcaps.training.optimizer import make_optimizer
 from jaxcaps.training.setup import load_data, make_modules, make_task, sampling_order
@@ -36,11 +36,11 @@ class Measured(NamedTuple):
         return self.start + self.step * self.steps
 
 
-def forecast(plan: Plan, jobs: int) -> str:
-    """Every cell and its minutes, and all of them together with `jobs` at a time.
+def forecast(study: Study, jobs: int) -> str:
+    """Every cell and its minutes, and the sum.
 
-    Measured is a step of each kind of run, with all the machine; evaluations are not counted. Runs that differ in
-    seed, fold or learning rate are one kind.
+    A step of each kind of run is measured with the whole machine; evaluations are not counted. Runs that differ in
+    seed, fold or learning rate are of one kind.
     """
     known: dict[str, Measured | str] = {}
 
@@ -55,23 +55,22 @@ def forecast(plan: Plan, jobs: int) -> str:
         return known[kind]
 
     def extension(cell: Cell) -> Measured | str:
-        others = [dataclasses.replace(cell, arm=each.name) for each in plan.pretrained()]
-        found = [measured(parse_config(plan.pretraining(each, "unused"))) for each in others]
+        found = [measured(study.pretraining(dataclasses.replace(cell, arm=name))) for name in study.pretrained]
         # Its steps alone: they follow on those of the fine-tuning.
         return next((each._replace(start=0.0) for each in found if isinstance(each, Measured)), found[0])
 
     lines, total = [], 0.0
-    for cell in plan.cells():
-        arm = plan.arm(cell.arm)
+    for cell in study.cells():
+        kind = study_arm(cell.arm).kind
         runs: list[Measured | str] = []
-        if arm.pretrain is not None:
-            runs.append(measured(parse_config(plan.pretraining(cell, "unused"))))
-        if not arm.pixels:
-            for fraction in plan.label_fractions:
-                for recipe in plan.recipes_of(cell, fraction):
-                    runs.append(measured(parse_config(plan.finetuning(cell, fraction, recipe, None, "unused"))))
+        if kind.pretrain is not None:
+            runs.append(measured(study.pretraining(cell)))
+        if not kind.pixels:
+            for fraction in study.label_fractions:
+                for recipe in study.recipes_of(cell, fraction):
+                    runs.append(measured(study.finetuning(cell, fraction, recipe)))
                     # As long as the other arm's pre-training again, roughly: epochs and seconds are of one kind here.
-                    if arm.longer:
+                    if kind.longer:
                         runs.append(extension(cell))
         unsuitable = [run for run in runs if isinstance(run, str)]
         if unsuitable:
@@ -81,8 +80,8 @@ def forecast(plan: Plan, jobs: int) -> str:
         total += seconds
         lines.append(f"{cell.name}: {seconds / 60:.1f} min")
     lines.append(
-        f"{len(plan.cells())} cells, {total / 60:.0f} minutes of computing, evaluations not counted; "
-        f"with {jobs} at a time on other cores or devices less."
+        f"{len(study.cells())} cells, {total / 60:.0f} minutes of computing, evaluations not counted; "
+        f"less with {jobs} at a time on separate cores or devices."
     )
     return "\n".join(lines)
 
@@ -120,4 +119,6 @@ def _kind(config: Config) -> str:
     values.pop("seed")
     values.pop("optimizer")
     values["data"].pop("fold")
+    # It is the same number of arrays, wherever they come from.
+    values.pop("restore")
     return repr(values)

@@ -1,35 +1,26 @@
 """The floor: classifiers of scikit-learn on small pictures, which no network should fall below."""
 
+from typing import Any
+
 import numpy as np
 
 from jaxcaps.data.dataset import Split
 
-# Side of the pictures they see.
+# Side of the pictures that they see.
 PIXELS = 24
-TREES = 500
 
 
-def classify_pixels(method: str, train: Split, scored: Split, classes: int, seed: int) -> np.ndarray:
-    """Fits `method` on the training split, classes weighted equally.
+def classify_pixels(model: Any, train: Split, scored: Split, classes: int) -> np.ndarray:
+    """Fits an estimator of scikit-learn on the training split.
 
     Args:
-        method: "logistic-regression" or "extra-trees" (Geurts et al. 2006).
+        model: has `fit`, `predict_proba` and `classes_`.
         train, scored: pictures of the same size.
-        classes: how many.
-        seed: of the trees.
+        classes: how many there are; the training split may lack some.
 
     Returns:
         Probabilities of the scored split, float [n, classes].
     """
-    from sklearn.ensemble import ExtraTreesClassifier
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    if method == "logistic-regression":
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=5000))
-    else:
-        model = ExtraTreesClassifier(TREES, class_weight="balanced", random_state=seed % 2**32)
     model.fit(_flat(train), train.labels)
     probabilities = np.zeros((len(scored), classes))
     probabilities[:, model.classes_] = model.predict_proba(_flat(scored))

@@ -1,17 +1,17 @@
-"""What the pre-trainings of a study came to: held-out losses, probes and diagnoses, beside the scores they led to."""
+"""What the pre-trainings of a study came to: held-out losses, probes and diagnoses."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxcaps.studies.design import Study
 from jaxcaps.studies.execution import folder_of
-from jaxcaps.studies.plan import Plan
 from jaxcaps.training.folder import is_finished
 
 Row = dict[str, Any]
 
-# Columns of the table, by what they are called in a row.
+# Columns of the table, by their name in a row.
 SHOWN = {
     "validation/linear_probe/balanced_accuracy": "linear probe",
     "validation/inpainting": "in-painting error",
@@ -25,11 +25,11 @@ SHOWN = {
 }
 
 
-def pretrainings(plan: Plan, out: Path) -> list[Row]:
-    """A row for each finished pre-training: its last metrics of the validation split, `validation/...`, and its
-    diagnosis on some of it, `part/name`."""
+def pretrainings(study: Study, out: Path) -> list[Row]:
+    """A row for each finished pre-training: its last metrics on the validation split (`validation/...`) and its
+    diagnosis (`part/name`)."""
     rows = []
-    for cell in plan.cells():
+    for cell in study.cells():
         folder = folder_of(out, cell) / "ssl"
         if not is_finished(folder):
             continue
@@ -44,17 +44,22 @@ def pretrainings(plan: Plan, out: Path) -> list[Row]:
 
 
 def pretraining_table(rows: Sequence[Row]) -> str:
-    """Markdown: each initialisation's means over seeds and folds of what `SHOWN` names, as far as any row has it."""
+    """Markdown: the means over seeds and folds of what `SHOWN` names, for each arm, where any row has it."""
     shown = {name: title for name, title in SHOWN.items() if any(row.get(name) is not None for row in rows)}
-    lines = ["| pre-training | runs | " + " | ".join(shown.values()) + " |", "|---" * (2 + len(shown)) + "|"]
+    lines = []
     for arm in dict.fromkeys(row["initialisation"] for row in rows):
         own = [row for row in rows if row["initialisation"] == arm]
         cells = [arm, str(len(own))]
         for name in shown:
             values = [row[name] for row in own if row.get(name) is not None]
             cells.append(f"{sum(values) / len(values):.3g}" if values else "-")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return markdown_table(["pre-training", "runs", *shown.values()], lines)
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Row:

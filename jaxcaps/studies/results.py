@@ -1,4 +1,4 @@
-"""What the cells of a study came to, put together: a row for each fine-tuning, and arms compared pair by pair."""
+"""The results of a study: a row for each fine-tuning, and arms compared pair by pair."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -12,9 +12,10 @@ from jaxcaps.errors import UserError
 from jaxcaps.evaluation.classification import classification_metrics
 from jaxcaps.evaluation.metrics import ordered_metrics
 from jaxcaps.evaluation.paired import Estimate, Resampled, difference, holm, level, resample
-from jaxcaps.studies.cells import FineTuning, Predictions, read_outcome
+from jaxcaps.studies.design import Cell, Choice, Study
 from jaxcaps.studies.execution import folder_of
-from jaxcaps.studies.plan import Cell, Choice, Plan, Recipe
+from jaxcaps.studies.notation import Recipe, study_arm
+from jaxcaps.studies.outcomes import FineTuning, Predictions, read_outcome
 
 COMPARED = tuple(name for name, metric in ordered_metrics().items() if metric.in_studies)
 
@@ -32,31 +33,31 @@ class Result:
         return float(classification_metrics(found.labels, found.probabilities, list(found.classes))[metric])
 
 
-def gather(plan: Plan, out: Path) -> list[Result]:
+def gather(study: Study, out: Path) -> list[Result]:
     """The fine-tunings of all finished cells.
 
     Raises:
         UserError: arms that are compared have seen other data, another architecture or other numbers of updates.
     """
     results = []
-    for cell in plan.cells():
+    for cell in study.cells():
         folder = folder_of(out, cell)
         for run in read_outcome(folder) or ():
             results.append(Result(cell, run, Predictions.load(folder / run.folder)))
-    _check_comparable(plan, results)
+    _check_comparable(study, results)
     return results
 
 
-def _check_comparable(plan: Plan, results: Sequence[Result]) -> None:
-    # In a final study each arm has the recipe that was chosen for it, and recipes may differ in length and loss. That
-    # all have one network was checked before.
-    final = bool(plan.chosen)
+def _check_comparable(study: Study, results: Sequence[Result]) -> None:
+    # In a final study each arm has the recipe that was chosen for it, and recipes may differ in length and loss. Their
+    # networks were compared before the study ran.
+    final = bool(study.chosen)
     known = {(one.cell, one.run.label_fraction, "" if final else one.run.recipe): one.run for one in results}
     for one in results:
-        arm = plan.arm(one.cell.arm)
+        arm = study_arm(one.cell.arm)
         reference = dataclasses.replace(one.cell, arm=arm.reference)
         other = known.get((reference, one.run.label_fraction, "" if final else one.run.recipe))
-        if arm.baseline or other is None:
+        if arm.kind.baseline or other is None:
             continue
         for name in ("fingerprint",) if final else ("architecture", "fingerprint", "updates"):
             found, wanted = getattr(one.run, name), getattr(other, name)
@@ -67,20 +68,20 @@ def _check_comparable(plan: Plan, results: Sequence[Result]) -> None:
                 )
 
 
-def choose(plan: Plan, results: Sequence[Result]) -> tuple[Choice, ...]:
+def choose(study: Study, results: Sequence[Result]) -> tuple[Choice, ...]:
     """The recipe of each arm, share of the labels and fold: the best mean over seeds of `FineTuning.validation`.
 
-    That knows no labels but those that the share shows. The first of equals is taken. Every arm chooses in the same
-    way, from the same grid.
+    This score uses only the labels that the share shows. Of equal recipes the first is taken. Every arm chooses in the
+    same way, from the same grid.
     """
     choices = []
-    for arm in plan.arms:
-        if arm.pixels:
+    for arm in study.arms:
+        if arm.kind.pixels:
             continue
-        for fraction in plan.label_fractions:
-            for fold in range(plan.folds) if plan.folds else (None,):
+        for fraction in study.label_fractions:
+            for fold in study.fold_numbers:
                 means = {}
-                for recipe in plan.recipes:
+                for recipe in study.recipes:
                     scores = [
                         one.run.validation
                         for one in results
@@ -120,34 +121,34 @@ class Line:
     images: int
 
 
-def compare(plan: Plan, results: Sequence[Result], *, chosen_only: bool = False) -> list[Line]:
+def compare(study: Study, results: Sequence[Result], *, chosen_only: bool = False) -> list[Line]:
     """Every arm with every recipe against its reference with the same.
 
-    Folds are pooled: a seed's predictions of all folds are scored together. Only seeds that both arms have in full
-    take part. With `chosen_only` a line has each arm's recipe of each fold, which may differ.
+    Folds are pooled: a seed's predictions of all folds are scored together. Only seeds with all folds in both arms take
+    part. With `chosen_only` each arm has the recipe that it chose in each fold, and these may differ.
     """
     lines = []
 
     @cache
     def resampled(arm: str, fraction: float, recipe: str, seeds: tuple[int, ...]) -> tuple[Resampled, int]:
-        found = [_pooled(plan, results, arm, fraction, recipe, seed) for seed in seeds]
+        found = [_pooled(study, results, arm, fraction, recipe, seed) for seed in seeds]
         first, stacked = found[0], np.stack([one.probabilities for one in found])
         value = resample(first.labels, stacked, [str(name) for name in first.classes], first.groups)
         return value, len(first.labels)
 
-    recipes = [""] if chosen_only else [recipe.name for recipe in plan.recipes]
-    for fraction in plan.label_fractions:
+    recipes = [""] if chosen_only else [recipe.name for recipe in study.recipes]
+    for fraction in study.label_fractions:
         for recipe in recipes:
-            for arm in plan.arms:
-                # Classifiers of pixels have no recipe: of a grid they share the first line, and are not compared.
-                if arm.pixels and recipe != recipes[0]:
+            for arm in study.arms:
+                # Classifiers of pixels have no recipe: in a grid they stand beside the first, and are not compared.
+                if arm.kind.pixels and recipe != recipes[0]:
                     continue
-                own = Recipe().name if arm.pixels and recipe else recipe
-                seeds = _whole_seeds(plan, results, arm.name, fraction, own)
+                own = Recipe().name if arm.kind.pixels and recipe else recipe
+                seeds = _whole_seeds(study, results, arm.name, fraction, own)
                 if not seeds:
                     continue
-                shared = seeds & _whole_seeds(plan, results, arm.reference, fraction, recipe)
-                compared = arm.name != arm.reference and bool(shared) and not (arm.pixels and len(recipes) > 1)
+                shared = seeds & _whole_seeds(study, results, arm.reference, fraction, recipe)
+                compared = arm.name != arm.reference and bool(shared) and not (arm.kind.pixels and len(recipes) > 1)
                 used = tuple(sorted(shared if compared else seeds))
                 value, images = resampled(arm.name, fraction, own, used)
                 differences: dict[str, Estimate] = {}
@@ -170,7 +171,7 @@ def corrected(lines: Iterable[Line], metric: str) -> dict[tuple[str, float, str]
     return {(line.arm, line.label_fraction, line.recipe): value for line, value in zip(compared, values, strict=True)}
 
 
-def _of(plan: Plan, results: Sequence[Result], arm: str, fraction: float, recipe: str, seed: int) -> list[Result]:
+def _of(study: Study, results: Sequence[Result], arm: str, fraction: float, recipe: str, seed: int) -> list[Result]:
     """The results of a seed, in the order of the folds; of all recipes where `recipe` is empty."""
     return [
         one
@@ -180,20 +181,20 @@ def _of(plan: Plan, results: Sequence[Result], arm: str, fraction: float, recipe
     ]
 
 
-def _whole_seeds(plan: Plan, results: Sequence[Result], arm: str, fraction: float, recipe: str) -> set[int]:
+def _whole_seeds(study: Study, results: Sequence[Result], arm: str, fraction: float, recipe: str) -> set[int]:
     """The seeds whose folds are all there."""
-    folds = max(plan.folds, 1)
-    return {seed for seed in plan.seeds if len(_of(plan, results, arm, fraction, recipe, seed)) == folds}
+    folds = max(study.folds, 1)
+    return {seed for seed in study.seeds if len(_of(study, results, arm, fraction, recipe, seed)) == folds}
 
 
-def _pooled(plan: Plan, results: Sequence[Result], arm: str, fraction: float, recipe: str, seed: int) -> Predictions:
+def _pooled(study: Study, results: Sequence[Result], arm: str, fraction: float, recipe: str, seed: int) -> Predictions:
     """The predictions of all folds, in each sorted by name, so that arms and seeds line up.
 
     Test splits of folds share no image. Validation splits may: an image is then scored once for each, and its group
     is drawn with all of them.
     """
     parts = []
-    for one in _of(plan, results, arm, fraction, recipe, seed):
+    for one in _of(study, results, arm, fraction, recipe, seed):
         found = one.predictions
         order = np.argsort(found.names, kind="stable")
         parts.append((found.names[order], found.labels[order], found.groups[order], found.probabilities[order]))

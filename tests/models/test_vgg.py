@@ -13,7 +13,8 @@ from jaxcaps.models import Encoder
 from jaxcaps.models.vgg import CONVOLUTIONS
 from jaxcaps.plan.flags import parse_config
 from jaxcaps.plan.presets import preset
-from jaxcaps.studies.plan import Plan, check, parse_arms
+from jaxcaps.studies.checks import check
+from jaxcaps.study import design, parse
 from jaxcaps.training.setup import with_vgg_kernels
 from jaxcaps.training.state import parameters_of, with_parameters
 from tests.command import run
@@ -72,14 +73,16 @@ def test_a_stem_that_has_no_place_for_them_is_refused(flags, message, tmp_path, 
 
 @pytest.mark.slow
 def test_a_study_compares_imagenets_kernels_with_random_ones(vgg_file, tmp_path):
-    given = {"data": "synthetic", "preset": "vgg", "seeds": (0,)}
-    plan = Plan(arms=parse_arms("random,imagenet"), vgg_weights=str(vgg_file), **given)
-    configs = check(plan)
+    def study_of(*flags):
+        return design(parse(["--preset=vgg", "--seeds=0", *flags]))
+
+    configs = check(study_of("--inits=random,imagenet", f"--vgg-weights={vgg_file}"))
     assert configs["imagenet"].vgg_weights == str(vgg_file)
     assert configs["random"].vgg_weights is None
-    for inits, weights in (("random,imagenet", ""), ("random", str(vgg_file))):
-        with pytest.raises(UserError, match="imagenet and --vgg-weights=FILE need each other"):
-            check(Plan(arms=parse_arms(inits), vgg_weights=weights, **given))
+    with pytest.raises(UserError, match="nothing would use it; add imagenet to --inits"):
+        check(study_of("--inits=random", f"--vgg-weights={vgg_file}"))
+    with pytest.raises(UserError, match="--inits=imagenet: give --preset=vgg and --vgg-weights=FILE"):
+        check(study_of("--inits=imagenet"))
     save_file(vgg_tensors() | {"features.0.bias": np.zeros(63, np.float32)}, tmp_path / "bad.safetensors")
     with pytest.raises(UserError, match=r"bad.safetensors: features.0.bias has shape \[63\]"):
-        check(Plan(arms=parse_arms("random,imagenet"), vgg_weights=str(tmp_path / "bad.safetensors"), **given))
+        check(study_of("--inits=imagenet", f"--vgg-weights={tmp_path}/bad.safetensors"))

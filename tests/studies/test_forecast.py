@@ -8,7 +8,7 @@ from jaxcaps.errors import UnsuitableTask
 from jaxcaps.plan.presets import preset
 from jaxcaps.studies import forecast as forecasting
 from jaxcaps.studies.forecast import Measured, forecast, measure
-from jaxcaps.studies.plan import Plan, parse_arms, parse_grid
+from tests.studies.build import study_of
 
 
 def test_a_forecast_adds_up_the_steps_of_every_cell(monkeypatch):
@@ -22,16 +22,13 @@ def test_a_forecast_adds_up_the_steps_of_every_cell(monkeypatch):
         return Measured(30, 60, round(config.training.epochs))
 
     monkeypatch.setattr(forecasting, "measure", measured)
-    plan = Plan(
-        "synthetic",
-        "tiny",
-        parse_arms("random,inpaint,colourise,random-epochs,extra-trees"),
-        (0, 1),
-        recipes=parse_grid("lr=0.1,0.2"),
-        pretrain=("--epochs=4",),
-        finetune=("--epochs=1",),
+    study = study_of(
+        "--grid=lr=0.1,0.2",
+        "--ssl-epochs=4",
+        "--epochs=1",
+        inits="random,inpaint,colourise,random-epochs,extra-trees",
     )
-    lines = forecast(plan, 2).splitlines()
+    lines = forecast(study, 2).splitlines()
     # Two recipes of a minute and a half; pre-training takes four minutes and a half.
     assert "random/seed-0: 3.0 min" in lines
     assert "inpaint/seed-1: 7.5 min" in lines

@@ -1,0 +1,16 @@
+"""Colourisation as classification: each pixel's colour is one of 262 bins."""
+
+from dataclasses import replace
+
+from jaxcaps.plan.config import Config
+from jaxcaps.studies.arms import Arm
+from jaxcaps.tasks.pretraining.colourise import ColouriseConfig
+
+
+def pretrain(config: Config, classes: int) -> Config:
+    # Bins have no perceptual loss, which reads the study's --perceptual-weights.
+    options = replace(config.options(ColouriseConfig), colour_loss="bins", perceptual_weights=None)
+    return replace(config, task="colourise").with_options(options)
+
+
+ARM = Arm("colourisation as classification of bins", pretrain=pretrain)

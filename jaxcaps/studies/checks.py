@@ -1,0 +1,150 @@
+"""What is checked before a study runs: every configuration, the data of every fold, and that arms are comparable."""
+
+import dataclasses
+from pathlib import Path
+
+from data_prep.bounds import check_bounds
+from jaxcaps.config import ENCODER_FIELDS, changed
+from jaxcaps.data.dataset import Dataset
+from jaxcaps.data.sampling import shuffled
+from jaxcaps.errors import UnsuitableTask, UserError
+from jaxcaps.models.vgg import read_convolutions
+from jaxcaps.plan.config import Config, architecture_hash, paths_of
+from jaxcaps.studies.design import Cell, Study
+from jaxcaps.studies.notation import Recipe, StudyArm
+from jaxcaps.tasks import PRETRAINING_TASKS
+from jaxcaps.training.setup import load_data, make_task
+
+# What decides which pictures are in which split. It has to be the same in both stages.
+SPLITTING = ("split_seed", "subset_seed", "synthetic_count", "synthetic_seed")
+
+
+def check(study: Study) -> dict[str, Config]:
+    """Makes every configuration of the study and reads its data, so that a mistake is found before anything runs.
+
+    Returns:
+        The configuration of each arm's fine-tuning with the first recipe.
+
+    Raises:
+        UserError: a bad value in any of them, a bad file of weights, or arms that differ in architecture, data or
+            number of steps without being baselines.
+    """
+    if not study.pretrained and any(arm.kind.longer for arm in study.arms):
+        raise UserError("--inits: random-epochs and random-seconds need an arm that pre-trains, whose budget they get")
+    # Beyond arm and recipe, the configurations of cells differ in these and in the fold alone.
+    for seed in study.seeds:
+        check_bounds(dataclasses.replace(study.finetune, seed=seed))
+    for fraction in study.label_fractions:
+        check_bounds(dataclasses.replace(study.finetune.data, label_fraction=fraction))
+    first = study.cells()[0]
+    before = {name: study.pretraining(dataclasses.replace(first, arm=name)) for name in study.pretrained}
+    after = {arm.name: _finetuning(study, arm, first) for arm in study.arms if not arm.kind.pixels}
+    for name, config in before.items():
+        _check_stages(study, name, config, after[name])
+    for arm in study.arms:
+        if not arm.kind.baseline and (unlike := comparability(after[arm.reference], after[arm.name])):
+            raise UserError(
+                f"{arm.name} and {arm.reference} cannot be compared: {unlike}. Arms must share architecture, data and "
+                "steps of fine-tuning; only baselines may differ"
+            )
+    _check_files(study, before)
+    data = _check_data(study, first)
+    for name, config in after.items():
+        classes = len(data.classes)
+        if config.classify.transfer_latent and before[name].model.ssl_capsules != classes:
+            raise UserError(
+                f"--inits: {name} hands latent capsules on as class capsules (--transfer-latent): it has to pre-train "
+                f"with --ssl-capsules={classes}, as many as there are classes"
+            )
+    for config in before.values():
+        if paths_of(config.options(PRETRAINING_TASKS[config.task].settings)):
+            try:
+                make_task(config, data)
+            except UnsuitableTask:
+                # The cell records it.
+                continue
+    return after
+
+
+def comparability(first: Config, second: Config) -> str:
+    """Says why two fine-tunings cannot be compared; empty if they can."""
+    pairs = {
+        # The number of classes is the data's, and the same for both.
+        "architecture": (architecture_hash(first, 0), architecture_hash(second, 0)),
+        "data": (first.data, second.data),
+        "epochs": (first.training.epochs, second.training.epochs),
+        "batch size": (first.training.effective_batch, second.training.effective_batch),
+        "sampling": (first.training.sampling, second.training.sampling),
+    }
+    return ", ".join(f"their {name} differs ({one} and {two})" for name, (one, two) in pairs.items() if one != two)
+
+
+def _finetuning(study: Study, arm: StudyArm, first: Cell) -> Config:
+    """The fine-tuning with the first recipe; all recipes are made and compared."""
+    cell = dataclasses.replace(first, arm=arm.name)
+    configs = [study.finetuning(cell, study.label_fractions[0], recipe) for recipe in study.recipes]
+    for recipe, config in zip(study.recipes, configs, strict=True):
+        if (config.model, config.data) != (configs[0].model, configs[0].data):
+            raise UserError(
+                f"--grid: {recipe.name} changes network or data, so that arms that chose differently could not be "
+                "compared; give arms instead, as in --inits=random@capsule-dim=8,inpaint@capsule-dim=8"
+            )
+    return configs[0]
+
+
+def _check_stages(study: Study, name: str, before: Config, after: Config) -> None:
+    changes = changed(before.model, after.model, ENCODER_FIELDS) + changed(before.data, after.data, SPLITTING)
+    if changes:
+        listed = "\n".join(changes)
+        raise UserError(
+            f"{name}: its pre-training and its fine-tuning differ in what both must share; NAME@flag=value, or the "
+            f"study's own flag, gives it to both:\n{listed}"
+        )
+    training = after.training
+    if any(arm.kind.longer == "seconds" for arm in study.arms) and training.evaluate_every >= training.epochs:
+        raise UserError(
+            f"--evaluate-every={training.evaluate_every:g} with --epochs={training.epochs:g}: random-seconds goes by "
+            "the pace after the first evaluation; give a smaller --evaluate-every in --finetune"
+        )
+
+
+def _check_files(study: Study, before: dict[str, Config]) -> None:
+    """Checks that the study's files are used, and that VGG-16's kernels are what they should be."""
+    if study.finetune.vgg_weights is not None:
+        if not any(arm.kind.imagenet for arm in study.arms):
+            raise UserError(
+                f"--vgg-weights={study.finetune.vgg_weights}: nothing would use it; add imagenet to --inits"
+            )
+        read_convolutions(Path(study.finetune.vgg_weights), "--vgg-weights")
+    used = {config.task for config in before.values()}
+    for task in set(PRETRAINING_TASKS) - used:
+        for field, path in paths_of(study.pretrain.options(PRETRAINING_TASKS[task].settings)).items():
+            flag = f"--{field.replace('_', '-')}"
+            raise UserError(f"{flag}={path}: nothing would use it; add an arm of --task={task} to --inits")
+
+
+def _check_data(study: Study, first: Cell) -> Dataset:
+    """The training and validation pictures of the last fold.
+
+    Raises:
+        UserError: as `load_data`, of any fold; or the smallest share of the labels shows too few validation labels to
+            choose a recipe by, or fewer training pictures than a batch that draws none twice.
+    """
+    # The smallest is the one that may leave a class without any.
+    fraction = min(study.label_fractions)
+    trainings = [study.finetuning(first, fraction, recipe).training for recipe in study.recipes]
+    # The largest batch of those recipes that draw no picture twice.
+    largest = max((each.batch_size for each in trainings if each.sampling == "shuffled"), default=0)
+    for fold in study.fold_numbers:
+        config = study.finetuning(dataclasses.replace(first, fold=fold), fraction, Recipe())
+        data = load_data(config, ("train", "validation"))
+        shuffled(len(data.splits["train"]), largest, seed=0)
+        shown = set(data.splits["validation"].labels.tolist()) - {-1}
+        missing = [name for number, name in enumerate(data.classes) if number not in shown]
+        if missing and len(study.recipes) > 1 and fraction < 1:
+            where = "" if fold is None else f" of fold {fold}"
+            raise UserError(
+                f"--label-fractions: {fraction:g} of the labels shows none of {', '.join(missing)} in validation"
+                f"{where}, by which recipes are chosen; give a larger share"
+            )
+    return data
