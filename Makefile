@@ -3,6 +3,8 @@
 BIN := .venv/bin
 READY := .venv/.ready
 PYTHON ?=
+# The floor of coverage in percent; processes that tests start are not counted.
+COVERAGE := 90
 CANDIDATES := $(or $(PYTHON),python3.11 python3.12 python3 python3.13 python)
 
 .PHONY: demo test test-all lint
@@ -16,8 +18,10 @@ demo: $(READY)  ## self-supervised pre-training and fine-tuning on the built-in 
 test: $(READY)  ## the tests of every behaviour, in minutes
 	$(BIN)/python -m pytest --durations=20
 
-test-all: test  ## those, then the slow ones: whole runs, networks of full size, real images
-	$(BIN)/python -m pytest -m slow --durations=20
+test-all: $(READY)  ## those and the slow ones: whole runs, networks of full size, real images; and their coverage
+	$(BIN)/python -m pytest --durations=20 --cov --cov-report=
+	$(BIN)/python -m pytest -m slow --durations=20 --cov --cov-append --cov-report=
+	$(BIN)/coverage report --skip-covered --fail-under=$(COVERAGE)
 
 lint: $(READY)  ## style, types and the rule of dependence
 	$(BIN)/ruff check .
