@@ -28,7 +28,7 @@ settings.load_profile("jaxcaps")
 
 
 # Files of few tests that take long: begun last, one of them would leave the other worker idle.
-FIRST = ("test_main_job", "test_hosts", "test_step", "test_study", "test_examples", "test_colourise_runs")
+FIRST = ("test_main_job", "test_hosts", "test_step", "test_command", "test_examples", "test_colourise_runs")
 
 
 def pytest_collection_modifyitems(items):

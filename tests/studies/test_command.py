@@ -101,7 +101,7 @@ def check_choice(out):
         (["--inits=inpaind"], "did you mean 'inpaint'"),
         (["--preset=tinny"], "--preset=tinny: unknown preset; did you mean 'tiny'"),
         (["--preset"], "--preset=: unknown preset; known: demo"),
-        (["--image-sise=32"], "--image-sise: unknown flag; did you mean 'image-size'"),
+        (["--image-sise=32"], "--image-sise: unknown flag; did you mean"),
         (["--final=nowhere", "--seeds=7"], "nowhere holds no study"),
         (["--final=nowhere", "--seeds=7", "--epochs=3"], "--epochs and --final=nowhere: a final study is the one that"),
         (["--final=nowhere", "--seeds=7", "--routing=em"], "--routing and --final=nowhere"),
