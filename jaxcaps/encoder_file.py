@@ -100,7 +100,8 @@ def read_header(path: Path) -> Header:
         raise UserError(f"{path}: its header is damaged: {error}; export it again from its run") from None
     if not isinstance(config, dict) or not isinstance(learnt_from, list):
         raise UserError(
-            f"{path}: its header is damaged: config must be a mapping and learnt_from a list; export it again from its run"
+            f"{path}: its header is damaged: config must be a mapping and learnt_from a list; export it again from its "
+            "run"
         )
     return Header(from_dict(Config, config, f"the header of {path}"), frozenset(map(str, learnt_from)))
 

@@ -20,7 +20,8 @@ class Flags:
     split: Literal["train", "validation", "test"] = "validation"
     """the split to score"""
     data: str | None = None
-    """other data with the same classes; default: the data of the run"""
+    """other data with the same classes (give all its images the split test to score all of it); default: the data of
+    the run"""
     batch_size: int | None = None
     """images per batch; default: as in training"""
     ledger: str | None = None

@@ -1,8 +1,8 @@
 """Large memory pages for training on a CPU.
 
 XLA allocates and frees the memory of each step: tens of thousands of pages of 4 KB, which the system clears one by one.
-This takes a fifth of the time of a step of the preset `demo`. An environment variable, which glibc (2.35 or newer) reads
-when a process starts, requests pages of 2 MB. They are used if the system allows them
+This takes a fifth of the time of a step of the preset `demo`. An environment variable, which glibc (2.35 or newer)
+reads when a process starts, requests pages of 2 MB. They are used if the system allows them
 (/sys/kernel/mm/transparent_hugepage/enabled is not `never`).
 """
 

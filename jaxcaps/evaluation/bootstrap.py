@@ -35,8 +35,8 @@ def bootstrap_intervals(
         level: the confidence level.
 
     Returns:
-        {metric: (low, high)}, over the resamples in which the metric is defined; (NaN, NaN) if it is defined in none, or
-        if there are fewer than two groups (or examples).
+        {metric: (low, high)}, over the resamples in which the metric is defined; (NaN, NaN) if it is defined in none,
+        or if there are fewer than two groups (or examples).
 
     Raises:
         ValueError, UserError: as `classification_metrics`.

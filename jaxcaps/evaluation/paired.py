@@ -133,8 +133,8 @@ def _estimate(value: float, values: np.ndarray) -> Estimate:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Corrects p-values for multiple comparisons (Holm 1979).
 
-    If there is no effect, the probability that any corrected p-value is below 0.05 is at most 0.05. NaN stays NaN and is
-    not counted.
+    If there is no effect, the probability that any corrected p-value is below 0.05 is at most 0.05. NaN stays NaN and
+    is not counted.
     """
     values = np.asarray(p_values, np.float64)
     corrected = np.full(len(values), np.nan)

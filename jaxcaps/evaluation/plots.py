@@ -37,7 +37,7 @@ def plot_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
     """Draws every metric of a run against the epoch, with related metrics in one panel.
 
     Args:
-        rows: the records of `metrics.jsonl`: `epoch`, and metrics named `train/...`, `validation/...` or without prefix.
+        rows: the records of `metrics.jsonl`: `epoch`, and metrics with the prefix `train/`, `validation/` or none.
             Values that are not finite are left out.
         path: PNG file to write.
     """
