@@ -73,7 +73,7 @@ def group_order(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray
 
 
 def with_known_labels(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Mask of the images that keep their label, bool [n]: whole groups of each class, at most `fraction` of its images."""
+    """Mask of the images that keep their label, bool [n]: whole groups, at most `fraction` of each class's images."""
     return group_order(labels, groups, seed) <= fraction + 1e-9
 
 

@@ -14,8 +14,8 @@ from jaxcaps.models.settings import linear
 def hidden_width(classes: int, model: ModelConfig, image_size: int) -> int:
     """The hidden width with which a `ConvNet` has as many parameters as the `CapsNet` of the same configuration.
 
-    Both have the same convolutions. On their features, the capsule network has a matrix [dim, capsule_dim] for each pair
-    of a primary and a class capsule, and the baseline has a hidden layer and an output layer.
+    Both have the same convolutions. On their features, the capsule network has a matrix [dim, capsule_dim] for each
+    pair of a primary and a class capsule, and the baseline has a hidden layer and an output layer.
     """
     features = _features(model, image_size)
     routed = features * classes * model.capsule_dim

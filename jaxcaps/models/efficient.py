@@ -83,8 +83,8 @@ class EfficientCapsNet(nnx.Module):
         """Classifies pictures with values in [0, 1].
 
         Returns:
-            Poses [batch, classes, class_dim]; activations [batch, classes], with self-attention the norms of the poses, in
-            [0, 1); couplings [batch, primary capsules, classes].
+            Poses [batch, classes, class_dim]; activations [batch, classes], with self-attention the norms of the poses,
+            in [0, 1); couplings [batch, primary capsules, classes].
         """
         x = images
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
@@ -96,7 +96,8 @@ class EfficientCapsNet(nnx.Module):
 class WholeMapCaps(nnx.Module):
     """Primary capsules by a depthwise convolution over the whole map and the exponential squash.
 
-    The kernel has a single position: each output channel is a weighted sum of its map, and `dim` channels form a capsule.
+    The kernel has a single position: each output channel is a weighted sum of its map, and `dim` channels form one
+    capsule.
 
     Args:
         sides: height and width of the map.

@@ -35,8 +35,8 @@ def convolved(size: int, kernel: int, stride: int, padding: int, dilation: int =
 def geometry(model: ModelConfig, image_size: int) -> Geometry:
     """Adapts the stem to `extra_convs` and keeps the capsule grid of the five base stages.
 
-    Above five, 3x3 stages of stride 1 with the last width are added. Below five, stages that keep the side (stride 1, no
-    pooling) are dropped, starting with the last. The next convolution then crops the border that the dropped stage
+    Above five, 3x3 stages of stride 1 with the last width are added. Below five, stages that keep the side (stride 1,
+    no pooling) are dropped, starting with the last. The next convolution then crops the border that the dropped stage
     consumed, by negative padding.
 
     Raises:
@@ -50,7 +50,8 @@ def geometry(model: ModelConfig, image_size: int) -> Geometry:
     dropped = droppable[: max(0, BASE_STAGES - model.extra_convs)]
     if BASE_STAGES - len(dropped) > model.extra_convs:
         raise UserError(
-            f"--extra-convs={model.extra_convs}: only {len(droppable)} stages of this stem can be dropped; give a larger number"
+            f"--extra-convs={model.extra_convs}: only {len(droppable)} stages of this stem can be dropped; give a "
+            "larger number"
         )
 
     stages: list[StemStage] = []

@@ -32,8 +32,8 @@ class InvertedAttentionCapsNet(nnx.Module):
 
     The network has a 3x3 convolution of stride 2 with ReLU; primary capsules by a 1x1 convolution and layer
     normalisation; two layers of convolutional capsules (3x3, strides 2 and 1); and class capsules, fully connected to
-    all capsules of the last map. All poses are 4x4 matrices. The first iteration updates the layers in sequence. In each
-    later iteration, all layers route at once, from the previous poses of the layers below and above ("concurrent
+    all capsules of the last map. All poses are 4x4 matrices. The first iteration updates the layers in sequence. In
+    each later iteration, all layers route at once, from the previous poses of the layers below and above ("concurrent
     routing"). A linear layer computes the logit of each class from its pose. Train it with cross-entropy.
 
     The default widths are those of the authors' code for CIFAR-10: 492,176 parameters for 32x32x3 pictures and ten
@@ -103,8 +103,8 @@ class InvertedAttentionCapsNet(nnx.Module):
         """Classifies pictures with values in [0, 1].
 
         Returns:
-            Poses [batch, classes, 16]; activations [batch, classes], the softmax of `logits` over the classes (the norms
-            of layer-normalised poses carry no information); couplings [batch, capsules of the last map, classes].
+            Poses [batch, classes, 16]; activations [batch, classes], the softmax of `logits` over the classes (the
+            norms of layer-normalised poses carry no information); couplings [batch, capsules of the last map, classes].
         """
         features = self.primary(nnx.relu(self.convolution(images)))
         features = features.reshape(*features.shape[:-1], self.primary_types, DIM)

@@ -73,8 +73,8 @@ class MatrixCapsNet(nnx.Module):
         """Classifies pictures with values in [0, 1].
 
         Returns:
-            Poses [batch, classes, 16], 4x4 matrices in row-major order; activations [batch, classes], with EM in (0, 1),
-            which need not sum to 1; couplings [batch, rows, columns, types, classes].
+            Poses [batch, classes, 16], 4x4 matrices in row-major order; activations [batch, classes], with EM in
+            (0, 1), which need not sum to 1; couplings [batch, rows, columns, types, classes].
         """
         poses, activations = self.primary(nnx.relu(self.norm(self.convolution(images))))
         for layer in (self.first, self.second):

@@ -34,7 +34,7 @@ class TaskNetwork(nnx.Module):
 class ProjectionHead(nnx.Module):
     """Two layers from flattened capsules to embeddings (Chen et al. 2020, section 2).
 
-    Set `bias=False` if the loss is invariant to a shift of all embeddings, so that a bias of the last layer has no effect.
+    Use `bias=False` if the loss is invariant to a shift of all embeddings: the last layer's bias then has no effect.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class ProjectionHead(nnx.Module):
 class TermWeights(nnx.Module):
     """Learned factors of the weights of two loss terms, from the terms' uncertainties (Kendall et al. 2018).
 
-    The uncertainty of a term is exp(s), and its factor is exp(-s), initially 1. The loss adds s, which keeps the factors
-    from going to 0.
+    The uncertainty of a term is exp(s), and its factor is exp(-s), initially 1. The loss adds s, which keeps the
+    factors from going to 0.
     """
 
     def __init__(self, model: ModelConfig):

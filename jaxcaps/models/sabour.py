@@ -64,8 +64,8 @@ class SabourCapsNet(nnx.Module):
         """Classifies pictures with values in [0, 1].
 
         Returns:
-            Poses [batch, classes, class_dim]; activations [batch, classes], with dynamic routing the norms of the poses,
-            in [0, 1); couplings [batch, primary capsules, classes].
+            Poses [batch, classes, class_dim]; activations [batch, classes], with dynamic routing the norms of the
+            poses, in [0, 1); couplings [batch, primary capsules, classes].
         """
         routed: Routed = self.class_capsules(self.primary(nnx.relu(self.convolution(images))))
         return routed

@@ -101,7 +101,8 @@ def starting_parameters(config: Config, parameters: Parameters) -> Parameters:
         )
     if config.classify.transfer_latent and not task.hands_on:
         raise UserError(
-            f"--transfer-latent: --task={origin.task} of {config.restore} has no latent capsules to transfer; drop the flag"
+            f"--transfer-latent: --task={origin.task} of {config.restore} has no latent capsules to transfer; drop "
+            "the flag"
         )
     restored: Parameters = (
         read_parameters(Path(config.restore))[0]

@@ -104,7 +104,8 @@ class _FromTable(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # ty
 
 
 class PreparedFolder(_FromTable, skip_registration=True):  # type: ignore[call-arg]
-    """Builder for a prepared folder: `PreparedFolder("DIR", name="mine").download_and_prepare()`, then `--data=tfds:mine`.
+    """Builder for a prepared folder. Use it as `PreparedFolder("DIR", name="mine").download_and_prepare()` and then
+    `--data=tfds:mine`.
 
     An existing data set is not updated. If the folder has changed, give a higher version.
 
