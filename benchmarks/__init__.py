@@ -1,1 +1,1 @@
-"""Speed and memory, as ratios against references measured side by side. Not part of the tests."""
+"""Benchmarks of speed, memory and accuracy, compared with references. They are not part of the tests."""

@@ -1,9 +1,9 @@
 """Speed and memory of capsule layers: `python -m benchmarks.capsules` (needs `pip install torch==2.13.0`).
 
-Forward and backward passes beside the forms that published code uses, written out below: in PyTorch and in JAX, votes
-by einsum ("einsum"), votes by broadcasting the weights over the batch ("broadcast"), and for EM the unfolded
-convolution. All contenders of a case take turns in one process; times are medians. Temporary memory is what XLA sets
-aside beyond arguments and results, and for PyTorch the growth of a fresh process's peak resident memory. Writes
+Compares forward and backward passes with implementations from published code, written out below in PyTorch and JAX:
+votes by einsum ("einsum"), votes by broadcasting the weights over the batch ("broadcast"), and for EM the unfolded
+convolution. All contenders of a case take turns in one process; times are medians. Temporary memory is what XLA
+allocates beyond arguments and results, and for PyTorch the growth of a new process's peak resident memory. Writes
 `benchmarks/results/capsules.json` and prints Markdown tables.
 """
 
@@ -38,7 +38,7 @@ ROUNDS = 9
 RESULTS = Path(__file__).parent / "results" / "capsules.json"
 
 
-# The forms of published code, in JAX.
+# Published implementations, in JAX.
 
 
 def jax_einsum_form(weights, poses):
@@ -101,7 +101,7 @@ def jax_em_form(weights, poses, activations, beta_a, beta_u, stride):
     return mean[:, :, :, 0], out[:, :, :, 0]
 
 
-# The same, in PyTorch.
+# The same in PyTorch.
 
 
 def torch_squash(s):
@@ -180,13 +180,13 @@ def torch_step(form: Callable[..., Any], arrays: list[np.ndarray], **settings: A
 
 
 def peak_megabytes() -> float:
-    """Of resident memory, by this process alone (`getrusage` hands a parent's peak down to its children)."""
+    """Peak resident memory of this process alone (with `getrusage`, children inherit their parent's peak)."""
     status = Path("/proc/self/status").read_text()
     return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
 
 
 def torch_megabytes(form: Callable[..., Any], arrays: list[np.ndarray], settings: dict[str, Any]) -> float:
-    """The growth of this fresh process's peak memory, gradients included; one example first, so that all is loaded."""
+    """Growth of this process's peak memory, gradients included, after one example has loaded everything."""
     torch_step(form, [array[:1] if i and array.ndim > 2 else array for i, array in enumerate(arrays)], **settings)()
     before = peak_megabytes()
     torch_step(form, arrays, **settings)()
@@ -194,7 +194,7 @@ def torch_megabytes(form: Callable[..., Any], arrays: list[np.ndarray], settings
 
 
 def jax_step(form: Callable[..., Any], arrays: list[np.ndarray], **settings: Any) -> tuple[Callable[[], None], float]:
-    """A forward and backward pass, compiled, and its temporary megabytes."""
+    """A compiled forward and backward pass, and its temporary memory in megabytes."""
 
     def loss(*arrays: Any) -> Any:
         return sum(jnp.sum(each) for each in jax.tree.leaves(form(*arrays, **settings)))
@@ -205,7 +205,7 @@ def jax_step(form: Callable[..., Any], arrays: list[np.ndarray], **settings: Any
 
 
 def medians(contenders: dict[str, Callable[[], None]]) -> dict[str, float]:
-    """Milliseconds of each, taking turns."""
+    """Milliseconds of each contender. They take turns."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for step in contenders.values():
         step()
@@ -263,7 +263,7 @@ def dense(batch: int) -> dict[str, Any]:
 
 
 def three_products(weights, poses, tile):
-    """The votes' product and its two backward products, tile by tile; the votes stand for their cotangents."""
+    """The product for the votes and its two backward products, tile by tile, with the votes as their cotangents."""
 
     def step(by_weights, poses):
         votes = lax.optimization_barrier(jnp.einsum("ijdk,bik->bijd", weights, poses))
@@ -301,7 +301,7 @@ def em() -> dict[str, Any]:
     ]
 
     def maps(form: Callable[..., Any]) -> Callable[..., Any]:
-        """The reference forms have poses as matrices' elements in the last axis too."""
+        """The reference implementations also store poses as matrix elements in the last axis."""
 
         def call(weights: Any, poses: Any, *others: Any) -> Any:
             return form(weights, poses, *others, stride=2)
@@ -321,8 +321,8 @@ def em() -> dict[str, Any]:
 
 
 def others() -> dict[str, Any]:
-    """Temporaries of every routing in a dense layer, at two sizes of batch, and of the plain form over the batch."""
-    print("\nTemporary MB of 512x8 -> 10x16, forward and backward, the weights' gradient (2.6 MB) apart:\n")
+    """Temporary memory of every routing in a dense layer at two batch sizes, and of its plain form over the batch."""
+    print("\nTemporary MB of 512x8 -> 10x16, forward and backward, without the gradient of the weights (2.6 MB):\n")
     print(
         "| routing | batch 32 | batch 128 | plain, batch 128 | ms, batch 128 | ms, plain |\n|---|---|---|---|---|---|"
     )
@@ -370,7 +370,7 @@ def others() -> dict[str, Any]:
 
 
 def matrix_rate() -> float:
-    """10^9 operations a second of a large float32 product."""
+    """Speed of a large float32 matrix product, in 10^9 operations per second."""
     x = jnp.ones((2048, 2048))
     product = jax.jit(jnp.matmul)
     (milliseconds,) = medians({"product": lambda: jax.block_until_ready(product(x, x))}).values()
@@ -383,8 +383,7 @@ def main() -> None:
     results: dict[str, Any] = {"matrix_gflops": rate}
     for batch in (32, 128):
         results[f"dense_{batch}"] = found = dense(batch)
-        # Six products of the votes' size, forward, backward and recomputed, are what a routing without overhead costs:
-        # the votes and their two cotangents.
+        # A routing without overhead costs three products of the size of the votes: the votes and their two cotangents.
         operations = 3 * 2 * batch * 1152 * 10 * 16 * 8
         limit = operations / rate / 1e6
         share = limit / found["milliseconds"]["jaxcaps"]

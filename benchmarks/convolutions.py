@@ -1,8 +1,8 @@
 """Gradients of the networks' convolutions: `python -m benchmarks.convolutions`.
 
-For each convolution the milliseconds (least of three) of the forward pass, of the input and weight gradients of
-`jaxcaps.functional.convolution` and `transposed_convolution`, and of XLA's own gradients of the same map, which run in
-a process of their own and are given up after LIMIT seconds. Prints a Markdown table.
+For each convolution, measures the milliseconds (best of three) of the forward pass, of the input and weight gradients
+of `jaxcaps.functional.convolution` and `transposed_convolution`, and of XLA's own gradients of the same map. The latter
+run in a separate process with a time limit of LIMIT seconds. Prints a Markdown table.
 """
 
 import multiprocessing
@@ -28,7 +28,7 @@ class Case(NamedTuple):
     kernel: int
     stride: int
     pad: int = 0
-    target: int | None = None  # of a transposed convolution
+    target: int | None = None  # output side of a transposed convolution
 
 
 CASES = (

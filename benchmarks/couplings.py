@@ -1,12 +1,12 @@
-"""Draws what each routing does with the same votes: `python -m benchmarks.couplings`.
+"""Compares the couplings of all routings on the same votes: `python -m benchmarks.couplings`.
 
-Twenty-four in capsules vote for three out capsules, in 4 dimensions. Capsules 0 to 9 agree on the pose of the first out
-capsule and 10 to 19 on that of the second, by votes with a deviation of 0.3; all other votes, and all of capsules 20 to
-23, are drawn at random with a deviation of 1. Learned parameters are as a layer starts them, but for self-routing,
-whose gates are given what training would have to find. In activations, where a routing needs them, are 1.
+Twenty-four input capsules vote for three output capsules, in 4 dimensions. Capsules 0 to 9 agree on the pose of the
+first output capsule and 10 to 19 on that of the second, with votes of standard deviation 0.3. All other votes are
+random with standard deviation 1. Learned parameters have their initial values, except for self-routing, whose gates are
+set to what training would have to find. Input activations, for routings that need them, are 1.
 
-Writes `docs/figures/couplings-NAME.png` and prints the table of `docs/routing.md`: after each number of iterations, the
-entropy of the couplings, and the mean coupling of the agreeing capsules with the out capsule that they agree on.
+Writes `docs/figures/couplings-NAME.png` and prints the table of `docs/routing.md`: for each number of iterations, the
+entropy of the couplings, and the mean coupling of the agreeing capsules with the output capsule on which they agree.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ AGREEING = ((slice(0, 10), 0), (slice(10, 20), 1))
 
 
 def example_votes() -> np.ndarray:
-    """[in, out, dim], each element of about unit variance."""
+    """Votes [in, out, dim]; each element has about unit variance."""
     generator = np.random.default_rng(0)
     votes = generator.standard_normal((IN, OUT, DIM))
     for members, out in AGREEING:
@@ -38,15 +38,15 @@ def example_votes() -> np.ndarray:
 
 
 def route(name: str, votes: jax.Array, iterations: int | None) -> Routed:
-    """The routing with a layer's starting parameters.
+    """The routing with the initial parameters of a layer.
 
-    Where poses are sums of votes these are scaled down, as a layer's are, until sums at random have a norm of about 1.
+    If poses are sums of votes, the votes are scaled as in a layer, so that random sums have a norm of about 1.
     """
     description = ROUTINGS[name]() if iterations is None else ROUTINGS[name](iterations=iterations)  # type: ignore[call-arg]
     specs = routing_parameters(description, RoutingShape(IN, OUT, DIM, DIM))
     parameters = {key: jnp.full(spec.shape, spec.initial) for key, spec in specs.items() if not callable(spec.initial)}
     if name == "self-routing":
-        # Poses that say which group a capsule is of, and gates that read it with a logit of 2.
+        # Poses that encode the group of a capsule, and gates that decode it with a logit of 2.
         poses = np.zeros((IN, DIM), np.float32)
         for members, out in AGREEING:
             poses[members, out] = 1
@@ -60,19 +60,19 @@ def route(name: str, votes: jax.Array, iterations: int | None) -> Routed:
 
 
 def with_remainder(name: str, couplings: np.ndarray) -> np.ndarray:
-    """Leaky routing's couplings with one more column, what went nowhere, so that rows sum to 1; others as they are."""
+    """Couplings whose rows sum to 1: for leaky routing with an additional column for the leak, else unchanged."""
     if name != "leaky-dynamic":
         return couplings
     return np.concatenate([couplings, 1 - couplings.sum(axis=1, keepdims=True)], axis=1)
 
 
 def found(couplings: np.ndarray) -> float:
-    """The mean coupling of the agreeing capsules with what they agree on; 1 / 3 where nothing is decided."""
+    """The mean coupling of the agreeing capsules with the capsule on which they agree; 1 / 3 if undecided."""
     return float(np.mean([couplings[members, out].mean() for members, out in AGREEING]))
 
 
 def measure(name: str) -> tuple[list[np.ndarray], list[float], list[float]]:
-    """After each number of iterations (or the one pass): couplings, their entropy, and what is `found`."""
+    """For each number of iterations (or the single pass): couplings, their entropy, and `found`."""
     votes = jnp.asarray(example_votes(), jnp.float32)
     numbers = ITERATIONS if hasattr(ROUTINGS[name], "iterations") else (None,)
     maps = [with_remainder(name, np.asarray(route(name, votes, number).couplings)) for number in numbers]
@@ -81,12 +81,12 @@ def measure(name: str) -> tuple[list[np.ndarray], list[float], list[float]]:
 
 
 def row(name: str, entropies: list[float], shares: list[float]) -> str:
-    """Of the table."""
+    """A row of the table."""
     return f"| `{name}` | {', '.join(f'{each:.2f}' for each in entropies)} | {', '.join(f'{x:.2f}' for x in shares)} |"
 
 
 def _draw_map(axis: Axes, couplings: np.ndarray, title: str) -> AxesImage:
-    """One heat map, [in, out]."""
+    """A heat map of couplings [in, out]."""
     image = axis.imshow(couplings, vmin=0, vmax=1, aspect="auto", cmap="viridis")
     axis.set_title(title, fontsize=9)
     axis.set_xticks(range(couplings.shape[1]), ["0", "1", "2", "none"][: couplings.shape[1]])
@@ -99,7 +99,7 @@ def _draw_map(axis: Axes, couplings: np.ndarray, title: str) -> AxesImage:
 
 
 def draw(name: str, maps: list[np.ndarray], entropies: list[float], shares: list[float]) -> Figure:
-    """Heat maps of the couplings; where there are several, their entropy and what is found as curves."""
+    """Heat maps of the couplings and, if there are several, curves of their entropy and `found`."""
     one_pass = len(maps) == 1
     figure = Figure(figsize=(3.4 if one_pass else 9.2, 3.2), layout="constrained")
     axes = figure.subplots(

@@ -1,9 +1,9 @@
-"""Speed of the preparation steps, and CLAHE and histogram matching compared with scikit-image.
+"""Speed of the preparation steps, and comparison of CLAHE and histogram matching with scikit-image.
 
-`python -m benchmarks.preparation [--data=DIR] [--figure=FILE]`, on one thread. DIR holds pictures in any folders; the
-project measures the raw endoscopy frames. Without it, frames are drawn. Two Markdown tables are printed. The time of a
-step is the best of `--repeats` passes over all frames; each step works on the result of the steps before it. FILE shows
-the steps on a drawn frame, side by side.
+Run `python -m benchmarks.preparation [--data=DIR] [--figure=FILE]`, which uses one thread. DIR contains pictures in any
+folders; the project measures the raw endoscopy frames. Without DIR, frames are drawn. The benchmark prints two Markdown
+tables. The time of a step is the best of `--repeats` passes over all frames. Each step works on the result of the steps
+before it. FILE shows the steps on a drawn frame, side by side.
 """
 
 import argparse
@@ -37,13 +37,13 @@ def frames(folder: Path | None) -> list[np.ndarray]:
         return [draw(index, count=DRAWN_FRAMES, seed=0, size=DRAWN_SIZE).image for index in range(DRAWN_FRAMES)]
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
-        raise SystemExit(f"--data={folder} holds no pictures")
+        raise SystemExit(f"--data={folder} has no pictures; give a folder of images")
     images = [cv2.imread(str(path)) for path in paths]
     return [cv2.cvtColor(image, cv2.COLOR_BGR2RGB) for image in images if image is not None]
 
 
 class Clock:
-    """Runs functions over all frames and keeps the time of the fastest pass."""
+    """Runs functions over all frames and measures the fastest pass."""
 
     def __init__(self, repeats: int) -> None:
         self.repeats = repeats
@@ -87,7 +87,7 @@ def compare(name: str, ours: Callable, theirs: Callable, clock: Clock, *columns:
 
 
 def scikit_image_clahe(image: np.ndarray) -> np.ndarray:
-    """CLAHE of scikit-image with the same tiles and limit on the same L of Lab: only the equalisation differs."""
+    """CLAHE of scikit-image with the same tiles, limit and L channel of Lab, so that only the equalisation differs."""
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
     tile = (-(-image.shape[0] // Clahe.tiles), -(-image.shape[1] // Clahe.tiles))
     equalised = equalize_adapthist(lab[..., 0], kernel_size=tile, clip_limit=Clahe.clip_limit / 256, nbins=256)
@@ -96,7 +96,7 @@ def scikit_image_clahe(image: np.ndarray) -> np.ndarray:
 
 
 def draw_steps(path: Path) -> None:
-    """Draws the steps on a built-in picture, set into a screen with a border, text and a guide picture."""
+    """Draws the steps on a built-in picture, placed on a screen with a border, text and a guide picture."""
     table = describe(60, 0)
     reference = np.zeros((3, 256), np.int64)
     for index, row in enumerate(table):
@@ -135,7 +135,7 @@ def main() -> None:
 
     heights, widths = (sorted(image.shape[axis] for image in images) for axis in (0, 1))
     print(f"{len(images)} frames of {heights[0]}-{heights[-1]} x {widths[0]}-{widths[-1]} pixels, one thread\n")
-    print("| step | ms a frame | frames a second |\n|---|---|---|")
+    print("| step | ms per frame | frames per second |\n|---|---|---|")
     for name, seconds in clock.seconds.items():
         print(f"| {name} | {1000 * seconds / len(images):.1f} | {len(images) / seconds:.0f} |")
     total = sum(clock.seconds.values())

@@ -1,10 +1,10 @@
-"""How well the preparation uses several processes: `python -m benchmarks.preparation_workers DIR --workers=2`.
+"""Scaling of the preparation over processes: `python -m benchmarks.preparation_workers DIR --workers=2`.
 
-Prints one line of JSON. The pictures of the folder are prepared by one command with N workers, and by N commands at
-once with one worker each, which share the pictures. `share` is the throughput of the first over that of the others
-together: how much of the cores the pipeline uses. Both are medians, timed from the start of the processes. CPU seconds
-show the overhead even if other programs use the cores. `--repeat` lists each picture several times under other names,
-for folders that are too small to time.
+Prints one line of JSON. One command with N workers prepares the pictures of the folder. For comparison, N concurrent
+commands with one worker each share the pictures. `share` is the throughput of the former divided by the total
+throughput of the latter: the share of the cores that the pipeline uses. Both are medians, timed from the start of the
+processes. CPU seconds show the overhead even if other programs use the cores. `--repeat` lists each picture several
+times under different names, for folders that are too small to time.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def command(source: Path, out: Path, workers: int, flags: list[str]) -> list[str
 
 
 def write_table(folder: Path, pictures: list[Path], repeat: int) -> Path:
-    """Writes a set of copies with different bytes, so that none is left out as a duplicate."""
+    """Writes copies with different bytes, so that none is left out as a duplicate."""
     folder.mkdir()
     rows = []
     for number in range(repeat):
@@ -44,7 +44,7 @@ def write_table(folder: Path, pictures: list[Path], repeat: int) -> Path:
 
 
 def seconds(commands: list[list[str]]) -> tuple[float, float]:
-    """Wall time until all commands, started together, have ended, and their CPU seconds."""
+    """The wall time until all commands, started together, have finished, and their CPU seconds."""
     began, used = time.perf_counter(), cpu_seconds()
     running = [subprocess.Popen(one, stdout=subprocess.DEVNULL) for one in commands]
     if any([process.wait() for process in running]):
@@ -53,7 +53,7 @@ def seconds(commands: list[list[str]]) -> tuple[float, float]:
 
 
 def cpu_seconds() -> float:
-    """CPU seconds of all ended child processes."""
+    """CPU seconds of all finished child processes."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 

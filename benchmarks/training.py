@@ -1,8 +1,9 @@
 """Speed of training: `python -m benchmarks.training --preset=demo --stage=ssl`.
 
-Prints one line of JSON: images a second of the training loop; its overhead, (wall time of a training step - the same
-jitted step on a resident batch) / wall time; seconds from the start of `train` to the first finished step; and the
-peak resident memory of the process. Whole runs and the bare step are measured in turns in one process; medians.
+Prints one line of JSON: images per second of the training loop; its overhead, (wall time of a training step - time of
+the jitted step on a resident batch) / wall time; seconds from the start of `train` to the end of the first step; and
+the peak resident memory of the process. Complete runs and the jitted step take turns in one process; values are
+medians.
 """
 
 import argparse
@@ -36,7 +37,7 @@ EPOCHS = 6
 
 
 def loop_seconds(config: Config) -> tuple[list[float], float]:
-    """Seconds a step in each row of a whole run but its last (which waits for an evaluation), and to the first step."""
+    """Seconds per step in each row of a run except the last, which includes an evaluation, and to the first step."""
     with tempfile.TemporaryDirectory() as parent:
         folder = train(dataclasses.replace(config, out=f"{parent}/run"))
         rows = [row for row in read_rows(folder / "metrics.jsonl") if "images_per_second" in row]
@@ -61,7 +62,7 @@ class Bare:
         self.state, _ = self.step(initial_state(draw(), optimizer, mesh, seed=0), self.batch)
 
     def seconds(self, steps: int) -> float:
-        """Of one step, the steps queued one behind the other as fast as the devices take them."""
+        """Seconds per step, with steps queued as fast as the devices accept them."""
         began = time.perf_counter()
         for _ in range(steps):
             self.state, metrics = self.step(self.state, self.batch)
@@ -77,7 +78,7 @@ def main() -> None:
     use_large_pages()  # as the commands do
     logging.getLogger("jaxcaps").setLevel(logging.INFO)
     config = preset(arguments.preset, arguments.stage)
-    # The built-in images at the preset's size; one evaluation, at the end.
+    # The built-in images at the preset's size, with one evaluation at the end.
     training = dataclasses.replace(config.training, epochs=EPOCHS, evaluate_every=EPOCHS)
     config = dataclasses.replace(config, training=training)
 

@@ -1,6 +1,6 @@
-"""A capsule head on somebody else's Flax Linen network: `python examples/capsule_head_linen.py`.
+"""A capsule head on an existing Flax Linen network: `python examples/capsule_head_linen.py`.
 
-As `capsule_head_nnx.py`, with Linen's layers: they read the sizes of their input when the parameters are made.
+The same as `capsule_head_nnx.py` with Linen's layers, which infer the input sizes at initialisation.
 """
 
 import jax
@@ -13,7 +13,7 @@ from jaxcaps.linen import DenseCaps, PrimaryCaps
 
 
 class CapsuleClassifier(nn.Module):
-    """A tutorial's CNN up to its last map, then capsules where it would have a dense layer."""
+    """A CNN up to its last feature map, then capsules in place of a dense layer."""
 
     @nn.compact
     def __call__(self, images):
@@ -24,7 +24,7 @@ class CapsuleClassifier(nn.Module):
 
 
 def draw(key, count):
-    """Pictures of a lying bar, a standing one or both, anywhere, in noise; and which of the three it is."""
+    """Noisy pictures of a horizontal bar, a vertical bar or both, at random positions, and their class."""
     places, kinds, noise = jax.random.split(key, 3)
     labels = jax.random.randint(kinds, (count,), 0, 3)
     row, column = jax.random.randint(places, (2, count, 1, 1), 3, 13)

@@ -1,7 +1,7 @@
-"""A capsule head on somebody else's Flax NNX network: `python examples/capsule_head_nnx.py`.
+"""A capsule head on an existing Flax NNX network: `python examples/capsule_head_nnx.py`.
 
-The convolutions are an ordinary CNN's. Where it would flatten its last map for a dense layer, primary capsules read the
-map, and one capsule for each class is routed from them: its length says whether the class is there, its direction how.
+The convolutions are those of an ordinary CNN. In place of a dense layer, primary capsules read the last feature map, and
+one capsule per class is routed from them. Its length encodes the presence of the class, its direction the properties.
 """
 
 import jax
@@ -14,7 +14,7 @@ from jaxcaps.functional import margin_loss
 
 
 class CNN(nnx.Module):
-    """Two convolutions, as a tutorial has them: 16x16 pictures to a map of 4x4x32."""
+    """Two convolutions, from 16x16 pictures to a 4x4x32 map."""
 
     def __init__(self, rngs: nnx.Rngs):
         self.first = nnx.Conv(1, 16, kernel_size=(3, 3), rngs=rngs)
@@ -36,7 +36,7 @@ class CapsuleClassifier(nnx.Module):
 
 
 def draw(key, count):
-    """Pictures of a lying bar, a standing one or both, anywhere, in noise; and which of the three it is."""
+    """Noisy pictures of a horizontal bar, a vertical bar or both, at random positions, and their class."""
     places, kinds, noise = jax.random.split(key, 3)
     labels = jax.random.randint(kinds, (count,), 0, 3)
     row, column = jax.random.randint(places, (2, count, 1, 1), 3, 13)

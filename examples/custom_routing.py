@@ -1,7 +1,8 @@
-"""Your own routing in jaxcaps's layers: `python examples/custom_routing.py`.
+"""Custom routing in the layers of jaxcaps: `python examples/custom_routing.py`.
 
-A routing takes the votes of one example, [in, out, dim]; the layer maps it over the batch. Without learned parameters a
-bare function will do. With them, a frozen dataclass says what they are and is called with them; the layer owns them.
+A routing takes the votes of one example, [in, out, dim]; the layer maps it over the batch. A routing without learned
+parameters can be a plain function. A routing with learned parameters is a frozen dataclass that declares them and is
+called with them; the layer owns them.
 """
 
 from dataclasses import dataclass
@@ -22,13 +23,13 @@ def routed_by(couplings, votes):
 
 
 def loudest_routing(votes, in_activations=None):
-    """Each in capsule goes where its vote is longest."""
+    """Couples each input capsule with the output capsule of its longest vote."""
     return routed_by(jax.nn.softmax(safe_norm(votes), axis=1), votes)
 
 
 @dataclass(frozen=True)
 class FixedCouplings:
-    """Couplings that do not depend on the picture: one learned logit for each pair of capsules."""
+    """Couplings that do not depend on the picture: one learned logit per pair of capsules."""
 
     needs: ClassVar[tuple[str, ...]] = ()
 
@@ -40,7 +41,7 @@ class FixedCouplings:
 
 
 def draw(key, count):
-    """Pictures of a lying bar, a standing one or both, anywhere, in noise; and which of the three it is."""
+    """Noisy pictures of a horizontal bar, a vertical bar or both, at random positions, and their class."""
     places, kinds, noise = jax.random.split(key, 3)
     labels = jax.random.randint(kinds, (count,), 0, 3)
     row, column = jax.random.randint(places, (2, count, 1, 1), 3, 13)
@@ -74,7 +75,7 @@ def accuracy_with(routing, steps: int) -> float:
 
 
 def main(steps: int = 100) -> float:
-    """The lower of the two accuracies."""
+    """Returns the lower of the two accuracies."""
     accuracies = [accuracy_with(routing, steps) for routing in (loudest_routing, FixedCouplings())]
     function, description = accuracies
     print(f"accuracy on new pictures (chance 0.33): function {function:.2f}, description {description:.2f}")

@@ -1,7 +1,7 @@
-"""A capsule head fine-tuned on frozen features, with plain optax: `python examples/finetune_head.py`.
+"""Trains a capsule head on frozen features with plain optax: `python examples/finetune_head.py`.
 
-The features are computed once and stay as they are; only the head's parameters, a pytree, are trained. The frozen
-network here has random weights, so that the script needs no file; put your pre-trained one in its place.
+The features are computed once; only the parameters of the head, a pytree, are trained. The frozen network has random
+weights, so that the script needs no file. Replace it with your pre-trained network.
 """
 
 import jax
@@ -14,7 +14,7 @@ from jaxcaps.functional import margin_loss
 
 
 class Head(nnx.Module):
-    """From a map of features, [rows, columns, channels], to one capsule for each class."""
+    """Maps features [rows, columns, channels] to one capsule per class."""
 
     def __init__(self, shape, classes: int, rngs: nnx.Rngs):
         rows, columns, channels = shape
@@ -26,7 +26,7 @@ class Head(nnx.Module):
 
 
 def draw(key, count):
-    """Pictures of a lying bar, a standing one or both, anywhere, in noise; and which of the three it is."""
+    """Noisy pictures of a horizontal bar, a vertical bar or both, at random positions, and their class."""
     places, kinds, noise = jax.random.split(key, 3)
     labels = jax.random.randint(kinds, (count,), 0, 3)
     row, column = jax.random.randint(places, (2, count, 1, 1), 3, 13)

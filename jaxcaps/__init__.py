@@ -1,6 +1,6 @@
 """jaxcaps: capsule networks and their self-supervised pre-training, in JAX.
 
-The public names are imported when first used: `python -m jaxcaps.train --help` must not wait for jax.
+The public names are imported at first use, so that `python -m jaxcaps.train --help` does not wait for jax.
 """
 
 import importlib

@@ -1,7 +1,7 @@
-"""The parts of a configuration: frozen dataclasses with their bounds, and plain values to and from them.
+"""The sections of a configuration: frozen dataclasses with bounds, and their conversion from and to plain values.
 
-Nothing here imports jax. `jaxcaps.plan` puts the parts together into the `Config` of a run. A task's own part stands
-in the task's file. Fields marked `Suppress` describe layers: they come from a preset or a YAML file and have no flag.
+This module does not import jax. `jaxcaps.plan` combines the sections into the `Config` of a run. Each task defines its
+own section in its file. Fields marked `Suppress` describe layers: a preset or a YAML file sets them, not a flag.
 """
 
 import contextlib
@@ -25,23 +25,23 @@ from jaxcaps.errors import UserError, nearest
 T = TypeVar("T")
 
 Stage = Literal["ssl", "finetune"]
-# What learning rates, gradients and warnings are reported by; a task gives each of its modules one of them.
+# Learning rates, gradients and warnings are reported by these groups. A task assigns each of its modules to one.
 LAYER_GROUPS = ("stem", "primary", "routing", "head", "decoder")
 
 
 def choice(package: str, attribute: str, help: str) -> Any:
-    """A flag whose values are the names of a table of extensions, listed in its help."""
+    """A flag that takes the name of an extension. Its help lists the names."""
     names = Registry[Any](package, attribute, what="").names
     return tyro.conf.arg(help=help, metavar="{" + ",".join(names) + "}")
 
 
 class IsPath:
-    """Marks a field that holds the path of a file: it is made absolute, and its folders are never published."""
+    """Marks a field as a file path. It is made absolute, and its folders are left out of published files."""
 
 
 @dataclass(frozen=True)
 class Branch:
-    """One of the parallel convolutions of a stem stage; the outputs are concatenated over channels."""
+    """One of the parallel convolutions of a stem stage, whose outputs are concatenated along channels."""
 
     width: int
     kernel: int
@@ -51,9 +51,9 @@ class Branch:
 
 @dataclass(frozen=True)
 class StemStage:
-    """One convolution of the stem, or several in parallel (`branches`, which share the stage's stride).
+    """One convolution of the stem, or several in parallel (`branches`, which share the stride).
 
-    With `pooled`, 2x2 max pooling comes first.
+    If `pooled`, 2x2 max pooling comes first.
     """
 
     width: int
@@ -66,8 +66,8 @@ class StemStage:
 
 @dataclass(frozen=True)
 class DecoderStage:
-    """A transposed convolution back to the input of stem stage `stage` (0 is the image, 5 the primary capsules'
-    input). Its width is that feature map's. With `skip`, the map is added where skips are on."""
+    """A transposed convolution back to the shape of the input of stem stage `stage` (0 is the image, 5 the input of
+    the primary capsules), with the same width. If `skip` and skips are on, that input is added."""
 
     stage: int
     kernel: int
@@ -81,45 +81,45 @@ class DataConfig:
         choice(
             "jaxcaps.data.sources",
             "SOURCE",
-            "the pictures: synthetic, the built-in set, or KIND:PLACE as in folder:DIR; see the README",
+            "the images: synthetic (the built-in set) or KIND:PLACE, such as folder:DIR; see the README",
         ),
     ] = "synthetic"
     image_size: Annotated[int, Interval(ge=8, le=4096)] = 48
     """side in pixels of the square that images are resized to"""
     oversampling: Annotated[int, Interval(ge=1, le=8)] = 2
-    """images are kept at this multiple of --image-size, so that augmented views are as sharp as whole images"""
+    """multiple of --image-size at which images are stored, so that cropped views stay sharp"""
     split_seed: Seed = 0
-    """seed of the train/validation/test split, where the data has none"""
+    """seed of the train/validation/test split, if the data names no splits"""
     folds: Annotated[int, Interval(ge=0, le=100)] = 0
-    """cross-validation: deal the groups to this many folds, whatever splits the data names; 0 for the data's split"""
+    """cross-validation: assign the groups to this many folds and ignore the splits of the data; 0: use those splits"""
     fold: Annotated[int, Ge(0)] = 0
-    """which fold is the test split, from 0"""
+    """the fold used as the test split, counted from 0"""
     label_fraction: Annotated[float, Interval(gt=0, le=1)] = 1.0
-    """share of each class's images, in whole groups, whose labels training and validation may use; nested"""
+    """share of each class's images, in whole groups, whose labels training and validation may use; shares are nested"""
     minority: str = ""
-    """CLASS:SHARE, as in normal:0.1: training keeps only so many groups of the class that it makes up this share"""
+    """CLASS:SHARE, such as normal:0.1: reduce this class to this share of the training images, in whole groups"""
     subset_seed: Seed = 0
-    """seed of the groups that --label-fraction and --minority choose"""
+    """seed for the choice of groups by --label-fraction and --minority"""
     synthetic_count: Annotated[int, Ge(1)] = 600
     """number of frames in the built-in set"""
     synthetic_seed: Seed = 0
     """seed of the built-in set"""
     max_bad_images: Share = 0.01
-    """share of unreadable images that is skipped; beyond it the run fails"""
+    """largest share of unreadable images to skip; the run fails if there are more"""
     cache_mb: Annotated[int, Ge(0)] = 2048
-    """decoded sets up to this size are kept in memory; larger ones are streamed"""
+    """largest size of the decoded images to keep in memory; larger sets are streamed"""
 
     def check(self) -> None:
         """
         Raises:
-            UserError: folds that do not fit together.
+            UserError: the number of folds and the fold do not match.
         """
         if self.folds and not (self.folds >= 2 and self.fold < self.folds):
             raise UserError(
-                f"--folds={self.folds} --fold={self.fold}: expected 2 to 100 folds and a fold from 0 to one less"
+                f"--folds={self.folds} --fold={self.fold}: expected 2 to 100 folds, and a fold from 0 to one less"
             )
         if self.fold and not self.folds:
-            raise UserError(f"--fold={self.fold}: give --folds too, the number of folds")
+            raise UserError(f"--fold={self.fold}: give the number of folds too, with --folds")
 
 
 @dataclass(frozen=True)
@@ -136,42 +136,42 @@ class ModelConfig:
         choice(
             "jaxcaps.tasks.classification",
             "TASK",
-            "network of the classifier: capsnet, or as a baseline convnet, a convolutional network of equal size",
+            "network of the classifier: capsnet, or convnet, a convolutional baseline of equal size",
         ),
     ] = "capsnet"
     channels: Literal[1, 3] = 3
-    """channels of a picture: 3, or 1 to read all pictures as grey"""
+    """channels of the images: 3, or 1 to convert all images to grey"""
     stem: Annotated[
         str,
-        choice(
-            "jaxcaps.models.stems", "STEM", "how the stages of the stem are built; see docs/explanation/architecture.md"
-        ),
+        choice("jaxcaps.models.stems", "STEM", "type of the stem's stages; see docs/explanation/architecture.md"),
     ] = "plain"
     extra_convs: Annotated[int, Interval(ge=3, le=7)] = 5
-    """convolutions before the primary capsules; the grid of capsules stays the same"""
+    """number of convolutions before the primary capsules; the grid of capsules stays the same"""
     primary_types: Annotated[int, Interval(ge=1, le=4096)] = 16
-    """types of primary capsules at each place of the grid"""
+    """number of primary capsule types at each position of the grid"""
     primary_dim: Annotated[int, Interval(ge=1, le=4096)] = 8
     """dimension of a primary capsule's pose"""
     capsule_dim: Annotated[int, Interval(ge=1, le=4096)] = 16
     """dimension of a class or latent capsule's pose"""
     ssl_capsules: Annotated[int, Interval(ge=2, le=4096)] = 16
-    """latent capsules of the self-supervised network"""
+    """number of latent capsules of the self-supervised network"""
     routing: Annotated[
         str,
         choice(
-            "jaxcaps.functional.routing", "ROUTING", "how votes become class and latent capsules; see docs/routing.md"
+            "jaxcaps.functional.routing",
+            "ROUTING",
+            "routing algorithm of class and latent capsules; see docs/routing.md",
         ),
     ] = "dynamic"
     routing_iterations: Annotated[int, Interval(ge=1, le=100)] = 3
-    """iterations, for the routings that iterate"""
+    """number of iterations, for routing algorithms that iterate"""
     decoder_skips: bool = False
-    """add the encoder's feature maps to the decoder's (the study did; the decoder can then bypass the capsules)"""
+    """add the encoder's feature maps to the decoder's, as in the study; the decoder can then bypass the capsules"""
     dtype: Literal["float32", "bfloat16", "float64"] = "float32"
-    """what layers compute in; parameters are float32 (float64 for float64), fragile arithmetic at least float32"""
+    """dtype of computation; parameters are float32 (float64 for float64), and sensitive steps use at least float32"""
 
 
-# What of the model's configuration decides what the encoder's arrays mean.
+# The fields of the model's configuration on which the meaning of the encoder's arrays depends.
 ENCODER_FIELDS = (
     "stages", "stem", "channels", "extra_convs", "normalization", "primary_types", "primary_dim", "primary_kernel",
     "primary_stride", "primary_padding",
@@ -181,15 +181,15 @@ ENCODER_FIELDS = (
 @dataclass(frozen=True)
 class AugmentationConfig:
     crop_scale: tuple[Annotated[float, Interval(ge=0.01, le=1)], Annotated[float, Interval(ge=0.01, le=1)]] = (0.6, 1.0)
-    """range of the share of the picture's area that a random crop keeps"""
+    """range of the area of a random crop, as a share of the image"""
     flip: bool = True
-    """mirror left to right at random"""
+    """flip horizontally at random"""
     rotation_degrees: Annotated[float, Interval(ge=0, le=180)] = 20.0
-    """rotate by up to this angle either way; 180 where up and down mean nothing, as in endoscopy"""
+    """largest rotation in degrees, in both directions; 180 if images have no canonical orientation, as in endoscopy"""
     shear_degrees: Annotated[float, Interval(ge=0, le=80)] = 5.0
-    """shear by up to this angle either way"""
+    """largest shear in degrees, in both directions"""
     translation: Share = 0.05
-    """shift by up to this share of the side"""
+    """largest shift, as a share of the side"""
     brightness: Share = 0.2
     """strength of the random change of brightness"""
     contrast: Share = 0.2
@@ -199,19 +199,19 @@ class AugmentationConfig:
     hue: Annotated[float, Interval(ge=0, le=0.5)] = 0.02
     """strength of the random change of hue, in turns"""
     blur_probability: Share = 0.2
-    """how often a picture is blurred"""
+    """probability that an image is blurred"""
     blur_sigma: tuple[Annotated[float, Interval(ge=0, le=100)], Annotated[float, Interval(ge=0, le=100)]] = (0.1, 1.0)
-    """range of the blur's standard deviation in pixels"""
+    """range of the standard deviation of the blur, in pixels"""
 
     def check(self) -> None:
         """
         Raises:
-            UserError: a range that falls.
+            UserError: the first number of a range is the larger one.
         """
         for name in ("crop_scale", "blur_sigma"):
             low, high = getattr(self, name)
             if low > high:
-                raise UserError(f"--{name.replace('_', '-')} {low} {high}: expected the smaller number first")
+                raise UserError(f"--{name.replace('_', '-')} {low} {high}: give the smaller number first")
 
 
 @dataclass(frozen=True)
@@ -221,11 +221,11 @@ class ClassifyConfig:
     loss: Literal["spread", "margin", "cross-entropy"] = "spread"
     """spread loss, margin loss, or cross-entropy of scaled capsule norms"""
     reconstruction_weight: Annotated[float, Interval(ge=0, le=1e6)] = 0.0
-    """weight of reconstructing the picture from the true class's capsule"""
+    """weight of the reconstruction of the image from the capsule of the true class"""
     transfer_latent: bool = False
-    """start the class capsules from the latent capsules too; their shapes must match"""
+    """also initialise the class capsules from the latent capsules; their shapes must match"""
     freeze_epochs: Annotated[float, Interval(ge=0, le=1e6)] = 0.0
-    """keep the encoder, restored or random, as it is for the first epochs"""
+    """number of epochs for which the encoder is frozen at the start"""
 
 
 @dataclass(frozen=True)
@@ -235,26 +235,26 @@ class OptimizerConfig:
     weight_decay: NotNegative = 0.05
     """decoupled weight decay; not applied to biases and norms"""
     clip_norm: Annotated[float, Gt(0)] = 1.0
-    """gradients are scaled down to this global norm"""
+    """largest global norm of the gradients, which are clipped to it"""
     warmup: Share = 0.1
-    """share of the updates over which the learning rate rises"""
+    """share of the updates used for linear warm-up"""
     final_lr: Share = 0.01
     """learning rate of the last update, as a share of the peak"""
     lr_mult: str = ""
-    """learning-rate multipliers by layer group, as in primary:3,routing:10"""
+    """learning-rate multipliers by layer group, such as primary:3,routing:10"""
 
     def check(self) -> None:
         """
         Raises:
-            UserError: `lr_mult` is not of its form.
+            UserError: `lr_mult` is malformed.
         """
         self.multipliers()
 
     def multipliers(self) -> dict[str, float]:
-        """`lr_mult` as a mapping from layer group to factor.
+        """Parses `lr_mult` into a mapping from layer group to factor.
 
         Raises:
-            UserError: not of the form GROUP:NUMBER,..., an unknown group, or a negative number.
+            UserError: it is not of the form GROUP:NUMBER,..., a group is unknown, or a number is negative.
         """
         result = {}
         for part in filter(None, self.lr_mult.split(",")):
@@ -265,18 +265,20 @@ class OptimizerConfig:
             with contextlib.suppress(ValueError):
                 result[name] = float(value)
             if not 0 <= result[name] < float("inf"):
-                raise UserError(f"--lr-mult={self.lr_mult}: {part!r} should read {name}:NUMBER, a number of at least 0")
+                raise UserError(
+                    f"--lr-mult={self.lr_mult}: {part!r} should be {name}:NUMBER, with a number of at least 0"
+                )
         return result
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     epochs: Annotated[float, Interval(gt=0, le=1e6)] = 20.0
-    """passes over the training split; a fraction is fine"""
+    """passes over the training split; may be fractional"""
     batch_size: Annotated[int, Interval(ge=1, le=2**20)] = 64
-    """images per micro-step; NT-Xent's negatives come from these alone"""
+    """images per micro-step; the negatives of NT-Xent come only from these"""
     effective_batch: Annotated[int, Interval(ge=1, le=2**20)] = 64
-    """images per update, a multiple of --batch-size; gradients are accumulated"""
+    """images per update, a multiple of --batch-size, by gradient accumulation"""
     sampling: Literal["auto", "shuffled", "balanced"] = "auto"
     """shuffled, or class-balanced with replacement (uses labels); auto: shuffled for ssl, balanced for finetune"""
     evaluate_every: Annotated[float, Ge(1e-3)] = 1.0
@@ -284,26 +286,26 @@ class TrainingConfig:
     best_metric: Annotated[
         str,
         tyro.conf.arg(
-            help="fine-tuning keeps the parameters with the best validation value of this metric; none: the last ones",
+            help="metric by which fine-tuning selects the parameters, on validation; none: keep the last ones",
             metavar="METRIC",
         ),
     ] = "balanced_accuracy"
     patience: Annotated[int, Interval(ge=0, le=10**6)] = 0
-    """stop fine-tuning after this many evaluations without improvement; 0 never"""
+    """stop fine-tuning after this many evaluations without improvement; 0: never"""
     select_by_probe: bool = False
-    """let the linear probe choose the SSL checkpoint (uses labels); off: the last one"""
+    """keep the pre-training parameters with the best linear probe (uses labels); off: keep the last ones"""
     checkpoint_minutes: NotNegative = 1.0
-    """minutes between checkpoints to resume from"""
+    """minutes between checkpoints"""
 
     def check(self) -> None:
         """
         Raises:
-            UserError: batches that do not fit together, or patience that waits for nothing.
+            UserError: the batch sizes do not match, or `patience` has no metric to wait for.
         """
         if self.effective_batch % self.batch_size:
             raise UserError(
                 f"--effective-batch={self.effective_batch} is not a multiple of --batch-size={self.batch_size}; "
-                f"--effective-batch={self.batch_size} updates after every micro-step"
+                f"give --effective-batch={self.batch_size} to update after every micro-step"
             )
         if self.best_metric == "none" and self.patience:
             raise UserError(
@@ -314,7 +316,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class MachineConfig:
-    """Where a run computes. It is not part of what it computes."""
+    """Where a run computes. These settings do not affect its results."""
 
     coordinator: str | None = None
     """address:port of process 0, for a run on several hosts"""
@@ -326,7 +328,7 @@ class MachineConfig:
     def check(self) -> None:
         """
         Raises:
-            UserError: some but not all of the three flags are given.
+            UserError: only some of the three flags are given.
         """
         given = [value is not None for value in (self.coordinator, self.num_processes, self.process_id)]
         if any(given) and not all(given):
@@ -334,24 +336,24 @@ class MachineConfig:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A dataclass as plain lists and dictionaries, as YAML and JSON hold it."""
+    """Converts a dataclass to plain lists and dictionaries, as in YAML and JSON."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
     return plain
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], origin: str) -> T:
-    """The dataclass `cls` from plain values; `origin` says in errors where they come from.
+    """Builds the dataclass `cls` from plain values; `origin` names their source in errors.
 
     Raises:
-        UserError: an unknown key (the nearest known one is named) or a value of the wrong type.
+        UserError: a key is unknown (the message suggests the nearest one) or a value has the wrong type.
     """
-    # PyYAML reads 1e-3 as text (YAML 1.1 wants a dot), which float() accepts.
+    # PyYAML reads 1e-3 as text, because YAML 1.1 requires a dot; float() accepts it.
     rules = dacite.Config(strict=True, cast=[tuple], type_hooks={float: _number})
     try:
         return dacite.from_dict(cls, values, rules)
     except dacite.UnexpectedDataError as error:
         unknown = sorted(error.keys)[0]
-        # A known name in the wrong section is answered with its section.
+        # For a known name in the wrong section, suggest its section.
         homes = _all_names(cls)
         close = difflib.get_close_matches(unknown, homes, n=1)
         hint = f"; did you mean {homes[close[0]]!r}?" if close else f"; known: {', '.join(homes.values())}"
@@ -361,7 +363,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], origin: str) -> T:
 
 
 def _number(value: Any) -> Any:
-    """A float where the value reads as one; dacite refuses anything else by its field's name."""
+    """Converts a value to float if possible; dacite then rejects other values and names the field."""
     if isinstance(value, int | str) and not isinstance(value, bool):
         with contextlib.suppress(ValueError):
             return float(value)
@@ -369,7 +371,7 @@ def _number(value: Any) -> Any:
 
 
 def _all_names(cls: Any, prefix: str = "") -> dict[str, str]:
-    """Every key of a configuration by its last name, with its sections: {"epochs": "training.epochs"}."""
+    """Maps the name of every field to its full key: {"epochs": "training.epochs"}."""
     names: dict[str, str] = {}
     for item in dataclasses.fields(cls):
         names[item.name] = prefix + item.name
@@ -379,10 +381,10 @@ def _all_names(cls: Any, prefix: str = "") -> dict[str, str]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
+    """Reads a mapping from a YAML file.
 
     Raises:
-        UserError: no such file, not YAML, or not a mapping.
+        UserError: the file cannot be read, is not YAML, or is not a mapping.
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -396,7 +398,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `over`, mapping by mapping."""
+    """Returns `base` updated with `over`, recursively."""
     result = dict(base)
     for key, value in over.items():
         both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
@@ -405,7 +407,7 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """`name: old -> new` for every value in which two nested mappings differ."""
+    """Returns a line `name: old -> new` for each value that differs between two nested mappings."""
     lines = []
     for key in sorted(set(first) | set(second)):
         old, new = first.get(key), second.get(key)
@@ -417,7 +419,7 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str
 
 
 def changed(before: object, after: object, names: tuple[str, ...]) -> list[str]:
-    """A line for each of the named fields in which two parts of a configuration differ."""
+    """Returns a line for each of the named fields that differs between two sections."""
     return [
         f"  {name}: {getattr(before, name)!r} -> {getattr(after, name)!r}"
         for name in names

@@ -1,8 +1,8 @@
-"""Encoders as single files: safetensors, with what it takes to use them in the header.
+"""Encoders as single safetensors files, with the metadata needed to use them in the header.
 
-The header holds `config` (the configuration of the pre-training, JSON), `learnt_from` (the names of the pictures learnt
-from, JSON) and `version`. Files published with the library lie in `jaxcaps/pretrained`, each with its model card.
-Nothing here imports jax.
+The header holds `config` (the configuration of the pre-training, JSON), `learnt_from` (the names of the training
+pictures, JSON) and `version`. Files published with the library are in `jaxcaps/pretrained`, each with its model card.
+This module does not import jax.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ SUFFIX = ".safetensors"
 
 class Header(NamedTuple):
     """Attributes:
-    config: of the pre-training; of the paths of its data and weights the last part alone.
-    learnt_from: the names of the pictures learnt from.
+    config: configuration of the pre-training. Paths of data and weights are reduced to their last part.
+    learnt_from: names of the training pictures.
     """
 
     config: Config
@@ -35,15 +35,15 @@ class Header(NamedTuple):
 
 
 def published() -> tuple[str, ...]:
-    """The names of the encoders that come with the library."""
+    """Returns the names of the encoders that come with the library."""
     return tuple(sorted(path.stem for path in PUBLISHED.glob(f"*{SUFFIX}")))
 
 
 def encoder_file(restore: str) -> Path | None:
-    """The file that `--restore` names: `pretrained:NAME` or `FILE.safetensors`; None for a run folder.
+    """Returns the file that `--restore` names (`pretrained:NAME` or `FILE.safetensors`), or None for a run folder.
 
     Raises:
-        UserError: no such encoder or file.
+        UserError: the encoder or file does not exist.
     """
     if restore.startswith(PREFIX):
         name = restore.removeprefix(PREFIX)
@@ -54,19 +54,19 @@ def encoder_file(restore: str) -> Path | None:
     if restore.endswith(SUFFIX):
         path = Path(restore).expanduser()
         if not path.is_file():
-            raise UserError(f"--restore={restore}: no such file")
+            raise UserError(f"--restore={restore}: no such file; check the path")
         return path
     return None
 
 
 def write_encoder(path: Path, encoder: Mapping[str, np.ndarray], config: Config, learnt_from: frozenset[str]) -> None:
-    """Writes an encoder's parameters by path, and the header.
+    """Writes the parameters of an encoder and the header.
 
     Args:
-        path: of the file.
-        encoder: {"encoder/...": array}.
-        config: of the pre-training.
-        learnt_from: names of pictures.
+        path: the file to write.
+        encoder: parameters by path, {"encoder/...": array}.
+        config: configuration of the pre-training.
+        learnt_from: names of the training pictures.
     """
     import numpy as np
     from safetensors.numpy import save_file
@@ -74,7 +74,7 @@ def write_encoder(path: Path, encoder: Mapping[str, np.ndarray], config: Config,
     from jaxcaps import __version__
     from jaxcaps.data.sources import anonymous
 
-    # Folders are nobody's business, and of no use elsewhere.
+    # Folder names may be private and are useless on other machines.
     plain = to_dict(with_paths(config, lambda path: Path(path).name)) | {"out": None, "restore": None}
     plain["data"]["data"] = anonymous(config.data.data)
     metadata = {
@@ -88,26 +88,29 @@ def write_encoder(path: Path, encoder: Mapping[str, np.ndarray], config: Config,
 def read_header(path: Path) -> Header:
     """
     Raises:
-        UserError: no safetensors file, or one without the header.
+        UserError: the file is not a safetensors file or lacks the header.
     """
     metadata = _open(path)[0]
     missing = [name for name in ("config", "learnt_from") if name not in metadata]
     if missing:
-        raise UserError(f"{path}: its header has no {' and no '.join(missing)}; export it anew from its run")
+        raise UserError(f"{path}: its header has no {' and no '.join(missing)}; export it again from its run")
     try:
         config, learnt_from = (json.loads(metadata[name]) for name in ("config", "learnt_from"))
     except ValueError as error:
-        raise UserError(f"{path}: its header is damaged: {error}") from None
+        raise UserError(f"{path}: its header is damaged: {error}; export it again from its run") from None
     if not isinstance(config, dict) or not isinstance(learnt_from, list):
-        raise UserError(f"{path}: its header is damaged: config should be a mapping, learnt_from a list")
+        raise UserError(
+            f"{path}: its header is damaged: config must be a mapping and learnt_from a list; export it again from its "
+            "run"
+        )
     return Header(from_dict(Config, config, f"the header of {path}"), frozenset(map(str, learnt_from)))
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The parameters by path.
+    """Reads the parameters by path.
 
     Raises:
-        UserError: no safetensors file.
+        UserError: the file is not a safetensors file.
     """
     return _open(path)[1]
 
@@ -120,4 +123,4 @@ def _open(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
             arrays: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return file.metadata() or {}, arrays
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is no safetensors file that can be read: {error}") from None
+        raise UserError(f"{path} cannot be read as a safetensors file: {error}; export or download it again") from None

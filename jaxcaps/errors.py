@@ -1,4 +1,4 @@
-"""The exceptions that are the user's to mend. `data_prep`, which knows nothing of jaxcaps, raises them too."""
+"""Errors that the user can correct. `data_prep`, which does not depend on jaxcaps, raises them too."""
 
 from data_prep.errors import UserError, nearest
 
@@ -6,4 +6,4 @@ __all__ = ["UnsuitableTask", "UserError", "nearest"]
 
 
 class UnsuitableTask(UserError):
-    """The task has nothing to learn from this data; others may."""
+    """The data does not suit this task. Other tasks may work."""

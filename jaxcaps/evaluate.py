@@ -1,6 +1,6 @@
 """`python -m jaxcaps.evaluate`: scores a fine-tuned run on one split.
 
-Only this and a final study open the test split.
+Only this command and a final study open the test split.
 """
 
 from dataclasses import dataclass
@@ -18,13 +18,14 @@ class Flags:
     restore: str
     """run folder of a fine-tuned classifier"""
     split: Literal["train", "validation", "test"] = "validation"
-    """which split to score"""
+    """the split to score"""
     data: str | None = None
-    """other data with the same classes, all of it scored where its split says test; the run's own where not given"""
+    """other data with the same classes (give all its images the split test to score all of it); default: the data of
+    the run"""
     batch_size: int | None = None
-    """images at a time; as in training where not given"""
+    """images per batch; default: as in training"""
     ledger: str | None = None
-    """where a reading of the test split is written down; ledger.csv beside the run folder where not given"""
+    """CSV file that records each reading of the test split; default: ledger.csv beside the run folder"""
 
 
 def main() -> None:

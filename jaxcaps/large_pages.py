@@ -1,8 +1,8 @@
-"""Large memory pages for a process that trains on a CPU.
+"""Large memory pages for training on a CPU.
 
-XLA takes the memory of each step from the system and gives it back: tens of thousands of pages of 4 KB, which the
-system clears one by one, a fifth of the time of a step of the preset `demo`. With a variable that glibc (2.35 or newer)
-reads once, as a process starts, it asks for pages of 2 MB; they are used where the system allows
+XLA allocates and frees the memory of each step: tens of thousands of pages of 4 KB, which the system clears one by one.
+This takes a fifth of the time of a step of the preset `demo`. An environment variable, which glibc (2.35 or newer)
+reads when a process starts, requests pages of 2 MB. They are used if the system allows them
 (/sys/kernel/mm/transparent_hugepage/enabled is not `never`).
 """
 
@@ -15,9 +15,9 @@ SETTING = "glibc.malloc.hugetlb=1"
 
 
 def use_large_pages() -> None:
-    """Starts this program again with the variable set, in the same process.
+    """Restarts this program in the same process with the variable set.
 
-    Does nothing where the variable is set already, whatever to, or the C library is not glibc.
+    Does nothing if the variable already has a value or the C library is not glibc.
     """
     if VARIABLE in os.environ or platform.libc_ver()[0] != "glibc":
         return

@@ -8,7 +8,7 @@ from jaxcaps.plan.flags import parse_config
 
 def main() -> None:
     config = parse_config(sys.argv[1:])
-    # jax is imported only now: --help and a mistyped flag answer at once.
+    # Import jax late, so that --help and flag errors appear at once.
     from jaxcaps.training.loop import train
 
     train(config)

@@ -1,1 +1,1 @@
-"""What capsules reach on MNIST: see `__main__.py`."""
+"""Accuracy and robustness of capsule networks on MNIST: see `__main__.py`."""

@@ -1,15 +1,15 @@
-"""What capsules reach on MNIST: `python -m benchmarks.mnist accuracy` and `python -m benchmarks.mnist robustness`.
+"""Capsule networks on MNIST: `python -m benchmarks.mnist accuracy` and `python -m benchmarks.mnist robustness`.
 
 `accuracy` trains Efficient-CapsNet with three seeds and Sabour's CapsNet once. `robustness` trains every routing, and a
-convolutional network of equal size, with three seeds on digits shifted about a square of 40x40, and tests them on
-digits under random affine maps.
+convolutional network of equal size, with three seeds on digits shifted within a 40x40 square, and tests them on digits
+under random affine maps.
 
-Both hold out 5,000 training digits, on which learning rates and epochs are chosen. Each training is a cell, which
-leaves its parameters and what it reached in the folder `--out`; cells that are there are not trained again, so that a
-run that was stopped goes on. When all are there the test digits are read, once, and the tables printed and written to
+Both hold out 5,000 training digits to choose learning rates and epochs. Each training is a cell, which writes its
+parameters and results to the folder `--out`. Finished cells are not trained again, so an interrupted run can be
+resumed. When all cells are finished, the test digits are read once, and the tables are printed and written to
 `benchmarks/results/`.
 
-`--data` is a folder with the four idx files, gzipped or not.
+`--data` is a folder with the four idx files, optionally gzipped.
 """
 
 import argparse
@@ -51,7 +51,7 @@ from jaxcaps.models.capsnet import count_parameters
 
 RESULTS = Path(__file__).parent.parent / "results"
 SEEDS = (0, 1, 2)
-# Of the pictures that are moved at random once, for all networks.
+# Seed of the random moves of pictures, which are drawn once for all networks.
 HELD_OUT_SEED, CLEAN_SEED, AFFINE_SEED = 100, 101, 102
 
 
@@ -70,27 +70,27 @@ def by_two_pixels(images: np.ndarray, generator: np.random.Generator) -> np.ndar
     return shifted_by_pixels(images, generator, 2)
 
 
-# Efficient-CapsNet's learning rate: 0.002 and 0.006 did alike in the first 200 steps. Sabour's is the paper's.
+# For Efficient-CapsNet, 0.002 and 0.006 gave similar results in the first 200 steps. For Sabour, as in the paper.
 ACCURACY = {
     "efficient": Recipe(efficient, efficient_loss, jittered, 5, 5, 4e-3),
     "sabour": Recipe(sabour, sabour_loss, by_two_pixels, 3, 3, 1e-3),
 }
 CONTENDERS = ("cnn", *ROUTINGS)
-# Both are tried for each contender, for a quarter of the steps.
+# Both are tried for each contender with a quarter of the steps.
 LEARNING_RATES = (2e-3, 6e-3)
 ROBUSTNESS_STEPS = 1200
 TRIAL_STEPS = 300
 
 
 class Cells:
-    """Trainings, each done once: `NAME.json` and `NAME.npz` in a folder."""
+    """Trainings, each done once and stored as `NAME.json` and `NAME.npz` in a folder."""
 
     def __init__(self, folder: Path, training: Digits, held_out: Digits):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.training, self.held_out = folder, training, held_out
 
     def train(self, name: str, network: nnx.Module, loss: Loss, move: Move, **settings: Any) -> dict[str, Any]:
-        """What a cell reached; trains it where that is not known yet."""
+        """Returns the results of a cell, and trains it first if there are none."""
         file = self.folder / f"{name}.json"
         if file.exists():
             found: dict[str, Any] = json.loads(file.read_text())
@@ -114,14 +114,14 @@ class Cells:
             "seconds": trained.seconds,
             "parameters": count_parameters(network),
         }
-        # Last, and at once: a cell with this file is whole.
+        # Written last and atomically: this file marks a finished cell.
         unfinished = file.with_suffix(".unfinished")
         unfinished.write_text(json.dumps(reached))
         unfinished.replace(file)
         return reached
 
     def test_errors(self, name: str, network: nnx.Module, sets: Iterable[Digits]) -> list[float]:
-        """Of the cell's kept parameters, in %."""
+        """The error of the cell's kept parameters, in %."""
         structure = jax.tree.structure(nnx.state(network))
         with np.load(self.folder / f"{name}.npz") as file:
             parameters = jax.tree.unflatten(structure, [file[key] for key in file.files])

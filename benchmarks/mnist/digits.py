@@ -1,4 +1,4 @@
-"""MNIST's digits: reading them, and moving them about."""
+"""Reads and transforms the digits of MNIST."""
 
 import gzip
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 
 SIDE = 28
 HELD_OUT = 5_000
-# The seed of the held-out digits: the same for all networks and seeds.
+# The seed of the held-out digits, the same for all networks and seeds.
 HOLD_OUT_SEED = 0
 CANVAS = 40
 
@@ -22,10 +22,10 @@ class Digits(NamedTuple):
 
 
 def read_idx(file: Path) -> np.ndarray:
-    """An array of bytes in the idx format (LeCun et al. 1998), gzipped or not.
+    """Reads an array of bytes in the idx format (LeCun et al. 1998), optionally gzipped.
 
     Raises:
-        SystemExit: no such file, or it holds something else.
+        SystemExit: the file does not exist or has another format.
     """
     try:
         content = file.read_bytes()
@@ -33,9 +33,9 @@ def read_idx(file: Path) -> np.ndarray:
         raise SystemExit(f"{file}: cannot be read ({error.strerror}); the idx files of MNIST are expected") from None
     if content[:2] == b"\x1f\x8b":
         content = gzip.decompress(content)
-    # Two zeros, 8 for unsigned bytes, the number of axes; then their lengths, big-endian.
+    # The header: two zeros, 8 for unsigned bytes, the number of axes, and their lengths, big-endian.
     if content[:3] != b"\0\0\x08":
-        raise SystemExit(f"{file}: no idx file of unsigned bytes")
+        raise SystemExit(f"{file}: not an idx file of unsigned bytes; download MNIST again")
     axes = content[3]
     shape = np.frombuffer(content, ">i4", axes, 4)
     values = np.frombuffer(content, np.uint8, offset=4 + 4 * axes)
@@ -55,7 +55,7 @@ def read_digits(folder: Path, part: str) -> Digits:
 
 
 def hold_out(training: Digits) -> tuple[Digits, Digits]:
-    """Training digits without, and only, the 5,000 that settings and epochs are chosen on."""
+    """Splits off the 5,000 training digits on which settings and epochs are chosen."""
     order = np.random.default_rng(HOLD_OUT_SEED).permutation(len(training.labels))
     return Digits(*(each[order[HELD_OUT:]] for each in training)), Digits(
         *(each[order[:HELD_OUT]] for each in training)
@@ -63,14 +63,14 @@ def hold_out(training: Digits) -> tuple[Digits, Digits]:
 
 
 def _warped(image: np.ndarray, matrix: np.ndarray, side: int, shift: np.ndarray) -> np.ndarray:
-    """A picture under a linear map around its centre, in the middle of a square, then shifted (columns, rows)."""
+    """Applies a linear map around the centre of a picture, centres it in a square, and shifts it by (columns, rows)."""
     centre = (np.array(image.shape[::-1]) - 1) / 2
     offset = (side - 1) / 2 + shift - matrix @ centre
     return cv2.warpAffine(image, np.column_stack([matrix, offset]), (side, side), flags=cv2.INTER_LINEAR)
 
 
 def jittered(images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Training pictures, each turned by up to 15 degrees, scaled by up to a tenth, shifted by up to 2 pixels."""
+    """Rotates each picture by up to 15 degrees, scales it by up to a tenth, and shifts it by up to 2 pixels."""
     moved = np.empty_like(images)
     for index, image in enumerate(images):
         turn = _rotation(generator.uniform(-15, 15)) * generator.uniform(0.9, 1.1)
@@ -79,7 +79,7 @@ def jittered(images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 
 
 def shifted_by_pixels(images: np.ndarray, generator: np.random.Generator, most: int) -> np.ndarray:
-    """Each picture shifted by up to `most` whole pixels along both axes (Sabour et al. 2017: 2)."""
+    """Shifts each picture by up to `most` whole pixels along both axes (Sabour et al. 2017: 2)."""
     padded = np.pad(images, ((0, 0), (most, most), (most, most)))
     starts = generator.integers(0, 2 * most + 1, (len(images), 2))
     return np.stack(
@@ -88,7 +88,7 @@ def shifted_by_pixels(images: np.ndarray, generator: np.random.Generator, most: 
 
 
 def on_canvas(images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Each 28x28 picture somewhere on a black square of 40x40 (Sabour et al. 2017, section 5.2)."""
+    """Places each 28x28 picture at a random position on a black 40x40 square (Sabour et al. 2017, section 5.2)."""
     canvas = np.zeros((len(images), CANVAS, CANVAS), np.uint8)
     starts = generator.integers(0, CANVAS - SIDE + 1, (len(images), 2))
     for each, image, (row, column) in zip(canvas, images, starts, strict=True):
@@ -97,10 +97,10 @@ def on_canvas(images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 
 
 def affine(images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Pictures on a square of 40x40, each under a random affine map, with the ranges of affNIST (Tieleman 2013).
+    """Places pictures on a 40x40 square under random affine maps with the ranges of affNIST (Tieleman 2013).
 
-    Turned by up to 20 degrees, sheared by up to 0.2, scaled by 0.8 to 1.2 along each axis, then shifted anywhere that
-    leaves all of the digit's ink on the square. The pictures are drawn here; they are not affNIST's own.
+    Each picture is rotated by up to 20 degrees, sheared by up to 0.2, scaled by 0.8 to 1.2 along each axis, and shifted
+    to a random position with the whole digit on the square. The pictures are not those of affNIST.
     """
     moved = np.empty((len(images), CANVAS, CANVAS), np.uint8)
     for index, image in enumerate(images):

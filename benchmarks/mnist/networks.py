@@ -1,4 +1,4 @@
-"""The networks that are compared, and their losses."""
+"""The networks to compare, and their losses."""
 
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from jaxcaps.models.stem import GroupNorm, stem_convolution
 from jaxcaps.nnx import CapsuleDecoder, ClassCaps, PrimaryCaps
 
 CLASSES = 10
-# Sabour et al. 2017, section 4.1: of the summed squared error.
+# Weight of the summed squared error (Sabour et al. 2017, section 4.1).
 RECONSTRUCTION_WEIGHT = 0.0005
 
 
@@ -40,7 +40,7 @@ def sabour_loss(network: Any, images: jax.Array, labels: jax.Array, progress: ja
 
 
 class Stem(nnx.Module):
-    """40x40 -> 8x8x64, by a 5x5 and a 3x3 convolution of stride 2."""
+    """40x40 -> 8x8x64 by a 5x5 and a 3x3 convolution of stride 2."""
 
     def __init__(self, rngs: nnx.Rngs):
         self.first = stem_convolution(1, 32, kernel=5, stride=2, rngs=rngs)
@@ -54,10 +54,10 @@ class Stem(nnx.Module):
 
 
 class RoutedNetwork(nnx.Module):
-    """The stem, 6x6 places of 8 types of primary capsules of 8 dimensions, class capsules of 16 by any routing.
+    """The stem, a 6x6 grid of 8 types of 8-dimensional primary capsules, and 16-dimensional class capsules.
 
-    The class capsules' transforms are shared by the places, which are added to the votes. A routing that takes
-    activations of its in capsules gets the norms of their poses.
+    The class capsules use any routing. Their transforms are shared over positions, whose coordinates are added to the
+    votes. If a routing needs activations of its input capsules, they are the norms of the poses.
     """
 
     def __init__(self, routing: AnyRouting, seed: int):
@@ -79,15 +79,15 @@ def routed_loss(network: Any, images: jax.Array, labels: jax.Array, progress: ja
 
 
 class Logits(NamedTuple):
-    """Attributes: activations [batch, classes], any numbers."""
+    """Attributes: activations [batch, classes], unbounded."""
 
     activations: jax.Array
 
 
 class PlainNetwork(nnx.Module):
-    """The stem, a third convolution instead of the primary capsules, pooling and a dense layer.
+    """The stem, a third convolution in place of the primary capsules, pooling and a dense layer.
 
-    Its width of 72 makes it as large as the capsule networks.
+    With a width of 72, it has as many parameters as the capsule networks.
     """
 
     def __init__(self, seed: int):
@@ -107,4 +107,4 @@ def plain_loss(network: Any, images: jax.Array, labels: jax.Array, progress: jax
     return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(network(images).activations, labels))
 
 
-assert CANVAS == 40, "the stem is made for it"
+assert CANVAS == 40, "the stem is designed for 40x40 pictures"

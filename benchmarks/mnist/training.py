@@ -1,4 +1,4 @@
-"""Training a classifier of digits, and telling its errors."""
+"""Trains classifiers of digits and measures their errors."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from flax import nnx
 from benchmarks.mnist.digits import Digits
 
 BATCH = 64
-# Pictures classified at a time.
+# Batch size of classification.
 SCORED = 500
 
 # (network, pictures in [0, 1], labels, progress in [0, 1]) -> the mean loss of a batch
@@ -22,8 +22,8 @@ Move = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 class Trained(NamedTuple):
-    """Attributes: parameters of the best held-out evaluation, the held-out error in % after each, which was the best
-    (from 0; the first of equals), seconds of training alone."""
+    """Attributes: parameters of the best held-out evaluation, held-out error in % of each evaluation, index of the best
+    evaluation (from 0; the first in ties), seconds of training without evaluation."""
 
     parameters: Any
     held_out_errors: list[float]
@@ -36,7 +36,7 @@ def scaled(images: np.ndarray) -> jax.Array:
 
 
 def scorer(network: nnx.Module) -> Callable[[Any, np.ndarray], np.ndarray]:
-    """From parameters and pictures to predicted classes."""
+    """A function from parameters and pictures to predicted classes."""
     graph = nnx.graphdef(network)
 
     @jax.jit
@@ -51,7 +51,7 @@ def scorer(network: nnx.Module) -> Callable[[Any, np.ndarray], np.ndarray]:
 
 
 def error(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """In %."""
+    """The error in %."""
     return 100 * float(np.mean(predictions != labels))
 
 
@@ -68,18 +68,18 @@ def train(
     seed: int,
     note: Callable[[str], None],
 ) -> Trained:
-    """AdamW with a tenth of warming up and cosine annealing to zero; scored on the held-out digits from time to time.
+    """Trains with AdamW, warm-up over a tenth of the steps and cosine decay to zero, and scores the held-out digits.
 
     Args:
-        network: gives something with `activations` [batch, classes] for pictures [batch, height, width, 1].
-        training, held_out: digits; those held out as they are to be scored.
-        move: what happens to a batch of training pictures.
+        network: returns an object with `activations` [batch, classes] for pictures [batch, height, width, 1].
+        training, held_out: digits. Those held out are scored without transformation.
+        move: transformation of a batch of training pictures.
         steps: batches of 64 digits, in a new order each epoch.
-        evaluations: how often to score, evenly spread, the last at the end.
-        note: told what was reached.
+        evaluations: number of evaluations, evenly spaced, the last at the end.
+        note: called with a line about the progress.
     """
     schedule = optax.warmup_cosine_decay_schedule(0, learning_rate, steps // 10, steps)
-    # Decay on kernels and transforms alone.
+    # Decay only kernels and transforms.
     decayed = lambda parameters: jax.tree.map(lambda x: x.ndim > 1, parameters)  # noqa: E731
     optimizer = optax.chain(
         optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=0.01, b2=0.99, mask=decayed)

@@ -1,1 +1,1 @@
-"""Where images come from: sources, splits, sampling, the loader."""
+"""Image data: sources, splits, sampling and the loader."""

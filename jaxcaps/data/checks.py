@@ -1,4 +1,4 @@
-"""What must hold of data before training starts, and the errors where it does not."""
+"""Checks of the data before training starts."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -12,20 +12,20 @@ from jaxcaps.errors import UserError
 LISTED = 10
 
 
-# What a caller needs labels for: to fine-tune on them, to compare predictions with them, or for nothing.
+# What labels are needed for: "training" a classifier, scoring predictions ("required"), or nothing ("optional").
 Labels = Literal["training", "required", "optional"]
 
 
 def check_labels(classes: tuple[str, ...], needed: Labels, data: str) -> None:
     """
     Raises:
-        UserError: labels are needed and there are none, or a single class is to be learnt.
+        UserError: labels are needed and there are none, or there is only one class to train on.
     """
     if needed == "optional":
         return
     if not classes:
-        purpose = "fine-tuning learns from labels" if needed == "training" else "scores compare predictions with labels"
-        raise UserError(f"--data={data}: the images have no labels, and {purpose}; give labelled data")
+        purpose = "fine-tuning" if needed == "training" else "scoring"
+        raise UserError(f"--data={data}: the images have no labels, but {purpose} needs them; give labelled data")
     if needed == "training" and len(classes) == 1:
         raise UserError(f"--data={data}: all images have the label {classes[0]!r}; a classifier needs two classes")
 
@@ -35,14 +35,14 @@ def check_shown(
 ) -> None:
     """
     Args:
-        known: int [n], the labels of the data, -1 where there is none.
-        shown: the same, -1 also where `fraction` hides the label.
+        known: int [n], the labels of the data, -1 if unknown.
+        shown: int [n], the same with -1 for labels that `fraction` hides.
         assigned: int [n], indices into `SPLITS`.
         wanted: the splits that need labels.
-        fraction: of the labels that are shown.
+        fraction: the share of labels that are not hidden.
 
     Raises:
-        UserError: one of these splits has no label to show.
+        UserError: one of these splits has no visible label.
     """
     for name in wanted:
         rows = assigned == SPLITS.index(name)
@@ -52,21 +52,21 @@ def check_shown(
             raise UserError(f"--label-fraction={fraction:g} leaves no label in the {name} split; give a larger share")
         raise UserError(
             f"--data={data}: none of the {rows.sum()} images of the {name} split has a label; label some of them, or "
-            "take another split"
+            "give another split"
         )
 
 
 def check_bad_images(bad: Sequence[tuple[str, str]], count: int, allowed: float, data: str) -> None:
     """
     Raises:
-        UserError: more than the allowed share of the `count` images is unreadable, or all of them are.
+        UserError: more than the allowed share of the `count` images, or all of them, are unreadable.
     """
     if not bad or (len(bad) / count <= allowed and len(bad) < count):
         return
     listed = "".join(f"\n  {name}: {reason}" for name, reason in bad[:LISTED])
     more = f"\n  and {len(bad) - LISTED} more" if len(bad) > LISTED else ""
     if len(bad) == count:
-        raise UserError(f"--data={data}: none of the {count} images can be read:{listed}{more}")
+        raise UserError(f"--data={data}: none of the {count} images can be read; check the files:{listed}{more}")
     raise UserError(
         f"--data={data}: {len(bad)} of {count} images cannot be read, more than --max-bad-images={allowed:g} "
         f"({allowed:.3g} x {count} = {allowed * count:.4g}) allows:{listed}{more}"
@@ -85,7 +85,8 @@ def check_classes(
     """
     Args:
         labels, groups, splits: int [n], of the images that can be read.
-        made: the splits that were made here. Each of them needs all classes; of the data's own, only training does.
+        made: the splits that were made here. Each of them needs all classes. Of splits that the data names, only
+            training does.
 
     Raises:
         UserError: a class is missing.
@@ -93,7 +94,7 @@ def check_classes(
     for number, name in enumerate(classes):
         members = labels == number
         homes = set(splits[members].tolist())
-        # None of its images was ours to assign.
+        # The data assigned all of its images.
         if TRAIN not in homes and homes.isdisjoint(made):
             elsewhere = " and ".join(SPLITS[home] for home in sorted(homes)) or "no split"
             raise UserError(
@@ -113,7 +114,7 @@ def check_classes(
 def check_folds(labels: np.ndarray, groups: np.ndarray, classes: tuple[str, ...], folds: int, data: str) -> None:
     """
     Raises:
-        UserError: a class has fewer groups than there are folds, so some fold would miss it.
+        UserError: a class has fewer groups than there are folds, so some fold would have none of it.
     """
     for number, name in enumerate(classes):
         count = len(np.unique(groups[labels == number]))

@@ -1,4 +1,4 @@
-"""The colours of a split: whether it has any, and how often each bin of colours occurs."""
+"""The colours of a split: a check that it has any, and the frequency of each colour bin."""
 
 from collections.abc import Iterator
 
@@ -10,23 +10,23 @@ from jaxcaps.data.dataset import Split
 from jaxcaps.errors import UnsuitableTask
 from jaxcaps.functional import ab_bins, lab_from_rgb, nearest_bin
 
-# How many pictures, spread over the split, are read: enough to estimate frequencies.
+# The maximum number of pictures to read, evenly spaced over the split: enough to estimate frequencies.
 MOST_PICTURES = 2000
-# A pixel is coloured if its channels are further apart than this. JPEG changes grey pictures by a few levels, the tint
-# of a camera by up to ten. In photographs of pale blood cells at least 4% of the pixels exceed it.
+# A pixel is coloured if its channels differ by more than this. JPEG shifts the channels of grey pictures by a few
+# levels, the tint of a camera by up to ten. In photographs of pale blood cells, at least 4% of the pixels exceed it.
 COLOURED = 16
-# A picture with a smaller share of coloured pixels may still have a coloured marker or scale, as in grey ultrasound.
+# A picture is colourful above this share of coloured pixels. Grey ultrasound may have a coloured marker or scale.
 COLOURFUL = 0.02
-# A set with a smaller share of colourful pictures does not teach colour.
+# A data set with a smaller share of colourful pictures is not suitable for learning colour.
 LEAST_COLOURFUL = 0.1
 
 
 def check_colourful(split: Split, data: str) -> str:
-    """Refuses grey pictures, whether or not they have three channels.
+    """Checks that a split is colourful. Grey pictures with three equal channels are not.
 
     Args:
         split: the training pictures.
-        data: what `--data` says, for errors.
+        data: the value of `--data`, for errors.
 
     Returns:
         A sentence for the log.
@@ -42,14 +42,14 @@ def check_colourful(split: Split, data: str) -> str:
     found = f"{colourful} of {count} training pictures are colourful"
     if colourful < LEAST_COLOURFUL * count:
         raise UnsuitableTask(
-            f"--task=colourise learns colours, but --data={data} is grey: {found} (in more than {COLOURFUL:.0%} of "
-            f"their pixels, channels are more than {COLOURED} of 255 apart). For grey pictures take --task=inpaint"
+            f"--task=colourise learns colours, but --data={data} is grey: {found} (more than {COLOURFUL:.0%} of their "
+            f"pixels have channels that differ by more than {COLOURED} of 255). For grey pictures, use --task=inpaint"
         )
     return f"Colour: {found}."
 
 
 def bin_counts(split: Split) -> np.ndarray:
-    """How many pixels of the training pictures fall into each bin of `ab_bins`: int64 [bins]."""
+    """The number of training pixels in each bin of `ab_bins`: int64 [bins]."""
     numbers = jax.jit(lambda picture: nearest_bin(lab_from_rgb(picture.astype(jnp.float32) / 255)[..., 1:]))
     counts = np.zeros(len(ab_bins().centres), np.int64)
     for picture in _spread(split):

@@ -1,4 +1,4 @@
-"""From `--data` to the examples of each split: opened, checked, split and decoded."""
+"""Loads the examples of each split from `--data`: opens, checks, splits and decodes them."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -24,12 +24,12 @@ class Split:
     """The examples of one split, in order.
 
     Attributes:
-        names: their names in the source.
-        labels: int32 [n], indices into the classes, -1 where unknown.
+        names: the names of the examples in the source.
+        labels: int32 [n], indices into the classes, -1 if unknown.
         groups: int32 [n], equal for examples of one group, across all splits.
-        has_groups: whether the data has groups; if not, each example is its own.
-        images: uint8 [n, size, size, channels], or None if the split is too large to keep.
-        source, rows, image_size, channels: where `read` finds what was not kept.
+        has_groups: whether the data has groups; if not, each example is its own group.
+        images: uint8 [n, size, size, channels], or None if the split is too large to keep in memory.
+        source, rows, image_size, channels: how `read` decodes pictures that are not in memory.
     """
 
     names: tuple[str, ...]
@@ -46,17 +46,17 @@ class Split:
         return len(self.names)
 
     def read(self, index: int) -> np.ndarray:
-        """One picture, uint8 [size, size, channels].
+        """Returns one picture, uint8 [size, size, channels].
 
         Raises:
-            UserError: it can no longer be read.
+            UserError: the picture can no longer be read.
         """
         if self.images is not None:
             return self.images[index]
         try:
             return to_square(self.source.read(int(self.rows[index])), self.image_size, self.channels)
         except BadImage as error:
-            raise UserError(f"{self.names[index]} can no longer be read, unlike before training: {error}") from error
+            raise UserError(f"{self.names[index]} can no longer be read: {error}; restore it and resume") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +64,11 @@ class Dataset:
     """The data of a run.
 
     Attributes:
-        classes: their names, sorted, by number if all are numbers; empty without labels.
-        splits: those asked for.
+        classes: the class names, sorted, numerically if all are numbers; empty without labels.
+        splits: the requested splits.
         bad_images: name and reason for each image that was skipped.
         notes: sentences for the log, such as how the data was split and the counts by split and class.
-        fingerprint: SHA-256 of names, labels, groups, splits and the shape of the pictures.
+        fingerprint: SHA-256 of names, labels, groups, splits and the picture shape.
     """
 
     classes: tuple[str, ...]
@@ -94,29 +94,28 @@ def load_dataset(
 ) -> Dataset:
     """Loads the named splits.
 
-    Each image is decoded once, in threads, and only if it is in one of the splits. A set with neither groups nor
-    splits of its own is decoded as a whole, to find near-duplicates before it is split. The pictures of a split are
-    kept if they fit in memory. If not, they are still decoded once, to find bad images before training starts, and
-    again when used.
+    Images in the requested splits are decoded once, in threads. A data set without groups and splits is decoded
+    completely, to find near-duplicates before it is split. The pictures of a split are kept if they fit in memory.
+    Otherwise they are decoded once to find bad images before training starts, and again when they are used.
 
     Args:
-        data: what `--data` says, see `open_source`.
+        data: the value of `--data`, see `open_source`.
         image_size: side in pixels of the square that images are resized to.
-        labels: "training" to train a classifier, which needs two classes and training images of each class;
-            "required" to score predictions; else "optional". Unless they are optional, each split needs some labels,
-            and unlabelled images are left out of training.
-        split_seed: seed of the split, if the data has none.
+        labels: "training" to train a classifier, which needs two classes and training images of each; "required" to
+            score predictions; else "optional". Unless labels are optional, each split needs some, and unlabelled
+            images are left out of training.
+        split_seed: seed of the split, if the data names no splits.
         synthetic_count: frames of the built-in set.
         synthetic_seed: seed of the built-in set.
-        max_bad_images: the largest share of unreadable images to skip.
-        cache_bytes: the memory that kept pictures may take.
+        max_bad_images: largest share of unreadable images to skip.
+        cache_bytes: largest size of the pictures kept in memory.
         splits: which of "train", "validation" and "test" to load.
-        subset: folds instead of the data's splits, fewer labels, a rare class. Images whose label is hidden count as
-            unlabelled. The labels of the test split are never hidden.
+        subset: folds instead of the data's splits, fewer labels, a rare class. Images with a hidden label count as
+            unlabelled. Labels of the test split are never hidden.
         channels: 3 for RGB, 1 for grey.
 
     Raises:
-        UserError: whatever is wrong with the data.
+        UserError: the data is invalid or cannot be read.
     """
     source = open_source(data, synthetic_count=synthetic_count, synthetic_seed=synthetic_seed, image_size=image_size)
     items = source.items
@@ -153,7 +152,7 @@ def load_dataset(
     unlabelled = readable & (assigned == TRAIN) & (known < 0)
     if labels != "optional" and unlabelled.any():
         readable[unlabelled] = False
-        notes.append(f"Training leaves out {unlabelled.sum()} images that have no label.")
+        notes.append(f"Training leaves out {unlabelled.sum()} images without a label.")
     readable[left_out(known, groups, readable, assigned, classes, data, subset)] = False
     shown = hidden(known, groups, readable, assigned, classes, subset)
     if labels != "optional":
@@ -170,14 +169,14 @@ def load_dataset(
     check_bad_images(reader.bad, reader.count, max_bad_images, data)
     for name, part in parts.items():
         if not len(part.rows):
-            raise UserError(f"--data={data}: there is no readable image in the {name} split")
+            raise UserError(f"--data={data}: the {name} split has no readable image; add images to it")
 
     if labels == "training" and (given is None or TRAIN in given):
         check_classes(known[readable], groups[readable], assigned[readable], classes, data, made=made)
     notes.extend(_counts(shown[readable], assigned[readable], classes))
     streamed = [name for name, part in parts.items() if part.images is None]
     if streamed:
-        notes.append(f"Decoded, {' and '.join(streamed)} would exceed --cache-mb: they are read again for each batch.")
+        notes.append(f"Streaming {' and '.join(streamed)}: decoded, they would exceed --cache-mb.")
     return Dataset(
         classes=classes,
         splits={
@@ -206,32 +205,32 @@ def _labels(items: Sequence[Item], classes: tuple[str, ...]) -> np.ndarray:
 
 
 def _groups(items: Sequence[Item]) -> tuple[np.ndarray, bool]:
-    """A number for each group, in order of appearance, and whether the data has any."""
+    """Numbers the groups in order of appearance, and says whether the data has any."""
     numbers: dict[object, int] = {}
-    # An image without a group is alone, under its index, which cannot be the name of a group.
+    # An image without a group is its own group. Its key is its index, an int, which no group name equals.
     keys = [index if item.group is None else item.group for index, item in enumerate(items)]
     groups = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int32)
     return groups, any(item.group is not None for item in items)
 
 
 def _clustered(groups: np.ndarray, pictures: Pictures) -> tuple[np.ndarray, bool, str]:
-    """Near-duplicates as groups, whether there are any, and a note."""
+    """Groups near-duplicates. Returns the groups, whether there are near-duplicates, and a note."""
     assert pictures.hashes is not None
     found = clusters(pictures.hashes)
-    # Unreadable images stay alone.
+    # Each unreadable image stays its own group.
     merged = groups.copy()
     merged[pictures.rows] = len(groups) + found
     groups = np.unique(merged, return_inverse=True)[1].astype(np.int32)
     sizes = np.bincount(found)
     note = (
         f"Near-duplicates (difference hashes within {LARGEST_DISTANCE} of {HASH_BITS} bits): {len(found)} images form "
-        f"{len(sizes)} groups, the largest of {sizes.max()}; a group stays in one split."
+        f"{len(sizes)} groups of at most {sizes.max()}; a group stays in one split."
     )
     return groups, len(sizes) < len(found), note
 
 
 def _counts(labels: np.ndarray, splits: np.ndarray, classes: tuple[str, ...]) -> list[str]:
-    """A sentence for each split."""
+    """Describes the number of images in each split."""
     sentences = []
     for number, name in enumerate(SPLITS):
         members = labels[splits == number]

@@ -1,4 +1,4 @@
-"""Image files to uint8 RGB (by `data_prep.images.decoding`), and pictures to the model's square."""
+"""Decodes image files to uint8 RGB (with `data_prep.images.decoding`), and resizes pictures to the model's square."""
 
 import cv2
 import numpy as np
@@ -9,12 +9,12 @@ __all__ = ["BadImage", "decode", "prepare_opencv", "to_square"]
 
 
 def to_square(picture: np.ndarray, size: int, channels: int = 3) -> np.ndarray:
-    """Resizes a picture: by area where a side shrinks, linearly where it grows. The aspect ratio is not kept.
+    """Resizes a picture to a square: by area if a side shrinks, linearly if it grows. The aspect ratio is not kept.
 
     Args:
         picture: uint8 RGB [height, width, 3].
         size: side of the square.
-        channels: 3, or 1 for grey: the luma of ITU-R BT.601, which leaves grey pixels as they are.
+        channels: 3 for RGB, or 1 for grey: the luma of ITU-R BT.601, which leaves grey pixels unchanged.
 
     Returns:
         uint8 [size, size, channels].

@@ -1,4 +1,4 @@
-"""A source whose pictures are image files."""
+"""A source of image files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from jaxcaps.data.items import Item
 
 
 class ImageFiles:
-    """Items, and the file of each."""
+    """Items, each with its image file."""
 
     def __init__(self, items: Sequence[Item], paths: Sequence[Path], fitted: tuple[str, ...] = ()):
         self.items, self._paths, self.fitted = tuple(items), tuple(paths), fitted
@@ -19,7 +19,7 @@ class ImageFiles:
 
     @classmethod
     def of(cls, frames: Sequence[RawFrame], fitted: tuple[str, ...] = ()) -> "ImageFiles":
-        """The files that `data_prep` listed."""
+        """Makes a source from files that `data_prep` listed."""
         return cls(
             [Item(frame.name, frame.label, frame.group, frame.split) for frame in frames],
             [frame.path for frame in frames],

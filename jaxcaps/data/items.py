@@ -12,10 +12,10 @@ class Item(NamedTuple):
     """One image of a source, before it is decoded.
 
     Attributes:
-        name: unique within the source, and the same wherever the data lies.
-        label: the name of its class, or None.
-        group: what must stay in one split (patient, lesion, slide), or None for an image on its own.
-        split: one of `SPLITS` where the data says so, else None.
+        name: unique within the source, and independent of where the data is stored.
+        label: name of the class, or None.
+        group: patient, lesion or slide, whose images must stay in one split; None for an image without a group.
+        split: one of `SPLITS` if the data names it, else None.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Item(NamedTuple):
 
 
 def class_names(items: Sequence[Item]) -> tuple[str, ...]:
-    """The labels, sorted, by number where all are numbers; empty without labels."""
+    """Returns the distinct labels, sorted, numerically if all are numbers; empty without labels."""
     names = {item.label for item in items if item.label is not None}
     if all(name.isdecimal() for name in names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))

@@ -1,7 +1,7 @@
-"""Batches on the devices: global arrays, sharded over the mesh's `data` axis.
+"""Batches on the devices: global arrays, sharded over the `data` axis of the mesh.
 
-A step's batch depends on the sampling order alone: not on the number of devices or hosts, nor on whether pictures are
-kept or read again.
+The batch of a step depends only on the sampling order, not on the number of devices or hosts, and not on whether
+pictures are kept in memory or streamed.
 """
 
 import os
@@ -20,7 +20,7 @@ from jaxcaps.data.dataset import Split
 from jaxcaps.data.decoding import prepare_opencv
 from jaxcaps.data.sampling import SamplingOrder
 
-# Batches read ahead when pictures are streamed.
+# The number of batches to prefetch when pictures are streamed.
 BATCHES_AHEAD = 2
 
 
@@ -29,10 +29,10 @@ class Batch(NamedTuple):
 
     Attributes:
         image: uint8 [batch, height, width, channels].
-        label: int32 [batch], -1 where unknown.
+        label: int32 [batch], -1 if unknown.
         group: int32 [batch], equal for examples of one group.
-        source: int32 [batch], the example's index within its split.
-        valid: bool [batch], False where the example only fills the batch.
+        source: int32 [batch], index of the example in its split.
+        valid: bool [batch], False for padding.
     """
 
     image: jax.Array
@@ -50,20 +50,20 @@ class _Placed(NamedTuple):
     groups: jax.Array
 
 
-# All loaders of a split share one copy on the devices, which is freed with the split.
+# All loaders of a split share one copy on the devices. It is freed with the split.
 _placed: weakref.WeakKeyDictionary[Split, dict[Mesh, _Placed]] = weakref.WeakKeyDictionary()
 
 
 class Loader:
-    """The batches of steps `start` to `stop` - 1.
+    """Yields the batches of steps `start` to `stop` - 1.
 
-    A split that is kept in memory is placed on every device once, and each step gathers from it: only indices travel.
-    Otherwise Grain reads pictures ahead in threads, each process those of its own devices.
+    A split in memory is copied to every device once, and each step gathers from that copy, so only indices are
+    transferred. Otherwise, Grain prefetches pictures in threads, in each process for its own devices.
 
     Args:
         split: the examples.
-        order: which of them each step takes. The number of devices must divide its batch size.
-        mesh: the devices, with an axis `data`.
+        order: the examples of each step. Its batch size must be a multiple of the number of devices.
+        mesh: a mesh of the devices with an axis `data`.
         start: the first step.
         stop: the step after the last.
     """
@@ -82,18 +82,18 @@ class Loader:
         gather = _gather(self.mesh)
         for step in range(self.start, self.stop):
             indices, valid = self.order(step)
-            # One transfer per step: indices below 0 are not valid.
+            # One transfer per step: negative indices mark padding.
             yield gather(placed, self._spread(np.where(valid, indices, -1 - indices)))
 
     def _streamed(self) -> Iterator[Batch]:
         if not len(self):
             return
-        # It takes most of a second to import.
+        # The import takes most of a second.
         import grain
 
         prepare_opencv()
         mine = self._positions()
-        # An element is one picture: example number % len(mine) of this process, in step number // len(mine).
+        # An element is one picture: number % len(mine) is its position in this process, number // len(mine) its step.
         draw = lru_cache(maxsize=2 * BATCHES_AHEAD)(self.order)
 
         def read(number: Any) -> np.ndarray:
@@ -118,17 +118,17 @@ class Loader:
         return NamedSharding(self.mesh, P("data"))
 
     def _positions(self) -> np.ndarray:
-        """The positions in the batch that the devices of this process hold, in order."""
+        """The batch positions on the devices of this process, in order."""
         size = self.order.batch_size
         slices = self._sharding.addressable_devices_indices_map((size,)).values()
         return np.unique(np.concatenate([np.arange(size)[part] for part in slices if part is not None]))
 
     def _spread(self, values: np.ndarray) -> jax.Array:
-        """Shards values that every process has in full."""
+        """Shards values that every process holds completely."""
         return _global(values, self._sharding)
 
     def _spread_own(self, values: np.ndarray, positions: np.ndarray) -> jax.Array:
-        """Shards values of which this process has those at its own positions."""
+        """Shards values of which each process holds those at its own positions."""
         size = self.order.batch_size
 
         def part(index: Any) -> np.ndarray:
@@ -157,7 +157,7 @@ def _place(split: Split, mesh: Mesh) -> _Placed:
 
 @lru_cache(maxsize=8)
 def _gather(mesh: Mesh) -> Any:
-    """Each device gathers its own examples from its own copy of the split."""
+    """Gathers on each device the device's own examples from its own copy of the split."""
 
     def gather(placed: _Placed, encoded: jax.Array) -> Batch:
         valid = encoded >= 0

@@ -1,4 +1,4 @@
-"""Decodes many images in threads, and lists those that cannot be read."""
+"""Decodes many images in threads and lists those that cannot be read."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -13,12 +13,12 @@ from jaxcaps.data.source import Source
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """The pictures that were read.
+    """Decoded pictures.
 
     Attributes:
-        rows: int [n], the items that could be read, in order.
+        rows: int [n], indices of the items that could be read, in order.
         images: uint8 [n, size, size, channels], or None if not kept.
-        hashes: bool [n, 256], their difference hashes, or None if not asked for.
+        hashes: bool [n, 256], difference hashes, or None if not requested.
     """
 
     rows: np.ndarray
@@ -26,23 +26,23 @@ class Pictures:
     hashes: np.ndarray | None
 
     def part(self, rows: np.ndarray) -> "Pictures":
-        """The pictures of some of the rows."""
+        """Selects the pictures of some of the rows."""
         places = np.searchsorted(self.rows, rows)
         return Pictures(rows, None if self.images is None else self.images[places], None)
 
 
 class Reader:
-    """Reads items of a source, and keeps the pictures while there is memory.
+    """Reads items of a source and keeps the pictures if there is enough memory.
 
     Attributes:
-        count: the items read so far, readable or not.
-        bad: name and reason of those that could not be read.
+        count: number of items read so far, readable or not.
+        bad: name and reason of each item that could not be read.
 
     Args:
-        source: where the items come from.
+        source: the source of the items.
         size: side of the square that pictures are resized to.
-        channels: of the pictures, 3 or 1.
-        cache_bytes: the memory that all kept pictures may take.
+        channels: channels of the pictures, 3 or 1.
+        cache_bytes: largest total size of the pictures kept.
     """
 
     def __init__(self, source: Source, size: int, channels: int, cache_bytes: int):
@@ -52,12 +52,12 @@ class Reader:
         self.bad: tuple[tuple[str, str], ...] = ()
 
     def read(self, rows: np.ndarray, *, hashes: bool = False) -> Pictures:
-        """Reads each of the given items once. Without room for all of them, none is kept.
+        """Reads each of the given items once. If they do not all fit in memory, none is kept.
 
         Args:
             rows: int [n] indices of items.
-            hashes: whether to hash the pictures, in RGB and their own size, so that the hashes depend neither on the
-                size nor on the channels that are kept.
+            hashes: whether to hash the pictures. Hashes use RGB at the original size, so they do not depend on the size
+                and channels that are kept.
         """
         prepare_opencv()
         size, channels = self._size, self._channels

@@ -1,7 +1,7 @@
-"""Which examples each step sees: pure functions of (seed, step), equal on every host and after every restart.
+"""Sampling orders: the examples of each step as a pure function of (seed, step), equal on all hosts and restarts.
 
-The random numbers are the raw words of NumPy's Philox, a counter-based generator, so any step can be drawn without the
-ones before it. Unlike the distributions of `np.random.Generator`, raw words are the same in every version of NumPy.
+Random numbers are raw words of NumPy's Philox, a counter-based generator, so any step can be drawn without the steps
+before it. Unlike the distributions of `np.random.Generator`, raw words are the same in every version of NumPy.
 """
 
 from collections.abc import Callable
@@ -18,12 +18,11 @@ SHUFFLED, BALANCED = 0, 1
 
 @dataclass(frozen=True)
 class SamplingOrder:
-    """The examples of each step.
+    """The order in which steps draw examples.
 
     Attributes:
         batch_size: examples per step.
-        draw: step -> (indices int32 [batch_size], valid bool [batch_size]). Where `valid` is False, the example only
-            fills the batch.
+        draw: step -> (indices int32 [batch_size], valid bool [batch_size]); `valid` is False for padding.
     """
 
     batch_size: int
@@ -34,15 +33,15 @@ class SamplingOrder:
 
 
 def shuffled(count: int, batch_size: int, seed: int) -> SamplingOrder:
-    """Without replacement, each epoch in a new order. An epoch may end within a batch.
+    """Sampling without replacement, in a new order each epoch. An epoch may end within a batch.
 
     Args:
         count: number of examples.
         batch_size: examples per step.
-        seed: of the orders.
+        seed: seed of the orders.
 
     Raises:
-        UserError: the batch is larger than the set.
+        UserError: the batch is larger than the data set.
     """
     if batch_size > count:
         raise UserError(
@@ -52,7 +51,7 @@ def shuffled(count: int, batch_size: int, seed: int) -> SamplingOrder:
 
     @lru_cache(maxsize=2)
     def order(epoch: int) -> np.ndarray:
-        # Sorting random 64-bit words permutes uniformly: among a million, two are equal once in 10^7 orders.
+        # Sorting random 64-bit words gives uniform permutations: among a million words, ties occur once in 10^7 orders.
         return np.argsort(_words(seed, SHUFFLED, epoch, count), kind="stable").astype(np.int32)
 
     def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -69,15 +68,15 @@ def shuffled(count: int, batch_size: int, seed: int) -> SamplingOrder:
 
 
 def balanced(labels: np.ndarray, batch_size: int, seed: int) -> SamplingOrder:
-    """With replacement, each example by the weight 1 / (number of its class): all classes are equally frequent.
+    """Class-balanced sampling with replacement: the weight of an example is 1 / (size of its class).
 
-    Examples without a label, which pre-training may have, keep their share of the set; the classes share the rest
-    equally. A batch may be larger than the set.
+    Unlabelled examples, which are allowed in pre-training, keep their share of the data set, and the classes share the
+    rest equally. A batch may be larger than the data set.
 
     Args:
-        labels: int [n], the class of each example, -1 where unknown.
+        labels: int [n], the class of each example, -1 if unknown.
         batch_size: examples per step.
-        seed: of the draws.
+        seed: seed of the draws.
 
     Raises:
         UserError: no example has a label.
@@ -87,10 +86,10 @@ def balanced(labels: np.ndarray, batch_size: int, seed: int) -> SamplingOrder:
         raise UserError("--sampling=balanced needs labels, and no training image has one; give --sampling=shuffled")
     counts = np.bincount(labels[known])
     weights = 1 / counts[labels]
-    # The labelled examples together weigh as much as there are classes.
+    # The weights of the labelled examples sum to the number of classes.
     weights[~known] = np.sum(counts > 0) / known.sum()
     cumulative = np.cumsum(weights / weights.sum())
-    # The last interval must end at 1, despite rounding.
+    # The last interval must end at exactly 1 despite rounding.
     cumulative[-1] = 1
 
     def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -102,7 +101,7 @@ def balanced(labels: np.ndarray, batch_size: int, seed: int) -> SamplingOrder:
 
 
 def in_order(order: np.ndarray, batch_size: int) -> SamplingOrder:
-    """Each of the examples once, for evaluation. Repeats of the first one, not valid, fill the last batch."""
+    """Every example once, for evaluation. The last batch is padded with the first example, marked as not valid."""
 
     def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
         positions = np.arange(step * batch_size, (step + 1) * batch_size)
@@ -113,8 +112,8 @@ def in_order(order: np.ndarray, batch_size: int) -> SamplingOrder:
 
 
 def _words(seed: int, stream: int, number: int, count: int) -> np.ndarray:
-    """uint64 [count] of random bits for (seed, stream, number)."""
+    """Random bits, uint64 [count], for (seed, stream, number)."""
     key = np.array([seed % 2**64, stream], np.uint64)
-    # Philox counts the words drawn in the low word.
+    # Philox counts drawn words in the low word.
     counter = np.array([0, number, 0, 0], np.uint64)
     return np.random.Philox(key=key, counter=counter).random_raw(count)

@@ -1,4 +1,4 @@
-"""What a kind of data declares, and what an opened source offers: items, and the picture of each on demand."""
+"""The interface of data sources: the declaration of a kind of data, and access to items and pictures."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ class Source(Protocol):
     """Random access to pictures. `read` is called from several threads at once.
 
     Attributes:
-        fitted: preparation steps that were fitted on the training split that the data names. Their pictures must not
-            be dealt to other splits, else test pictures would have shaped the training.
+        fitted: preparation steps that were fitted on the data's own training split. Such pictures must not be assigned
+            to other splits, or test pictures would influence training.
         notes: sentences for the log, such as what was skipped.
     """
 
@@ -26,19 +26,19 @@ class Source(Protocol):
     def items(self) -> Sequence[Item]: ...
 
     def read(self, index: int) -> np.ndarray:
-        """The picture of `items[index]`: uint8 RGB [height, width, 3] of any size.
+        """Reads the picture of `items[index]`: uint8 RGB [height, width, 3] of any size.
 
         Raises:
-            BadImage: it cannot be read.
+            BadImage: the picture cannot be read.
         """
         ...
 
 
 class Settings(NamedTuple):
-    """What a source may need to know beside its place.
+    """Settings that a source may need besides its place.
 
     Attributes:
-        image_size: the side in pixels of the square that pictures are resized to.
+        image_size: side in pixels of the square that pictures are resized to.
         synthetic_count, synthetic_seed: size and seed of the built-in set.
     """
 
@@ -49,12 +49,12 @@ class Settings(NamedTuple):
 
 @dataclass(frozen=True)
 class SourceKind:
-    """One kind of data. A module of `jaxcaps.data.sources` defines it as `SOURCE`; the module's name is the kind.
+    """A kind of data. Each module of `jaxcaps.data.sources` defines one as `SOURCE`; the module's name is the kind.
 
     Attributes:
         about: one line for `--help`.
-        open: opens a source without decoding a picture. It raises UserError for whatever is wrong with the data.
-        place: what follows the kind in `--data`: "DIR", "FILE", "NAME" (perhaps with `@DIR`), or "" for nothing.
+        open: opens a source without decoding a picture. It raises UserError if the data is invalid.
+        place: the rest of `--data` after the kind: "DIR", "FILE", "NAME" (optionally with `@DIR`), or "" if none.
     """
 
     about: str

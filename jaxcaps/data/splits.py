@@ -1,4 +1,4 @@
-"""Training, validation and test: the data's own splits, or a seeded stratified split that keeps groups together."""
+"""Training, validation and test splits: from the data, or a seeded stratified split that keeps groups together."""
 
 from collections.abc import Sequence
 
@@ -22,30 +22,30 @@ def check_groups(items: Sequence[Item], data: str) -> None:
         if home != item.split:
             raise UserError(
                 f"--data={data}: group {item.group!r} is in two splits, {home} and {item.split}; a group must stay "
-                "in one split, or scores reward memory. Correct the split or the group"
+                "in one split, or scores are too high. Correct the split or the group"
             )
 
 
 def given_splits(items: Sequence[Item], data: str, wanted: Sequence[str]) -> np.ndarray | None:
-    """The splits that the data names.
+    """Returns the splits that the data names.
 
     Args:
         items: the images.
-        data: what `--data` says, for errors.
-        wanted: the splits to load. Test alone needs no training split.
+        data: the value of `--data`, for errors.
+        wanted: the splits to load. Loading only the test split needs no training split.
 
     Returns:
         int8 [n] indices into `SPLITS`, or None if the data names no split.
 
     Raises:
-        UserError: some images have a split and others none, or training is needed and empty.
+        UserError: only some images have a split, or the training split is needed but empty.
     """
     unnamed = [item.name for item in items if item.split is None]
     if len(unnamed) == len(items):
         return None
     if unnamed:
         raise UserError(
-            f"--data={data}: {len(unnamed)} of {len(items)} images have no split, the first is {unnamed[0]}; give all "
+            f"--data={data}: {len(unnamed)} of {len(items)} images have no split, such as {unnamed[0]}; give all "
             "images a split, or none"
         )
     splits = np.array([SPLITS.index(item.split) for item in items if item.split is not None], np.int8)
@@ -55,7 +55,7 @@ def given_splits(items: Sequence[Item], data: str, wanted: Sequence[str]) -> np.
 
 
 def is_complete(given: np.ndarray) -> bool:
-    """Whether no split has to be made here: only a training split without validation has to be divided."""
+    """Whether the splits are complete. A training split without validation still has to be divided."""
     return VALIDATION in given or TRAIN not in given
 
 
@@ -76,17 +76,17 @@ def assign(
         given: the splits that the data names, see `given_splits`.
         labels, groups: int [n].
         readable: bool [n].
-        seed: of the splits made here.
-        data: what `--data` says, for errors.
-        folds: if not 0, `given` is ignored, and the groups are dealt to this many folds.
-        fold: the one that is the test split. Validation is a fifth of the others.
+        seed: seed of the splits made here.
+        data: the value of `--data`, for errors.
+        folds: if not 0, `given` is ignored and the groups are assigned to this many folds.
+        fold: the fold used as the test split. Validation is a fifth of the others.
 
     Returns:
         int8 [n] indices into `SPLITS` (-1 if unreadable, unless all splits are given); the splits that were made here;
         a note for the log.
 
     Raises:
-        UserError: too few groups.
+        UserError: there are too few groups.
     """
     if not folds and given is not None and is_complete(given):
         return given, (), "Split: the data's own."

@@ -1,7 +1,7 @@
-"""Parts of a data set for controlled comparisons: folds, shares of the labels, a rare class.
+"""Subsets of a data set for controlled comparisons: folds, shares of the labels, a rare class.
 
-All are seeded, keep groups together and do not depend on each other. Shares are nested: with one seed, a larger share
-has all groups of a smaller one.
+All are seeded, keep groups together and are independent of each other. Shares are nested: with the same seed, a larger
+share contains all groups of a smaller one.
 """
 
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from jaxcaps.errors import UserError, nearest
 
 @dataclass(frozen=True)
 class Subset:
-    """Which part of a data set to take; by default all of it, in its own splits.
+    """A subset of a data set. Default: all of it, with its own splits.
 
     Attributes:
-        folds: if not 0, the data's splits are ignored: the groups are dealt to this many folds, and `fold` is the
+        folds: if not 0, the data's splits are ignored. The groups are assigned to this many folds, and `fold` is the
             test split.
-        fold: from 0.
-        label_fraction: the share of each class, in whole groups, whose labels training and validation use.
-        minority: "CLASS:SHARE": training keeps only so many groups of the class that it makes up this share; or "".
-        seed: chooses the groups.
+        fold: the fold used as the test split, counted from 0.
+        label_fraction: share of each class, in whole groups, whose labels training and validation use.
+        minority: "CLASS:SHARE" reduces this class to this share of training, in whole groups; "" does nothing.
+        seed: seed for the choice of groups.
     """
 
     folds: int = 0
@@ -32,7 +32,7 @@ class Subset:
     seed: int = 0
 
     def described(self) -> str:
-        """How it differs from the whole, for the log and the fingerprint; empty if it does not."""
+        """Describes the subset for the log and the fingerprint; empty for the whole data set."""
         parts = []
         if self.folds:
             parts.append(f"fold {self.fold} of {self.folds} is the test split")
@@ -47,19 +47,19 @@ WHOLE = Subset()
 
 
 def group_order(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
-    """Where each image's group stands in a random order of the groups of its class, as a share of the class's images.
+    """Position of each image's group in a random order of the groups of its class, as a share of the class's images.
 
     Args:
-        labels: int [n], -1 where unknown.
+        labels: int [n], -1 if unknown.
         groups: int [n].
-        seed: of the orders, one for each class.
+        seed: seed of the orders, one order per class.
 
     Returns:
         float [n] in (0, 1]: the share of the class's images in this group and those before it. A group of several
         classes counts with the class of its first image.
     """
     places = np.empty(len(labels))
-    # A group that spans classes counts with one of them, so that it is taken or left as a whole.
+    # A group that spans classes counts for one of them, so that it is kept or left out as a whole.
     _, first, member = np.unique(groups, return_index=True, return_inverse=True)
     labels = labels[first][member]
     for label in np.unique(labels):
@@ -73,24 +73,24 @@ def group_order(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray
 
 
 def with_known_labels(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Which images keep their label, bool [n]: whole groups of each class, at most `fraction` of its images."""
+    """Mask of the images that keep their label, bool [n]: whole groups, at most `fraction` of each class's images."""
     return group_order(labels, groups, seed) <= fraction + 1e-9
 
 
 def without_most_of(
     labels: np.ndarray, groups: np.ndarray, classes: tuple[str, ...], minority: str, seed: int, data: str
 ) -> np.ndarray:
-    """Which training images remain when one class is made rare: bool [n].
+    """Mask of the training images that remain when one class is made rare: bool [n].
 
     Args:
         labels, groups: int [n], of the training split.
-        classes: the names of the classes.
+        classes: the class names.
         minority: "CLASS:SHARE", the class and its share of the remaining images.
-        seed: chooses the groups.
-        data: what `--data` says, for errors.
+        seed: seed for the choice of groups.
+        data: the value of `--data`, for errors.
 
     Raises:
-        UserError: another form, no such class, a class that is rarer already, or one that would vanish.
+        UserError: `minority` is malformed, or the class does not exist, is already rarer, or would have no image left.
     """
     name, _, text = minority.rpartition(":")
     try:
@@ -104,11 +104,13 @@ def without_most_of(
     members = labels == classes.index(name)
     wanted = share / (1 - share) * np.sum(~members)
     if wanted > members.sum():
-        raise UserError(f"--minority={minority}: {name!r} already makes up less of training, {members.mean():.3g}")
+        raise UserError(
+            f"--minority={minority}: {name!r} is already rarer, {members.mean():.3g} of training; give a smaller share"
+        )
     known = members & with_known_labels(np.where(members, 0, 1), groups, wanted / members.sum(), seed)
     if not known.any():
         raise UserError(
-            f"--minority={minority}: {wanted:.1f} images of {name!r} would remain, fewer than any of its groups has; "
+            f"--minority={minority}: {wanted:.1f} images of {name!r} would remain, fewer than in any of its groups; "
             "give a larger share"
         )
     return ~members | known
@@ -118,7 +120,7 @@ def check_fitted(fitted: tuple[str, ...], data: str, folds: int) -> None:
     if fitted:
         raise UserError(
             f"--data={data} --folds={folds}: its preparation fitted {' and '.join(fitted)} on the data's own training "
-            "split, and folds would make test pictures of that; prepare it without that step, or drop --folds"
+            "split, and folds would use these pictures for testing; prepare it without that step, or drop --folds"
         )
 
 
@@ -131,7 +133,7 @@ def left_out(
     data: str,
     subset: Subset,
 ) -> np.ndarray:
-    """The training rows to leave out so that one class is rare."""
+    """The training rows to leave out to make one class rare."""
     training = np.flatnonzero(readable & (assigned == TRAIN))
     if not subset.minority:
         return training[:0]
@@ -147,10 +149,10 @@ def hidden(
     classes: tuple[str, ...],
     subset: Subset,
 ) -> np.ndarray:
-    """The labels, -1 where training and validation may not use them. Shares are of the readable images.
+    """The labels, with -1 for those hidden from training and validation. Shares refer to the readable images.
 
     Raises:
-        UserError: a class would keep no label in training.
+        UserError: a class would have no label left in training.
     """
     if subset.label_fraction == 1:
         return labels

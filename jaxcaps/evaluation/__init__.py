@@ -1,1 +1,1 @@
-"""How good a classifier is, and how certain that is: metrics, bootstrap intervals, tables and figures."""
+"""Evaluation of classifiers: metrics, bootstrap intervals, tables and figures."""

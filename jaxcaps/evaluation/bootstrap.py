@@ -1,4 +1,4 @@
-"""Bootstrap intervals: how much the metrics would vary on other examples, or other patients, of the same kind."""
+"""Bootstrap intervals: the variation of metrics over other examples, or other patients, of the same population."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,7 +7,7 @@ import numpy as np
 from jaxcaps.evaluation.classification import labelled_examples
 from jaxcaps.evaluation.metrics import ordered_metrics, weighted_scores
 
-# Weights held at a time, examples times resamples: 8 MB of float64, the fastest of 2**16 to 2**22.
+# Number of weights (examples times resamples) held in memory: 8 MB of float64, the fastest of 2**16 to 2**22.
 CHUNK = 2**20
 
 
@@ -22,21 +22,21 @@ def bootstrap_intervals(
 ) -> dict[str, tuple[float, float]]:
     """Percentile bootstrap intervals (Efron 1979) of every metric.
 
-    Frames of one patient or lesion resemble each other. With `groups`, a resample therefore draws whole groups, as
-    many as there are: drawing single examples would make the intervals too narrow.
+    Frames of one patient or lesion resemble each other. With `groups`, a resample therefore draws whole groups, as many
+    as the data has. Drawing single examples would make the intervals too narrow.
 
     Args:
         labels: int [n]; examples with label -1 (unknown) are left out.
         probabilities: [n, classes].
         class_names: the classes in order.
         groups: int [n]; examples with the same value belong to one group. None draws single examples.
-        resamples: how many samples to draw.
+        resamples: number of resamples to draw.
         seed: the same seed gives the same intervals.
-        level: the share of the resamples between the two ends.
+        level: the confidence level.
 
     Returns:
-        {metric: (low, high)}, over the resamples in which the metric is defined; (NaN, NaN) where there is none, or
-        where there are fewer than two groups (or examples) to draw from.
+        {metric: (low, high)}, over the resamples in which the metric is defined; (NaN, NaN) if it is defined in none,
+        or if there are fewer than two groups (or examples).
 
     Raises:
         ValueError, UserError: as `classification_metrics`.
@@ -52,18 +52,18 @@ def bootstrap_intervals(
 def resampled_scores(
     labels: np.ndarray, probabilities: np.ndarray, units: np.ndarray, resamples: int, seed: int
 ) -> dict[str, np.ndarray]:
-    """Every metric of each resample, {metric: float [resamples]}; arguments as `weighted_scores` and the bootstrap."""
+    """Every metric of each resample, {metric: float [resamples]}; see `weighted_scores` and `resample_weights`."""
     chunks = [weighted_scores(labels, probabilities, weights) for weights in resample_weights(units, resamples, seed)]
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
 def resample_weights(units: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each example occurs in each resample: chunks float64 [n, some of the resamples].
+    """Yields how often each example occurs in each resample, in chunks float64 [n, resamples of the chunk].
 
     Args:
-        units: int [n], counted from 0: the unit each example belongs to. Units are drawn with replacement.
-        resamples: the number of resamples of all chunks together.
-        seed: of the draws.
+        units: int [n], counted from 0: the unit of each example. Units are drawn with replacement.
+        resamples: the total number of resamples.
+        seed: seed of the draws.
     """
     generator = np.random.default_rng(seed)
     count = int(units.max()) + 1

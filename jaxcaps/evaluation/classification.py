@@ -1,7 +1,7 @@
-"""The whole evaluation of a classifier: every metric, the confusion matrix, each class, and what is undefined.
+"""Full evaluation of a classifier: all metrics, the confusion matrix, scores per class, and notes.
 
-A ratio 0/0 is NaN, never 0 or 1, such as the precision of a class that was never predicted. Macro averages leave such
-classes out.
+A ratio 0/0, such as the precision of a class that was never predicted, is NaN, never 0 or 1. Macro averages leave out
+such classes.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from jaxcaps.evaluation.metrics.base import WeightedPredictions, ratio
 
 
 def classification_metrics(labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
-    """Scores predictions. The predicted class is the most probable one, the first of equals.
+    """Scores predictions. The predicted class is the most probable one; ties go to the first.
 
     Args:
         labels: int [n], the true classes; examples with label -1 (unknown) are left out.
@@ -23,9 +23,9 @@ def classification_metrics(labels: np.ndarray, probabilities: np.ndarray, class_
         class_names: the classes in order.
 
     Returns:
-        Every metric of `jaxcaps.evaluation.metrics`, a float, NaN where it is undefined; `confusion_matrix` (lists,
-        one row per true class); `per_class` {name: precision, recall, specificity, f1, support}; `notes`, sentences
-        on what was left out or is undefined.
+        Every metric of `jaxcaps.evaluation.metrics` as a float, NaN if undefined; `confusion_matrix` (lists, one row
+        per true class); `per_class` {name: precision, recall, specificity, f1, support}; `notes`, sentences on what
+        was left out or is undefined.
 
     Raises:
         ValueError: the shapes do not match, or a label is not a class.
@@ -54,7 +54,7 @@ def majority_baseline(train_labels: np.ndarray, labels: np.ndarray, class_names:
     """
     known = np.asarray(train_labels)[np.asarray(train_labels) != -1]
     if not len(known):
-        raise UserError("the training split has no labelled example, so it has no majority class")
+        raise UserError("the training split has no labelled example and so no majority class; label some of its images")
     frequencies = np.bincount(known, minlength=len(class_names)) / len(known)
     return classification_metrics(labels, np.tile(frequencies, (len(labels), 1)), class_names)
 
@@ -62,7 +62,7 @@ def majority_baseline(train_labels: np.ndarray, labels: np.ndarray, class_names:
 def labelled_examples(
     labels: np.ndarray, probabilities: np.ndarray, classes: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Checks predictions, and leaves out the examples without a label.
+    """Checks predictions and leaves out examples without a label.
 
     Returns:
         labels [labelled], probabilities float64 [labelled, classes], and which examples these are, bool [n].
@@ -77,13 +77,15 @@ def labelled_examples(
         raise ValueError(f"labels lie between {labels.min()} and {labels.max()}, but there are {classes} classes")
     known = labels != -1
     if not known.any():
-        raise UserError(f"none of the {len(labels)} examples has a label, so there is nothing to score")
+        raise UserError(
+            f"none of the {len(labels)} examples has a label, so there is nothing to score; give labelled data"
+        )
     labels, probabilities = labels[known], probabilities[known]
     broken = int(np.sum(~np.isfinite(probabilities).all(axis=1)))
     if broken:
         raise UserError(
-            f"the probabilities of {broken} of {len(labels)} examples are not finite: the network has diverged; "
-            "train it at a lower learning rate"
+            f"the probabilities of {broken} of {len(labels)} examples are not finite: the network diverged; "
+            "train it with a lower learning rate"
         )
     return labels, probabilities, known
 
@@ -106,7 +108,7 @@ def _per_class(predictions: WeightedPredictions, class_names: Sequence[str]) -> 
 def _notes(present: np.ndarray, class_names: Sequence[str], unlabelled: int) -> list[str]:
     notes = []
     if unlabelled:
-        notes.append(f"{unlabelled} examples without a label are left out.")
+        notes.append(f"Left out {unlabelled} examples without a label.")
     absent = [name for name, here in zip(class_names, present, strict=True) if not here]
     if absent:
         notes.append(

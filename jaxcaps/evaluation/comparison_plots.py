@@ -1,4 +1,4 @@
-"""Figures of a study, as PNG files: differences with their intervals, and convergence."""
+"""Figures of a study as PNG files: differences with their intervals, and convergence."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,13 +14,13 @@ LONG = 3
 
 
 def plot_differences(estimates: Mapping[str, Estimate], metric: Metric, path: Path) -> None:
-    """Draws each difference from the reference with its 95% interval on a line of its own, the first on top.
+    """Draws each difference from the reference, with its 95% interval, on its own line, the first on top.
 
     An interval that excludes 0 is green if the metric is better than the reference's, else red.
 
     Args:
-        estimates: by the name of the line.
-        metric: what differs.
+        estimates: estimates by name of the line.
+        metric: the metric shown.
         path: PNG file to write.
     """
     figure = new_figure(7, 1.2 + 0.3 * len(estimates))
@@ -44,11 +44,11 @@ Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 def plot_convergence(panels: Mapping[str, Curves], title: str, path: Path) -> None:
-    """Draws the mean over runs of a metric against the epoch, and the middle half of the runs, panels side by side.
+    """Draws the mean and the interquartile range of a metric over runs against the epoch, in panels side by side.
 
     Args:
-        panels: by the name of the panel, by the name of the line: epochs [evaluations] and values [runs, evaluations].
-        title: of the axis.
+        panels: {panel: {line: (epochs [evaluations], values [runs, evaluations])}}.
+        title: title of the axis.
         path: PNG file to write.
     """
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter

@@ -1,7 +1,7 @@
-"""How certain a difference between two ways of training is, given few seeds and few test images.
+"""Uncertainty of the difference between two arms of a study, given few seeds and few test images.
 
-The bootstrap resamples both sources of chance: the seeds, and the groups of test images. It compares two arms in the
-same resamples, pair by pair, because runs with one seed share their images, their split and their labels.
+The bootstrap resamples both sources of variation: the seeds, and the groups of test images. It compares two arms pair
+by pair in the same resamples, because runs with one seed share their images, split and labels.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ class Resampled(NamedTuple):
     """The metrics of one arm.
 
     Attributes:
-        point: {metric: float [seeds]} on the images as they are.
+        point: {metric: float [seeds]} on the original images.
         drawn: {metric: float [seeds, resamples]} on resampled groups of images. Arms and seeds that are scored on the
-            same images have the same resamples.
+            same images share their resamples.
     """
 
     point: dict[str, np.ndarray]
@@ -31,12 +31,12 @@ class Resampled(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A value, its interval, and how probable it is by chance if there is no effect.
+    """A value, its interval, and its p-value.
 
     Attributes:
         value: the mean over seeds.
         low, high: the ends of the 95% interval.
-        p_value: two-sided, of the null hypothesis that the value is 0.
+        p_value: two-sided, for the null hypothesis that the value is 0.
     """
 
     value: float
@@ -61,8 +61,8 @@ def resample(
         probabilities: [seeds, n, classes].
         class_names: the classes in order.
         groups: int [n]; whole groups are drawn, with replacement.
-        resamples: how many to draw.
-        seed: of the draws.
+        resamples: number of resamples.
+        seed: seed of the draws.
 
     Raises:
         ValueError, UserError: as `classification_metrics`.
@@ -82,14 +82,14 @@ def resample(
 def difference(first: Resampled, second: Resampled, metric: str, *, relative: bool = False, seed: int = 0) -> Estimate:
     """`first` minus `second`, paired by seed and by resample of the images.
 
-    A resample also draws seeds with replacement, so the interval covers other seeds and other images of the same
-    kind. With a single seed the interval leaves out the chance of the seed and is too narrow.
+    A resample also draws seeds with replacement, so the interval accounts for the choice of seeds and images. With a
+    single seed, the interval ignores the variation between seeds and is too narrow.
 
     Args:
-        first, second: of the same images, resamples and number of seeds, in the same order of seeds.
-        metric: the name of a metric.
-        relative: the mean of `first` over the mean of `second`, minus 1, instead of the difference.
-        seed: of the draws of seeds.
+        first, second: scores of the same images, resamples and seeds, in the same order of seeds.
+        metric: name of a metric.
+        relative: return the ratio of the means minus 1 instead of the difference.
+        seed: seed of the draws of seeds.
     """
 
     def compared(ones: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -100,40 +100,40 @@ def difference(first: Resampled, second: Resampled, metric: str, *, relative: bo
 
 
 def level(of: Resampled, metric: str, *, seed: int = 0) -> Estimate:
-    """A metric's mean over seeds, its interval as that of `difference`. There is no p-value: it is NaN.
+    """A metric's mean over seeds, with an interval as in `difference`. The p-value is NaN.
 
     Args:
-        of: an arm.
-        metric: the name of a metric.
-        seed: of the draws of seeds.
+        of: scores of an arm.
+        metric: name of a metric.
+        seed: seed of the draws of seeds.
     """
     return _estimate(float(of.point[metric].mean()), _drawn(of, metric, seed))._replace(p_value=float("nan"))
 
 
 def _drawn(of: Resampled, metric: str, seed: int) -> np.ndarray:
-    """The mean over resampled seeds in each resample of the images: float [resamples]."""
+    """The mean over resampled seeds for each resample of the images: float [resamples]."""
     seeds, resamples = of.drawn[metric].shape
-    # A stream of its own: with the same seed, the groups' draws would begin with the same numbers.
+    # A separate stream: with the same seed, the draws of groups would start with the same numbers.
     draws = np.random.default_rng([seed, 1]).integers(seeds, size=(seeds, resamples))
     drawn: np.ndarray = of.drawn[metric][draws, np.arange(resamples)].mean(axis=0)
     return drawn
 
 
 def _estimate(value: float, values: np.ndarray) -> Estimate:
-    """The estimate of a value from its resamples, without those that are NaN."""
+    """The estimate of a value from its resamples that are not NaN."""
     values = values[~np.isnan(values)]
     if not len(values):
         return Estimate(value, float("nan"), float("nan"), float("nan"))
     low, high = np.percentile(values, [2.5, 97.5])
-    # The observed value counts as one resample, so that no p-value is 0 (Davison and Hinkley 1997, section 4.2).
+    # Count the observed value as one resample, so that no p-value is 0 (Davison and Hinkley 1997, section 4.2).
     tails = [(1 + np.sum(values <= 0)) / (1 + len(values)), (1 + np.sum(values >= 0)) / (1 + len(values))]
     return Estimate(value, float(low), float(high), float(min(1.0, 2 * min(tails))))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Corrects p-values for their number (Holm 1979).
+    """Corrects p-values for multiple comparisons (Holm 1979).
 
-    If no effect is real, the probability that any corrected p-value is below 0.05 is at most 0.05. NaN stays NaN and
+    If there is no effect, the probability that any corrected p-value is below 0.05 is at most 0.05. NaN stays NaN and
     is not counted.
     """
     values = np.asarray(p_values, np.float64)

@@ -1,4 +1,4 @@
-"""Figures of a run, as PNG files: curves, confusion matrix, reconstructions. They need no window and no pyplot."""
+"""Figures of a run as PNG files: curves, confusion matrix, reconstructions. They do not use pyplot or a display."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart, without the yellow, invisible on white.
+# The colour-blind-safe palette of Okabe and Ito, without yellow, which is hard to see on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 DPI = 120
-# With more classes the counts no longer fit into their cells.
+# With more classes, counts do not fit into their cells.
 MAX_ANNOTATED_CLASSES = 15
 
 SPLITS = ("train", "validation")
@@ -34,10 +34,10 @@ class _Panel:
 
 
 def plot_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Draws every metric of a run against the epoch, related ones in one panel.
+    """Draws every metric of a run against the epoch, with related metrics in one panel.
 
     Args:
-        rows: the records of `metrics.jsonl`: `epoch`, and any of `train/...`, `validation/...` and plain names.
+        rows: the records of `metrics.jsonl`: `epoch`, and metrics with the prefix `train/`, `validation/` or none.
             Values that are not finite are left out.
         path: PNG file to write.
     """
@@ -56,7 +56,7 @@ def plot_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
 
 
 def plot_confusion(confusion: np.ndarray, class_names: Sequence[str], path: Path) -> None:
-    """Draws a confusion matrix: counts, and their percentages of the true class.
+    """Draws a confusion matrix of counts and of percentages of the true class.
 
     Args:
         confusion: int [true, predicted].
@@ -71,7 +71,7 @@ def plot_confusion(confusion: np.ndarray, class_names: Sequence[str], path: Path
     size = min(14.0, max(3.0, (0.85 if annotated else 0.25) * classes))
     figure = new_figure(size + 2.8, size + 1.6)
     axes = figure.add_subplot()
-    # A class without examples has no percentages: its row is grey.
+    # A class without examples has no percentages, so its row is grey.
     axes.set_facecolor("0.88")
     picture = axes.imshow(np.ma.masked_invalid(100 * shares), cmap="Blues", vmin=0, vmax=100)
     if annotated:
@@ -112,7 +112,7 @@ def plot_reconstructions(rows: Sequence[Sequence[np.ndarray]], column_titles: Se
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure of this size in inches. It needs no window."""
+    """Returns an empty figure of this size in inches, without a display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -131,21 +131,21 @@ def _panels(rows: Sequence[Mapping[str, float]]) -> list[_Panel]:
             title, label = _place(name)
             panel = panels.setdefault(title, _Panel(title, logarithmic="gradient norm" in title))
             panel.curves[label] = (points[:, 0], points[:, 1])
-    # The loss and the metrics of the table come first, then the rest as they come.
+    # The loss and the metrics of the table come first, then the rest in order of appearance.
     shared = (metric.panel or metric.title for metric in ordered_metrics().values())
     order = {title: position for position, title in enumerate(dict.fromkeys(["loss", *shared]))}
     return sorted(panels.values(), key=lambda panel: order.get(panel.title, len(order) + panel.logarithmic))
 
 
 def _place(name: str) -> tuple[str, str]:
-    """A metric's panel and its label there: `train/loss` is the curve "train" of the panel "loss"."""
+    """The panel of a metric and its label there: `train/loss` is the curve "train" in the panel "loss"."""
     first, *rest = name.split("/")
     split, parts = (first, rest) if first in SPLITS and rest else ("", [first, *rest])
     if parts[0] == "gradient_norm":
         depth = ("gradient norm by layer group", "gradient norm by layer")[len(parts) > 2]
         return depth, "/".join(parts[1:]) or "all"
     if len(parts) > 1:
-        # A probe's metric.
+        # A metric of a probe.
         return f"probes: {_title(parts[-1])}", _title(" ".join([*([split] if split == "train" else []), *parts[:-1]]))
     title = _title(parts[0])
     if parts[0] in METRICS and METRICS[parts[0]].panel:
@@ -154,7 +154,7 @@ def _place(name: str) -> tuple[str, str]:
 
 
 def _title(name: str) -> str:
-    """How a figure spells the name of a metric: as its file says, or, for those of tasks, in words."""
+    """The display name of a metric: its declared title, or for metrics of tasks the name in words."""
     if name in METRICS:
         return METRICS[name].title
     return {"nt_xent": "NT-Xent"}.get(name, name.replace("_", " "))
@@ -162,7 +162,7 @@ def _title(name: str) -> str:
 
 def _draw_curves(axes: "Axes", panel: _Panel) -> None:
     for number, (label, (epochs, values)) in enumerate(panel.curves.items()):
-        # A marker shows when a value was measured, as long as there is room.
+        # Markers show when values were measured, if there is room.
         marker = "o" if len(epochs) <= 40 else ""
         style = ("-", "--", ":")[number // len(COLOURS) % 3]
         colour = COLOURS[number % len(COLOURS)]

@@ -1,4 +1,4 @@
-"""Metrics as text for the terminal; metrics and predictions as files, written whole or not at all."""
+"""Metrics as text for the terminal; metrics and predictions as files, written atomically."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ from jaxcaps.evaluation.metrics import ordered_metrics
 
 Intervals = Mapping[str, tuple[float, float]]
 WIDTH = 100
-# Longer names of classes are cut short.
+# Longer class names are truncated.
 NAME_WIDTH = 28
 UNDEFINED = "-"
 
@@ -26,19 +26,19 @@ UNDEFINED = "-"
 def metrics_table(
     metrics: Mapping[str, Any], intervals: Intervals | None = None, baseline: Mapping[str, Any] | None = None
 ) -> str:
-    """The metrics, the classes and the confusion matrix as aligned plain text of at most 100 columns.
+    """Formats the metrics, the classes and the confusion matrix as aligned plain text of at most 100 columns.
 
     Args:
-        metrics: of `classification_metrics`.
-        intervals: of `bootstrap_intervals`; None leaves the column out.
-        baseline: of `majority_baseline`; None leaves the column out.
+        metrics: result of `classification_metrics`.
+        intervals: result of `bootstrap_intervals`; None omits the column.
+        baseline: result of `majority_baseline`; None omits the column.
     """
     parts = [_scalars(metrics, intervals, baseline), _classes(metrics["per_class"])]
     parts.append(_confusion(metrics["confusion_matrix"], list(metrics["per_class"])))
     text = "\n\n".join(parts)
     footnotes = [*metrics["notes"]]
     if any(UNDEFINED in line.split() for line in text.splitlines()):
-        footnotes.append(f"{UNDEFINED} is 0/0: undefined, and left out of averages.")
+        footnotes.append(f"{UNDEFINED} is 0/0, which is undefined and left out of averages.")
     return "\n".join([text, *(["", *footnotes] if footnotes else [])])
 
 
@@ -52,7 +52,7 @@ def write_predictions(
 ) -> None:
     """Writes one line per example: name, group, label, predicted and `probability_<class>` of each class.
 
-    Classes are written by name; a label of -1 (unknown) is left empty. Probabilities keep every digit of their type.
+    Classes are written by name; a label of -1 (unknown) is left empty. Probabilities are written at full precision.
     """
     columns = ["name", "group", "label", "predicted", *(f"probability_{name}" for name in class_names)]
     probabilities = np.asarray(probabilities)
@@ -71,7 +71,7 @@ def write_metrics(
     intervals: Intervals | None = None,
     baseline: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes the metrics, and `intervals` and `majority_baseline` if given, as strict JSON: NaN becomes null."""
+    """Writes the metrics, and if given the intervals and the majority baseline, as strict JSON: NaN becomes null."""
     whole = dict(metrics)
     if intervals is not None:
         whole["intervals"] = intervals
@@ -83,7 +83,7 @@ def write_metrics(
 
 
 def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Writes a CSV file with a column for every name that any row has, in order of appearance."""
+    """Writes a CSV file with a column for every name in any row, in order of appearance."""
     with writing(path) as file:
         table = csv.DictWriter(
             file, list(dict.fromkeys(name for row in rows for name in row)), restval="", lineterminator="\n"
@@ -93,7 +93,7 @@ def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """The same value in types that JSON knows, NaN as None."""
+    """Converts a value to JSON types, with NaN as None."""
     if isinstance(value, Mapping):
         return {str(name): _plain(each) for name, each in value.items()}
     if isinstance(value, np.ndarray | np.generic):
@@ -127,11 +127,11 @@ def _classes(per_class: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def _confusion(confusion: Sequence[Sequence[int]], class_names: Sequence[str]) -> str:
-    """With the columns named where that fits, else numbered."""
+    """The confusion matrix, with named columns if they fit, else numbered ones."""
     title = "confusion matrix (rows: true, columns: predicted)"
     numbers = [str(number) for number in range(1, len(class_names) + 1)]
     numbered = [f"{number} {name}" for number, name in zip(numbers, class_names, strict=True)]
-    # A column takes three characters at least: many classes are not even laid out, which would be slow.
+    # A column takes at least three characters. Do not lay out more classes than fit, which would be slow.
     for head, names in ((class_names, class_names), (numbers, numbered)) if 3 * len(numbers) < WIDTH else ():
         rows = [[name, *map(str, row)] for name, row in zip(names, confusion, strict=True)]
         text = _aligned([["", *head], *rows], NAME_WIDTH)
@@ -141,7 +141,7 @@ def _confusion(confusion: Sequence[Sequence[int]], class_names: Sequence[str]) -
 
 
 def _aligned(rows: Sequence[Sequence[str]], widest: int | None = None) -> str:
-    """Plain text, the first column to the left, the others to the right, cells cut to `widest` characters."""
+    """Plain text with the first column left-aligned, the others right-aligned, and cells cut to `widest` characters."""
     columns = [Column(justify="right" if n else "left", max_width=widest, no_wrap=True) for n in range(len(rows[0]))]
     table = Table.grid(*columns, padding=(0, 2, 0, 0))
     for row in rows:

@@ -1,4 +1,4 @@
-"""Whole networks: `CapsNet`, built from a `ModelConfig`, and the networks of the literature."""
+"""Complete networks: `CapsNet`, built from a `ModelConfig`, and networks from the literature."""
 
 from jaxcaps.models.capsnet import CapsNet, Encoded, Encoder, RoutedCapsules
 from jaxcaps.models.convnet import ConvNet

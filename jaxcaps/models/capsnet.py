@@ -1,4 +1,4 @@
-"""The capsule network: a convolutional stem, primary capsules, and class capsules by routing."""
+"""The capsule network: a convolutional stem, primary capsules, and routed class capsules."""
 
 import dataclasses
 from typing import NamedTuple
@@ -16,11 +16,11 @@ from jaxcaps.nnx import DenseCaps, PrimaryCaps
 
 
 class Encoded(NamedTuple):
-    """What an encoder says of a batch.
+    """The output of an encoder.
 
     Attributes:
         poses: primary capsules [batch, capsules, dim].
-        maps: the picture and the input of each later convolution, for the decoder's skips.
+        maps: the picture and the input of each later convolution, for skip connections to the decoder.
     """
 
     poses: Array
@@ -28,7 +28,7 @@ class Encoded(NamedTuple):
 
 
 class Encoder(nnx.Module):
-    """Stem and primary capsules: what pre-training hands to the classifier."""
+    """Stem and primary capsules, which pre-training transfers to the classifier."""
 
     def __init__(self, model: ModelConfig, image_size: int, rngs: nnx.Rngs):
         shape = geometry(model, image_size)
@@ -57,12 +57,12 @@ class Encoder(nnx.Module):
     def features(
         self, images: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch rows columns channels"]:
-        """What the primary capsules' convolution finds, before it is read as capsules and squashed."""
+        """The output of the primary capsules' convolution, before it is reshaped to capsules and squashed."""
         found: Array = self.primary.convolution(self._maps(images)[-1])
         return found
 
     def _maps(self, images: Array) -> tuple[Array, ...]:
-        # Centred and scaled to about unit variance; 1/4 is a typical deviation of natural pictures.
+        # Centre and scale to about unit variance; 1/4 is a typical standard deviation of natural pictures.
         x = ((images - 0.5) * 4).astype(self.dtype)
         maps = [x]
         for stage in self.stem:
@@ -71,7 +71,7 @@ class Encoder(nnx.Module):
 
 
 def routing_of(model: ModelConfig) -> Routing:
-    """The description of a model's routing, with the model's iterations if it iterates."""
+    """The routing of a model, with the model's number of iterations if it iterates."""
     description = ROUTINGS[model.routing]
     iterates = any(field.name == "iterations" for field in dataclasses.fields(description))
     routing: Routing = description(**({"iterations": model.routing_iterations} if iterates else {}))
@@ -79,9 +79,9 @@ def routing_of(model: ModelConfig) -> Routing:
 
 
 class RoutedCapsules(DenseCaps):
-    """Capsules of a model's `capsule_dim`, routed from its primary capsules: one per class, or latent ones.
+    """Class or latent capsules of dimension `capsule_dim`, routed from the primary capsules.
 
-    A routing that cannot do without activations of its in capsules gets the norms of the primary poses.
+    If the routing requires activations of its input capsules, they are the norms of the primary poses.
     """
 
     def __init__(self, out_capsules: int, model: ModelConfig, image_size: int, rngs: nnx.Rngs):
@@ -106,13 +106,13 @@ class RoutedCapsules(DenseCaps):
 
 
 class CapsNet(nnx.Module):
-    """A classifier: pictures in, one capsule per class out, with the class's activation.
+    """A classifier from pictures to one capsule and one activation per class.
 
     Args:
         classes: number of classes.
         model: the architecture, e.g. `preset("small64", "finetune").model`.
         image_size: side of the square pictures.
-        encoder: an encoder to build on; a new one where not given.
+        encoder: the encoder to use. Default: a new one.
     """
 
     def __init__(
@@ -127,5 +127,5 @@ class CapsNet(nnx.Module):
 
 
 def count_parameters(module: nnx.Module) -> int:
-    """The number of trainable values in a module (works on abstract modules too)."""
+    """Returns the number of trainable values in a module, which may be abstract."""
     return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))

@@ -1,4 +1,4 @@
-"""The baseline without capsules: a convolutional network with as many parameters as the capsule network."""
+"""A baseline without capsules: a convolutional network with as many parameters as the capsule network."""
 
 import jax
 from flax import nnx
@@ -12,10 +12,10 @@ from jaxcaps.models.settings import linear
 
 
 def hidden_width(classes: int, model: ModelConfig, image_size: int) -> int:
-    """The width of the hidden layer that makes a `ConvNet` as large as the `CapsNet` of the same configuration.
+    """The hidden width with which a `ConvNet` has as many parameters as the `CapsNet` of the same configuration.
 
-    Both have the same convolutions. A capsule network then has a matrix [dim, capsule_dim] for each pair of a primary
-    and a class capsule; the other, on the same features, a hidden layer and a layer of classes.
+    Both have the same convolutions. On their features, the capsule network has a matrix [dim, capsule_dim] for each
+    pair of a primary and a class capsule, and the baseline has a hidden layer and an output layer.
     """
     features = _features(model, image_size)
     routed = features * classes * model.capsule_dim
@@ -31,9 +31,9 @@ class ConvNet(nnx.Module):
 
     Args:
         classes: number of classes.
-        model: the architecture of the capsule network it is compared with.
+        model: architecture of the capsule network to compare with.
         image_size: side of the square pictures.
-        encoder: the stem and the primary capsules' convolution; a new one where not given.
+        encoder: provides the stem and the primary capsules' convolution. Default: a new one.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class ConvNet(nnx.Module):
         self.out = linear(width, classes, model, rngs)
 
     def __call__(self, images: Float[Array, "batch height width channels"]) -> Float[Array, "batch classes"]:
-        """Logits, at least float32, of pictures with values in [0, 1]."""
+        """Returns logits, at least float32, for pictures with values in [0, 1]."""
         features = nnx.relu(self.encoder.features(images))
         return at_least_float32(self.out(nnx.relu(self.hidden(features.reshape(features.shape[0], -1)))))
 

@@ -1,4 +1,4 @@
-"""A picture, or a map of its size, from the capsules: a dense layer to their grid, then transposed convolutions."""
+"""Decodes capsules to a picture, or to maps of its size: a dense layer, then transposed convolutions."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,22 +14,21 @@ from jaxcaps.models.transposed import TransposedConvolution
 
 
 class Decoder(nnx.Module):
-    """Makes maps of the picture's size from the flattened poses of class or latent capsules: pictures, unless told
-    otherwise.
+    """Decodes the flattened poses of class or latent capsules to maps of the picture's size. Default: a picture.
 
-    The feature maps go back through the sides the encoder went down, listed by `model.decoder`. Where
-    `model.decoder_skips` is set, the encoder's map of the same shape is added at the stages that name it.
+    The feature maps pass through the encoder's sides in reverse order, as listed in `model.decoder`. With
+    `model.decoder_skips`, the stages with `skip` add the encoder's map of the same shape.
 
     Args:
-        capsules: how many there are.
+        capsules: number of capsules.
         model: the architecture.
         image_size: side of the square pictures.
-        rngs: draws the parameters.
-        channels: of the maps; a picture's where not given.
-        activation: of the last layer; the sigmoid's values are a picture's.
-        gain: scales the last layer's initial kernel; a small one makes maps that begin near 0.
-        features: where above 0, the last convolution makes so many maps, and a product for each pixel makes the
-            channels from them. Of hundreds of channels that takes a fraction of the time.
+        rngs: random streams for the parameters.
+        channels: number of output channels. Default: that of the pictures.
+        activation: activation of the last layer. The default, a sigmoid, gives pictures in [0, 1].
+        gain: scale of the last layer's initial kernel. With a small gain, the initial maps are near 0.
+        features: if above 0, the last convolution has this many channels, and a 1x1 convolution maps them to the output
+            channels. This is much faster for hundreds of channels.
     """
 
     def __init__(
@@ -89,9 +88,9 @@ class Decoder(nnx.Module):
     def __call__(
         self, poses: Float[Array, "batch capsules dim"], maps: Sequence[Array] = ()
     ) -> Float[Array, "batch height width channels"]:
-        """Pictures in [0, 1], or the maps it was made for, at least float32.
+        """Returns pictures in [0, 1], or other maps, at least float32.
 
-        `maps` are the encoder's, needed where skips are on.
+        `maps` are the encoder's feature maps, which skips need.
         """
         x = nnx.relu(self.dense(poses.reshape(poses.shape[0], -1)))
         x = x.reshape(x.shape[0], self.grid, self.grid, -1)

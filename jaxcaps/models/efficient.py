@@ -18,30 +18,29 @@ IN_NORM_SQUARED = 0.4
 
 
 class EfficientCapsNet(nnx.Module):
-    """Efficient-CapsNet (Mazzia et al. 2021): few capsules of good features, routed in one pass by self-attention.
+    """Efficient-CapsNet (Mazzia et al. 2021): few capsules, routed in one pass by self-attention.
 
-    Convolutions, each followed by ReLU and then normalisation; one depthwise convolution as large as the map that they
-    leave, whose channels are the primary capsules; class capsules by self-attention routing with a learned prior. The
-    defaults are the paper's for MNIST: 16 primary capsules of 8 dimensions, ten class capsules of 16; 161,824
-    parameters. It is trained with `margin_loss` (the paper adds a reconstruction: put a `CapsuleDecoder` over the
-    poses).
+    The network has convolutions, each followed by ReLU and normalisation; a depthwise convolution that covers the whole
+    map, whose channels form the primary capsules; and class capsules by self-attention routing with a learned prior.
+    The defaults are those of the paper for MNIST: 16 primary capsules of 8 dimensions and ten class capsules of 16
+    dimensions, with 161,824 parameters. Train it with `margin_loss`. The paper adds a reconstruction, for which a
+    `CapsuleDecoder` can be applied to the poses.
 
-    Departs from the paper in its normalisation: `GroupNorm`, which has as many parameters as the paper's batch
-    normalisation but no running state, so that an example never depends on its batch and the network is the same in
-    training and use.
+    Unlike the paper, it uses `GroupNorm` instead of batch normalisation. `GroupNorm` has as many parameters but no
+    running state, so the output for an example does not depend on its batch or on a training mode.
 
     Args:
-        shape: of the pictures, (height, width, channels).
+        shape: picture shape, (height, width, channels).
         classes: number of classes.
-        stages: (channels, kernel, stride) of each convolution, without padding. For smallNORB's 48x48 the paper has
+        stages: (channels, kernel, stride) of each convolution, without padding. For smallNORB at 48x48, the paper uses
             ((32, 7, 2), (64, 3, 1), (64, 3, 1), (128, 3, 2)).
-        primary_dim: dimension of the primary capsules; there are the last stage's channels divided by it.
+        primary_dim: dimension of the primary capsules. Their number is the last stage's channels divided by it.
         class_dim: dimension of the class capsules.
-        routing: a routing description, or a routing function.
-        dtype: what is computed in; the routing is at least float32.
+        routing: a routing description or a routing function.
+        dtype: dtype of the computation; routing uses at least float32.
 
     Raises:
-        ValueError: the pictures are too small for the stages, or a number of channels is no multiple of 8 or of
+        ValueError: the pictures are too small for the stages, or a number of channels is not a multiple of 8 or of
             `primary_dim`.
     """
 
@@ -67,7 +66,7 @@ class EfficientCapsNet(nnx.Module):
             norms.append(GroupNorm(width, **settings))
             features = width
         if features % primary_dim:
-            raise ValueError(f"primary_dim={primary_dim}: a divisor of the last stage's {features} channels expected")
+            raise ValueError(f"primary_dim={primary_dim}: expected a divisor of the last stage's {features} channels")
         self.convolutions, self.norms = nnx.List(convolutions), nnx.List(norms)
         self.primary = WholeMapCaps(sides, features, primary_dim, **settings)
         self.class_capsules = DenseCaps(
@@ -84,8 +83,8 @@ class EfficientCapsNet(nnx.Module):
         """Classifies pictures with values in [0, 1].
 
         Returns:
-            Poses [batch, classes, class_dim]; activations [batch, classes], under self-attention the norms of the
-            poses, in [0, 1); couplings [batch, primary capsules, classes].
+            Poses [batch, classes, class_dim]; activations [batch, classes], with self-attention the norms of the poses,
+            in [0, 1); couplings [batch, primary capsules, classes].
         """
         x = images
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
@@ -95,27 +94,28 @@ class EfficientCapsNet(nnx.Module):
 
 
 class WholeMapCaps(nnx.Module):
-    """Primary capsules by a depthwise convolution that covers the whole map, with the exponential squash.
+    """Primary capsules by a depthwise convolution over the whole map and the exponential squash.
 
-    So large a kernel has one position: each channel is a weighted sum of its map, and `dim` channels are a capsule.
+    The kernel has a single position: each output channel is a weighted sum of its map, and `dim` channels form one
+    capsule.
 
     Args:
-        sides: of the map.
-        features: channels of the map, and dimensions of all capsules together.
+        sides: height and width of the map.
+        features: channels of the map, which equals the total dimension of all capsules.
         dim: dimension of a capsule.
     """
 
     def __init__(
         self, sides: tuple[int, ...], features: int, dim: int, *, dtype: Any, param_dtype: Any, rngs: nnx.Rngs
     ):
-        # Of a normalised map capsules have norms of about 1 then, where the squash is neither saturated nor flat.
+        # With a normalised map, capsules then have norms of about 1, where the squash is neither saturated nor flat.
         deviation = (sides[0] * sides[1] * dim) ** -0.5
         self.kernel = nnx.Param(jax.random.normal(rngs.params(), (*sides, features), param_dtype) * deviation)
         self.bias = nnx.Param(jnp.zeros(features, param_dtype))
         self.dim, self.dtype = dim, dtype
 
     def __call__(self, maps: Float[Array, "batch height width channels"]) -> Float[Array, "batch capsules dim"]:
-        """Poses of norm below 1."""
+        """Returns poses of norm below 1."""
         kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype)
         sums = jnp.einsum("bhwc,hwc->bc", maps.astype(self.dtype), kernel) + bias[None]
         return exponential_squash(sums.reshape(len(sums), -1, self.dim))

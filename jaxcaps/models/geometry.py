@@ -1,4 +1,4 @@
-"""The sizes of a network's feature maps, by arithmetic alone."""
+"""Computes the sizes of a network's feature maps."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -10,14 +10,14 @@ BASE_STAGES = 5
 
 
 class Geometry(NamedTuple):
-    """A stem fitted to `extra_convs` and a picture size.
+    """A stem adapted to `extra_convs` and a picture size.
 
     Attributes:
-        stages: the stem's convolutions, paddings adjusted.
-        maps: (side, width) of each stage's input, the picture first, then of the primary capsules' input.
-        primary_padding: the primary convolution's padding, adjusted.
+        stages: convolutions of the stem, with adjusted padding.
+        maps: (side, width) of each stage's input, starting with the picture, and of the primary capsules' input.
+        primary_padding: adjusted padding of the primary capsules' convolution.
         grid: side of the square grid of primary capsules.
-        decoder: the decoder's stages, `stage` renumbered as an index into `maps`.
+        decoder: stages of the decoder, with `stage` renumbered as an index into `maps`.
     """
 
     stages: tuple[StemStage, ...]
@@ -33,14 +33,14 @@ def convolved(size: int, kernel: int, stride: int, padding: int, dilation: int =
 
 
 def geometry(model: ModelConfig, image_size: int) -> Geometry:
-    """Fits the stem to `extra_convs`, keeping the capsule grid of the five base stages.
+    """Adapts the stem to `extra_convs` and keeps the capsule grid of the five base stages.
 
-    Beyond five, stages of 3x3, stride 1 at the last width are added. Below five, stages that keep the side (stride 1,
-    no pooling) are dropped, the last first, and the next convolution crops (a negative padding) the border that the
-    dropped one consumed.
+    Above five, 3x3 stages of stride 1 with the last width are added. Below five, stages that keep the side (stride 1,
+    no pooling) are dropped, starting with the last. The next convolution then crops the border that the dropped stage
+    consumed, by negative padding.
 
     Raises:
-        UserError: a stem without five base stages or with too few to drop, or a picture too small for it.
+        UserError: the stem does not have five base stages or has too few to drop, or the picture is too small.
     """
     if len(model.stages) != BASE_STAGES:
         raise UserError(f"model.stages: expected {BASE_STAGES} stages, found {len(model.stages)}; see --extra-convs")
@@ -49,7 +49,10 @@ def geometry(model: ModelConfig, image_size: int) -> Geometry:
     droppable = [index for index in reversed(kept) if not halving[index] and index > 0]
     dropped = droppable[: max(0, BASE_STAGES - model.extra_convs)]
     if BASE_STAGES - len(dropped) > model.extra_convs:
-        raise UserError(f"--extra-convs={model.extra_convs}: this stem has only {len(droppable)} stages to drop")
+        raise UserError(
+            f"--extra-convs={model.extra_convs}: only {len(droppable)} stages of this stem can be dropped; give a "
+            "larger number"
+        )
 
     stages: list[StemStage] = []
     kept = [index for index in kept if index not in dropped]
@@ -69,15 +72,17 @@ def geometry(model: ModelConfig, image_size: int) -> Geometry:
         maps.append((_stage_side(stage, maps[-1][0]), stage.width))
     grid = convolved(maps[-1][0], model.primary_kernel, model.primary_stride, primary_padding)
     if grid < 1 or any(side < 1 for side, _ in maps):
-        raise UserError(f"--image-size={image_size} is too small for this stem: its feature maps vanish")
-    # Stage k of the base is now stage kept.index(k); the primary capsules' input comes after the added stages.
+        raise UserError(
+            f"--image-size={image_size} is too small for this stem: its feature maps vanish; give a larger size"
+        )
+    # Base stage k is now stage kept.index(k). The primary capsules' input comes after the added stages.
     positions = {base: new for new, base in enumerate(kept)} | {BASE_STAGES: len(stages)}
     decoder = tuple(replace(stage, stage=positions[stage.stage]) for stage in model.decoder if stage.stage in positions)
     return Geometry(tuple(stages), tuple(maps), primary_padding, grid, decoder)
 
 
 def primary_capsules(model: ModelConfig, image_size: int) -> int:
-    """How many primary capsules there are, all types at all places of the grid."""
+    """Returns the number of primary capsules: all types at all positions of the grid."""
     return geometry(model, image_size).grid ** 2 * model.primary_types
 
 
@@ -93,5 +98,5 @@ def _stage_side(stage: StemStage, size: int) -> int:
         return convolved(size, stage.kernel, stage.stride, stage.padding)
     sides = {convolved(size, b.kernel, stage.stride, b.padding, b.dilation) for b in stage.branches}
     if len(sides) != 1:
-        raise UserError(f"a stem stage's branches give sides {sorted(sides)} from {size}; they must agree")
+        raise UserError(f"the branches of a stem stage have output sides {sorted(sides)} for {size}; make them equal")
     return sides.pop()

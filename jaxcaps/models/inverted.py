@@ -30,29 +30,30 @@ DIM = 16
 class InvertedAttentionCapsNet(nnx.Module):
     """Capsules with inverted dot-product attention routing (Tsai et al. 2020, procedures 1 and 2).
 
-    A 3x3 convolution of stride 2 with ReLU; primary capsules by a 1x1 convolution and layer normalisation; two layers
-    of convolutional capsules (3x3, strides 2 and 1) and class capsules, fully connected to all capsules of the last
-    map; all poses are 4x4 matrices. The first iteration goes through the layers one after another. In each later one
-    all layers route at once, from the poses that the iteration before left below and above them ("concurrent
-    routing"). One linear layer reads the logit of each class from its pose. It is trained with cross-entropy.
+    The network has a 3x3 convolution of stride 2 with ReLU; primary capsules by a 1x1 convolution and layer
+    normalisation; two layers of convolutional capsules (3x3, strides 2 and 1); and class capsules, fully connected to
+    all capsules of the last map. All poses are 4x4 matrices. The first iteration updates the layers in sequence. In
+    each later iteration, all layers route at once, from the previous poses of the layers below and above ("concurrent
+    routing"). A linear layer computes the logit of each class from its pose. Train it with cross-entropy.
 
-    The default widths are the authors' code's for CIFAR-10; with 32x32x3 pictures and ten classes 492,176 parameters.
+    The default widths are those of the authors' code for CIFAR-10: 492,176 parameters for 32x32x3 pictures and ten
+    classes.
 
-    Departs from the paper in four things. The backbone is the small one, a single convolution, not the ResNet that
-    its 95.1% on CIFAR-10 are of. Agreements are the bare dot products of procedure 1, which the authors' code divides
-    by sqrt(dim). There is no dropout, and the classifier has no bias, which would raise all logits alike.
+    It differs from the paper in four ways. The backbone is the small one, a single convolution, not the ResNet with
+    95.1% on CIFAR-10. Agreements are the plain dot products of procedure 1, which the authors' code divides by
+    sqrt(dim). There is no dropout. The classifier has no bias, which would shift all logits equally.
 
     Args:
-        shape: of the pictures, (height, width, channels).
+        shape: picture shape, (height, width, channels).
         classes: number of classes.
         width: channels of the convolution.
-        primary_types: types of the primary capsules.
-        types: those of the two layers of convolutional capsules.
-        iterations: number of routing iterations, a Python int of at least 1; the paper's best is 2.
-        dtype: what is computed in; the routing is at least float32.
+        primary_types: number of types of primary capsules.
+        types: number of types in each of the two layers of convolutional capsules.
+        iterations: number of routing iterations, a Python int of at least 1; 2 is best in the paper.
+        dtype: dtype of the computation; routing uses at least float32.
 
     Raises:
-        ValueError: the pictures are too small for the kernels, or `iterations` is no Python int of at least 1.
+        ValueError: the pictures are too small for the kernels, or `iterations` is not a Python int of at least 1.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class InvertedAttentionCapsNet(nnx.Module):
         check_iterations(iterations)
         settings: dict[str, Any] = dict(dtype=dtype, param_dtype=param_dtype, rngs=rngs)
         self.convolution = stem_convolution(shape[2], width, kernel=3, stride=2, padding=1, **settings)
-        # No bias, as in the authors' code: the layer normalisation has one.
+        # No bias, as in the authors' code, because the layer normalisation has one.
         self.primary = nnx.Conv(
             width,
             primary_types * DIM,
@@ -102,13 +103,12 @@ class InvertedAttentionCapsNet(nnx.Module):
         """Classifies pictures with values in [0, 1].
 
         Returns:
-            Poses [batch, classes, 16]; activations [batch, classes], the softmax of `logits` over the classes, so that
-            they sum to 1 (the norms of layer-normalised poses say nothing); couplings [batch, capsules of the last
-            map, classes].
+            Poses [batch, classes, 16]; activations [batch, classes], the softmax of `logits` over the classes (the
+            norms of layer-normalised poses carry no information); couplings [batch, capsules of the last map, classes].
         """
         features = self.primary(nnx.relu(self.convolution(images)))
         features = features.reshape(*features.shape[:-1], self.primary_types, DIM)
-        # Flax keeps the statistics in float32, mixing dtypes that strict promotion refuses.
+        # Flax computes the statistics in float32 and mixes dtypes, which strict promotion rejects.
         with jax.numpy_dtype_promotion("standard"):
             primary = self.primary_norm(features).astype(self.dtype)
         vote_bytes = self.votes * primary.dtype.itemsize
@@ -118,12 +118,12 @@ class InvertedAttentionCapsNet(nnx.Module):
         return routed._replace(activations=jax.nn.softmax(self.logits(routed), axis=-1))
 
     def logits(self, routed: Routed) -> Float[Array, "batch classes"]:
-        """What the classifier, shared by the classes, reads from their poses: for a cross-entropy of full precision."""
+        """The logits that a classifier shared by all classes computes from their poses, for a precise cross-entropy."""
         scores: Array = self.classifier(routed.poses)
         return scores[..., 0]
 
     def _route(self, primary: Float[Array, "height width types dim"]) -> tuple[Array, Array]:
-        """The class poses of one example and their couplings."""
+        """Returns the class poses of one example and their couplings."""
         maps, couplings = [primary], primary
         for layer in self.layers:
             poses, couplings = _attend(layer, maps[-1], None)
@@ -135,7 +135,7 @@ class InvertedAttentionCapsNet(nnx.Module):
 
 
 def _attend(layer: ConvCaps | DenseCaps, poses: Array, above: Array | None) -> tuple[Array, Array]:
-    """One iteration between a layer's in poses and its out poses, as the iteration before left them (None: not yet)."""
+    """One routing iteration of a layer from its input poses and its previous output poses (None at the start)."""
     weights = layer.weights[...].astype(poses.dtype)
     route = partial(layer.routing, **{name: getattr(layer, name)[...] for name in layer.names})
     if isinstance(layer, DenseCaps):

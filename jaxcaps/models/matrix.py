@@ -18,30 +18,29 @@ DIM = 16
 class MatrixCapsNet(nnx.Module):
     """Matrix capsules with EM routing (Hinton et al. 2018, section 4 and figure 1).
 
-    A 5x5 convolution of stride 2 with normalisation and ReLU, primary capsules by 1x1 convolutions, two layers of
-    convolutional capsules (3x3, strides 2 and 1) and class capsules with coordinate addition; all poses are 4x4
-    matrices, and each out type has one beta_a and one beta_u. The default widths are the small ones of the paper's
-    comparison, A = 64, B = 8, C = D = 16: with one channel and ten classes 68,572 parameters. It is trained with
+    The network has a 5x5 convolution of stride 2 with normalisation and ReLU, primary capsules by 1x1 convolutions, two
+    layers of convolutional capsules (3x3, strides 2 and 1), and class capsules with coordinate addition. All poses are
+    4x4 matrices, and each output type has one beta_a and one beta_u. The default widths are the small ones of the
+    paper's comparison, A = 64, B = 8, C = D = 16: 68,572 parameters with one channel and ten classes. Train it with
     `spread_loss`.
 
-    Pictures of 32x32, the crops of smallNORB, give maps of 14x14, 6x6 and 4x4, as in the paper's figure; so do those
-    of 28x28 with `padding=2` (without it 12x12, 5x5 and 3x3).
+    Pictures of 32x32, the crops of smallNORB, give maps of 14x14, 6x6 and 4x4, as in the paper's figure. Pictures of
+    28x28 do so with `padding=2`; without it, maps are 12x12, 5x5 and 3x3.
 
-    Departs from the paper in its normalisation: `GroupNorm`, which has no running state, where the authors' code has
-    batch normalisation.
+    Unlike the authors' code, it uses `GroupNorm`, which has no running state, instead of batch normalisation.
 
     Args:
-        shape: of the pictures, (height, width, channels).
+        shape: picture shape, (height, width, channels).
         classes: number of classes.
-        width: A, the channels of the convolution.
-        primary_types: B, the types of the primary capsules.
-        types: C and D, those of the convolutional capsules.
-        padding: of the first convolution.
-        routing: of all three routed layers, a routing description or a routing function.
-        dtype: what is computed in; the routing is at least float32.
+        width: A, the number of channels of the convolution.
+        primary_types: B, the number of types of primary capsules.
+        types: C and D, the numbers of types of convolutional capsules.
+        padding: padding of the first convolution.
+        routing: routing of all three routed layers, a routing description or a routing function.
+        dtype: dtype of the computation; routing uses at least float32.
 
     Raises:
-        ValueError: the pictures are too small for the kernels, or `width` is no multiple of 8.
+        ValueError: the pictures are too small for the kernels, or `width` is not a multiple of 8.
     """
 
     def __init__(
@@ -74,8 +73,8 @@ class MatrixCapsNet(nnx.Module):
         """Classifies pictures with values in [0, 1].
 
         Returns:
-            Poses [batch, classes, 16], 4x4 matrices by rows; activations [batch, classes], under EM in (0, 1), which
-            need not sum to 1; couplings [batch, rows, columns, types, classes].
+            Poses [batch, classes, 16], 4x4 matrices in row-major order; activations [batch, classes], with EM in
+            (0, 1), which need not sum to 1; couplings [batch, rows, columns, types, classes].
         """
         poses, activations = self.primary(nnx.relu(self.norm(self.convolution(images))))
         for layer in (self.first, self.second):

@@ -1,4 +1,4 @@
-"""The networks that tasks train: an encoder and what a task adds to it."""
+"""The networks that tasks train: an encoder and the modules that a task adds."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,13 @@ from jaxcaps.models.capsnet import CapsNet, Encoder
 from jaxcaps.models.decoder import Decoder
 from jaxcaps.models.settings import dtypes, linear
 
-# Capsule norms lie in [0, 1]: unscaled, a softmax of three of them never exceeds 0.576. With 10 a margin of 0.9
-# becomes odds of 8,000 to 1 (our choice; cross-entropy learns its scale from here).
+# Capsule norms lie in [0, 1], so without a scale, a softmax of three of them never exceeds 0.576. With 10, a margin of
+# 0.9 gives odds of 8,000 to 1. This is our choice, and the initial value of the scale that cross-entropy learns.
 NORM_SCALE = 10.0
 
 
 class TaskNetwork(nnx.Module):
-    """An encoder and the modules that a task adds, by name; None stands for one that the settings switch off."""
+    """An encoder and the modules that a task adds, by name; None for modules that the settings switch off."""
 
     if TYPE_CHECKING:
 
@@ -34,7 +34,7 @@ class TaskNetwork(nnx.Module):
 class ProjectionHead(nnx.Module):
     """Two layers from flattened capsules to embeddings (Chen et al. 2020, section 2).
 
-    A loss that does not see a shift of all embeddings has no use for a `bias` of the last layer.
+    Use `bias=False` if the loss is invariant to a shift of all embeddings: the last layer's bias then has no effect.
     """
 
     def __init__(
@@ -48,21 +48,22 @@ class ProjectionHead(nnx.Module):
 
 
 class TermWeights(nnx.Module):
-    """Factors of two terms' weights, 1 at first, learnt as the terms' uncertainties (Kendall et al. 2018).
+    """Learned factors of the weights of two loss terms, from the terms' uncertainties (Kendall et al. 2018).
 
-    A term's uncertainty is exp(s), its factor exp(-s). The loss adds s, or all factors would go to 0.
+    The uncertainty of a term is exp(s), and its factor is exp(-s), initially 1. The loss adds s, which keeps the
+    factors from going to 0.
     """
 
     def __init__(self, model: ModelConfig):
         self.log_uncertainty = nnx.Param(jnp.zeros(2, dtypes(model).parameters))
 
     def __call__(self) -> tuple[Float[Array, "2"], Float[Array, ""]]:
-        """The factors, and what is added to the loss."""
+        """Returns the factors and the regulariser to add to the loss."""
         return jnp.exp(-self.log_uncertainty[...]), jnp.sum(self.log_uncertainty[...])
 
 
 class Classifier(nnx.Module):
-    """A CapsNet, and what its loss adds: a scale of the norms, a decoder."""
+    """A CapsNet with the modules its loss needs: a scale of the norms and a decoder."""
 
     def __init__(self, capsnet: CapsNet, model: ModelConfig, decoder: Decoder | None, *, learns_scale: bool):
         self.encoder = capsnet.encoder
@@ -75,9 +76,9 @@ class Classifier(nnx.Module):
         return routed
 
     def logits(self, activations: Float[Array, "... classes"]) -> Float[Array, "... classes"]:
-        """Activations on the scale of log-odds: the one place that says how capsules become probabilities.
+        """Returns scaled activations as logits. All probabilities of capsule classifiers are computed from these.
 
-        Spread and margin loss use the fixed scale 10, cross-entropy the scale it has learnt.
+        Spread and margin loss use the fixed scale 10, and cross-entropy a learned scale.
         """
         return at_least_float32(activations) * (NORM_SCALE if self.norm_scale is None else self.norm_scale[...])
 

@@ -1,8 +1,8 @@
-"""A fixed network whose features say how alike two pictures look (Johnson et al. 2016). It is never trained.
+"""A frozen network whose features measure the perceptual similarity of pictures (Johnson et al. 2016).
 
-It is VGG-16 up to relu3_3 (Simonyan and Zisserman 2015), read from the user's file, or without one the same
-convolutions and poolings with random weights at a quarter of the widths: Liu et al. 2021 (arXiv 2103.10571) find that
-the structure matters more than the weights. The quarter is our choice; it makes the network 16 times as cheap.
+It is VGG-16 up to relu3_3 (Simonyan and Zisserman 2015), read from the user's file. Without a file, it has the same
+layers with random weights and a quarter of the widths. Liu et al. 2021 (arXiv 2103.10571) find that the structure
+matters more than the weights. The quarter is our choice, and makes the network 16 times cheaper.
 """
 
 import itertools
@@ -19,18 +19,18 @@ from jaxcaps.models.stem import pooled
 from jaxcaps.models.vgg import CONVOLUTIONS, IMAGENET_DEVIATION, IMAGENET_MEAN, read_convolutions
 
 NARROWING = 4
-# The same network in every run, whatever its seed: losses of two runs can be compared.
+# The network does not depend on the seed of a run, so losses can be compared between runs.
 RANDOM_SEED = 0
 
 
 @dataclass(frozen=True, eq=False)
 class PerceptualNetwork:
-    """A frozen network: arrays and a function. No part of a module, so of no train state and no checkpoint.
+    """A frozen network. It is not a module, so it is not in the training state or in checkpoints.
 
     Attributes:
         kernels: float32 [3, 3, in, out] of each convolution.
-        biases: float32 [out] of each.
-        description: which network it is, for the log.
+        biases: float32 [out] of each convolution.
+        description: description of the network, for the log.
     """
 
     kernels: tuple[np.ndarray, ...]
@@ -38,7 +38,7 @@ class PerceptualNetwork:
     description: str
 
     def __call__(self, images: Float[Array, "batch height width 3"]) -> tuple[Array, Array]:
-        """The features relu2_2 and relu3_3 of pictures with values in [0, 1], at least 4 pixels a side."""
+        """Returns the features relu2_2 and relu3_3 of pictures in [0, 1] with sides of at least 4 pixels."""
         x = at_least_float32(images)
         mean, deviation = (jnp.asarray(each, x.dtype)[None, None, None] for each in (IMAGENET_MEAN, IMAGENET_DEVIATION))
         x = (x - mean) / deviation
@@ -69,7 +69,7 @@ def random_network() -> PerceptualNetwork:
 
 
 def read_vgg16(file: Path) -> PerceptualNetwork:
-    """VGG-16 up to relu3_3 from the file of `--perceptual-weights`; errors as `read_convolutions`."""
+    """Reads VGG-16 up to relu3_3 from the file of `--perceptual-weights`; raises errors as `read_convolutions`."""
     layers = read_convolutions(file, "--perceptual-weights")
     kernels, biases = zip(*layers, strict=True)
     return PerceptualNetwork(kernels, biases, f"VGG-16 of {file}")

@@ -15,21 +15,21 @@ from jaxcaps.nnx import CapsuleDecoder, DenseCaps, PrimaryCaps
 class SabourCapsNet(nnx.Module):
     """CapsNet (Sabour et al. 2017, section 4): one convolution, primary capsules, class capsules by dynamic routing.
 
-    The defaults are the paper's: 28x28 pictures of one channel, a 9x9 convolution to 256 channels, 32 types of
-    8-dimensional primary capsules by a 9x9 convolution of stride 2 (1,152 capsules), ten 16-dimensional class capsules;
-    6,804,224 parameters, 8,215,568 with the decoder. It is trained with `margin_loss` and 0.0005 times the summed
-    squared error of the reconstruction.
+    The defaults are those of the paper: 28x28 pictures of one channel, a 9x9 convolution to 256 channels, 32 types of
+    8-dimensional primary capsules by a 9x9 convolution of stride 2 (1,152 capsules), and ten 16-dimensional class
+    capsules, with 6,804,224 parameters, or 8,215,568 with the decoder. Train it with `margin_loss` and 0.0005 times the
+    summed squared error of the reconstruction.
 
     Args:
-        shape: of the pictures, (height, width, channels).
+        shape: picture shape, (height, width, channels).
         classes: number of classes.
         width: channels of the convolution.
-        primary_types, primary_dim: of the primary capsules.
+        primary_types, primary_dim: number of types and dimension of the primary capsules.
         class_dim: dimension of the class capsules.
-        kernel: of both convolutions.
-        routing: a routing description, or a routing function.
-        decoder: for `reconstruct`, such as `CapsuleDecoder(classes, class_dim, shape, rngs=rngs)`; or None.
-        dtype: what is computed in; the routing is at least float32.
+        kernel: kernel size of both convolutions.
+        routing: a routing description or a routing function.
+        decoder: decoder for `reconstruct`, such as `CapsuleDecoder(classes, class_dim, shape, rngs=rngs)`, or None.
+        dtype: dtype of the computation; routing uses at least float32.
 
     Raises:
         ValueError: the pictures are too small for the kernels.
@@ -64,7 +64,7 @@ class SabourCapsNet(nnx.Module):
         """Classifies pictures with values in [0, 1].
 
         Returns:
-            Poses [batch, classes, class_dim]; activations [batch, classes], under dynamic routing the norms of the
+            Poses [batch, classes, class_dim]; activations [batch, classes], with dynamic routing the norms of the
             poses, in [0, 1); couplings [batch, primary capsules, classes].
         """
         routed: Routed = self.class_capsules(self.primary(nnx.relu(self.convolution(images))))
@@ -73,12 +73,12 @@ class SabourCapsNet(nnx.Module):
     def reconstruct(
         self, poses: Float[Array, "batch classes dim"], labels: Integer[Array, "batch"] | None = None
     ) -> Float[Array, "batch height width channels"]:
-        """Pictures in (0, 1) from the labelled class's pose; where no labels are given from the longest.
+        """Reconstructs pictures in (0, 1) from the pose of the labelled class, or without labels from the longest pose.
 
         Raises:
             ValueError: the network was made without a decoder.
         """
         if self.decoder is None:
-            raise ValueError("decoder=None: make the network with a CapsuleDecoder to reconstruct")
+            raise ValueError("decoder=None: reconstruction needs a network with a CapsuleDecoder")
         pictures: Array = self.decoder(poses, labels)
         return pictures

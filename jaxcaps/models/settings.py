@@ -1,4 +1,4 @@
-"""What a model's configuration means for its layers: dtypes, and layers made with them."""
+"""Dtypes of a model, and layers that use them."""
 
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ class Dtypes(NamedTuple):
 
 
 def dtypes(model: ModelConfig) -> Dtypes:
-    """Half precision is for computing only: parameters stay float32."""
+    """Returns the dtypes of computation and of parameters. With half precision, parameters stay float32."""
     compute = jnp.dtype(model.dtype)
     return Dtypes(compute, jnp.dtype(jnp.float32) if compute == jnp.bfloat16 else compute)
 

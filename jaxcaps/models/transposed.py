@@ -1,4 +1,4 @@
-"""A transposed convolution as a layer."""
+"""A transposed convolution layer."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from jaxcaps.functional import transposed_convolution
 
 
 class TransposedConvolution(nnx.Module):
-    """`transposed_convolution` and a bias; Flax's own layer has gradients that are a hundred times slower on a CPU."""
+    """`transposed_convolution` with a bias. The gradients of Flax's layer are a hundred times slower on a CPU."""
 
     def __init__(
         self,
@@ -25,7 +25,7 @@ class TransposedConvolution(nnx.Module):
         param_dtype: Any,
         rngs: nnx.Rngs,
     ):
-        # Each output place is the sum of (kernel / stride)^2 * in_features products.
+        # Each output position is the sum of (kernel / stride)^2 * in_features products.
         fan_in = (kernel / stride) ** 2 * in_features
         draw = nnx.initializers.normal(gain * (2 / fan_in) ** 0.5)
         self.kernel = nnx.Param(draw(rngs.params(), (kernel, kernel, in_features, out_features), param_dtype))

@@ -1,6 +1,6 @@
-"""VGG-16 up to relu3_3 (Simonyan and Zisserman 2015), as a list of layers and as tensors of the user's file.
+"""VGG-16 up to relu3_3 (Simonyan and Zisserman 2015): its layers, and their weights from the user's file.
 
-Its kernels are nobody's but the user's to give: a safetensors file with torchvision's names.
+The library does not include the weights. The user provides a safetensors file with torchvision's names.
 """
 
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from jaxcaps.errors import UserError
 
 @dataclass(frozen=True)
 class VGGConvolution:
-    """A 3x3 convolution of VGG-16, a ReLU after it.
+    """A 3x3 convolution of VGG-16, followed by ReLU.
 
     Attributes:
-        index: its number among the layers of torchvision's `features`.
+        index: index of the layer in torchvision's `features`.
         width: output channels.
-        pooled: whether the largest of each 2x2 pixels is taken before it.
-        feature: whether what comes out is one of the two features of a perceptual loss, relu2_2 and relu3_3.
+        pooled: whether 2x2 max pooling comes before it.
+        feature: whether its output is a feature of the perceptual loss, relu2_2 or relu3_3.
     """
 
     index: int
@@ -39,7 +39,7 @@ CONVOLUTIONS = (
     VGGConvolution(12, 256),
     VGGConvolution(14, 256, feature=True),
 )
-# What VGG-16's weights were trained to see: (picture - mean) / deviation, by channel.
+# The normalisation of VGG-16's training inputs: (picture - mean) / deviation, by channel.
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGENET_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 
@@ -52,14 +52,14 @@ class Kernel(NamedTuple):
 
 
 def read_convolutions(file: Path, flag: str, count: int = len(CONVOLUTIONS)) -> list[Kernel]:
-    """The first `count` convolutions of VGG-16 from a safetensors file with torchvision's names.
+    """Reads the first `count` convolutions of VGG-16 from a safetensors file with torchvision's names.
 
-    These are `features.0.weight` [out, in, 3, 3] and so on. Other tensors are not read.
+    The names are `features.0.weight` [out, in, 3, 3] and so on. Other tensors are ignored.
 
     Args:
         file: the file.
-        flag: the flag that named it, for errors.
-        count: how many convolutions, at most 7.
+        flag: the flag that named the file, for errors.
+        count: number of convolutions, at most 7.
 
     Raises:
         UserError: the file cannot be read, or a tensor is missing, has another shape or is not finite.
@@ -80,7 +80,9 @@ def read_convolutions(file: Path, flag: str, count: int = len(CONVOLUTIONS)) -> 
                         raise UserError(f"{flag}={file}: {name} has shape {list(actual)}; {expected}")
                     values.append(tensors.get_tensor(name).astype(np.float32))
                     if not np.isfinite(values[-1]).all():
-                        raise UserError(f"{flag}={file}: {name} holds values that are not finite")
+                        raise UserError(
+                            f"{flag}={file}: {name} has values that are not finite; download the weights again"
+                        )
                 weight, bias = values
                 found.append(Kernel(np.ascontiguousarray(weight.transpose(2, 3, 1, 0)), bias))
                 before = layer.width
@@ -92,9 +94,9 @@ def read_convolutions(file: Path, flag: str, count: int = len(CONVOLUTIONS)) -> 
 
 
 def fitted_to_encoder(layers: list[Kernel]) -> list[Kernel]:
-    """The same convolutions for pictures as an `Encoder` scales them, (picture - 1/2) * 4, not as ImageNet's.
+    """Rescales the convolutions for the input scaling of an `Encoder`, (picture - 1/2) * 4, instead of ImageNet's.
 
-    Beyond the border an encoder sees mid-grey, where VGG-16 sees ImageNet's mean colour.
+    The padding then corresponds to mid-grey, instead of ImageNet's mean colour.
     """
     (kernel, bias), *others = layers
     scale, shift = 1 / (4 * IMAGENET_DEVIATION), (0.5 - IMAGENET_MEAN) / IMAGENET_DEVIATION

@@ -1,1 +1,1 @@
-"""The plan of a run: flags, files and presets become one checked, immutable `Config` before anything is opened."""
+"""The plan of a run: flags, files and presets become one validated, immutable `Config` before any data is opened."""

@@ -1,4 +1,4 @@
-"""The configuration of a run, and what makes two runs the same run or two networks the same network."""
+"""The configuration of a run, and the identity of runs and of architectures."""
 
 import dataclasses
 import hashlib
@@ -34,16 +34,16 @@ class _Common:
     """ssl: self-supervised pre-training; finetune: classification"""
     task: Annotated[
         str,
-        choice("jaxcaps.tasks.pretraining", "TASK", "what ssl learns from; see docs/explanation/self-supervision.md"),
+        choice("jaxcaps.tasks.pretraining", "TASK", "self-supervised task; see docs/explanation/self-supervision.md"),
     ] = "inpaint"
     preset: Annotated[str, choice("jaxcaps.plan.presets", "PRESET", "named starting point")] = "demo"
     restore: str | None = None
-    """run folder whose encoder is fine-tuned, with its data and architecture unless told otherwise; or
-    FILE.safetensors or pretrained:NAME, an encoder with its architecture"""
+    """run folder whose encoder is fine-tuned, by default with the same data and architecture; or FILE.safetensors or
+    pretrained:NAME, an encoder with its architecture"""
     vgg_weights: Annotated[str | None, IsPath()] = None
-    """safetensors file of torchvision's VGG-16: the stem of --preset=vgg starts from its kernels"""
+    """safetensors file of torchvision's VGG-16, whose kernels initialise the stem of --preset=vgg"""
     out: str | None = None
-    """run folder; runs/ssl or runs/finetune where not given"""
+    """run folder; default: runs/ssl or runs/finetune"""
     seed: Annotated[int, Interval(ge=-(2**31), le=2**31 - 1)] = 0
     """seed of parameters, sampling and augmentation"""
     data: DataConfig = field(default_factory=DataConfig)
@@ -55,11 +55,11 @@ class _Common:
     machine: MachineConfig = field(default_factory=MachineConfig)
 
     def options(self, kind: type[S]) -> S:
-        """The settings of a pre-training task, by their type."""
+        """Returns the settings of a pre-training task, given their type."""
         return next(value for value in vars(self).values() if type(value) is kind)
 
     def with_options(self, options: Any) -> "Config":
-        """The configuration with other settings of the pre-training task that they belong to."""
+        """Returns the configuration with these settings in place of those of the same pre-training task."""
         (name,) = (name for name, value in vars(self).items() if type(value) is type(options))
         changed: Config = dataclasses.replace(self, **{name: options})  # type: ignore[assignment]
         return changed
@@ -68,7 +68,7 @@ class _Common:
 if TYPE_CHECKING:
 
     class Config(_Common):
-        """A run: the parts that all runs have, and a section for each pre-training task, named like the task."""
+        """Configuration of a run: common sections, and one section per pre-training task, named after the task."""
 else:
     Config = dataclasses.make_dataclass(
         "Config",
@@ -78,15 +78,18 @@ else:
         ],
         bases=(_Common,),
         frozen=True,
-        namespace={"__module__": __name__, "__doc__": "A run: the parts of all runs, and a section for each task."},
+        namespace={
+            "__module__": __name__,
+            "__doc__": "Configuration of a run: common sections and one section per task.",
+        },
     )
 
 
 def task_of(config: Config) -> type[Task]:
-    """The task that the configured run learns: `--task`, or in fine-tuning classification by `--architecture`.
+    """Returns the task of a run: `--task` in pre-training, or the classifier of `--architecture` in fine-tuning.
 
     Raises:
-        UserError: there is no such task or architecture.
+        UserError: the task or architecture is unknown.
     """
     if config.stage == "ssl":
         return PRETRAINING_TASKS.find(config.task, "--task")
@@ -94,7 +97,7 @@ def task_of(config: Config) -> type[Task]:
 
 
 def with_paths(config: S, change: Callable[[str], str]) -> S:
-    """The configuration with every path of a file in it changed, in all its sections."""
+    """Returns the configuration with `change` applied to every file path in all its sections."""
     changes: dict[str, Any] = {name: change(path) for name, path in paths_of(config).items()}
     for name, value in vars(config).items():
         if dataclasses.is_dataclass(value):
@@ -103,19 +106,19 @@ def with_paths(config: S, change: Callable[[str], str]) -> S:
 
 
 def paths_of(section: Any) -> dict[str, str]:
-    """The paths of files that a section of the configuration holds, by the field's name."""
+    """Returns the file paths in a section of the configuration, by field name."""
     hints = get_type_hints(type(section), include_extras=True)
     marked = [name for name, hint in hints.items() if IsPath in map(type, getattr(hint, "__metadata__", ()))]
     return {name: getattr(section, name) for name in marked if getattr(section, name) is not None}
 
 
 def yaml_text(config: Config) -> str:
-    """The configuration as `--config` reads it."""
+    """The configuration as YAML, as `--config` reads it."""
     return yaml.safe_dump(to_dict(config), sort_keys=False)
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """What makes two runs the same run: everything but where it computes and where it writes."""
+    """The values that identify a run: everything except the machine, the output folder and caching."""
     plain = to_dict(config)
     for name in ("machine", "out"):
         plain.pop(name)
@@ -125,9 +128,9 @@ def identity(config: Config) -> dict[str, Any]:
 
 
 def architecture_hash(config: Config, classes: int) -> str:
-    """Twelve hexadecimal digits that two classifiers share if and only if their architecture is the same.
+    """Returns a hash of twelve hexadecimal digits, equal for classifiers of the same architecture.
 
-    The decoder and the latent capsules are not part of a classifier (unless it reconstructs), nor is the seed.
+    The latent capsules and the seed are not part of a classifier. The decoder is only part of one that reconstructs.
     """
     model = to_dict(config.model)
     model.pop("ssl_capsules")

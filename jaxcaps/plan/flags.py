@@ -1,4 +1,4 @@
-"""From flags, files and presets to one checked configuration."""
+"""Builds one validated configuration from flags, files and presets."""
 
 import argparse
 import contextlib
@@ -24,18 +24,19 @@ from jaxcaps.tasks import PRETRAINING_TASKS
 
 @dataclasses.dataclass(frozen=True)
 class Flags(Config):
-    """A configuration, and the file that gave part of it."""
+    """The flags of `jaxcaps.train`: a configuration, and the file that supplies part of it."""
 
     config: str | None = None
     """YAML file with values for any of these; flags override it"""
 
 
 def parse_config(arguments: Sequence[str]) -> Config:
-    """Defaults < `--restore`'s data and architecture < `--preset` < `--config` file < flags; all of it checked.
+    """Parses and validates the flags. Later sources override earlier ones: defaults, the data and architecture of
+    `--restore`, `--preset`, the `--config` file, flags.
 
     Raises:
-        UserError: a flag, a file or a folder that is not as it should be, or values that do not go together.
-        SystemExit: `--help`, or a value that tyro refuses (status 2).
+        UserError: a flag, a file or a folder is invalid, or values contradict each other.
+        SystemExit: `--help`, or a value that tyro rejects (status 2).
     """
     check_names(arguments, Flags)
     early = _early_flags(arguments)
@@ -45,34 +46,34 @@ def parse_config(arguments: Sequence[str]) -> Config:
         raise UserError(f"--stage={stage}: unknown stage{nearest(str(stage), get_args(Stage))}")
     for name in ("preset", "restore"):
         if not isinstance(file.get(name), str | None):
-            raise UserError(f"{early.config}: {name} should be text, found {file[name]!r}")
+            raise UserError(f"{early.config}: {name} must be text, found {file[name]!r}")
     named = early.preset or file.get("preset")
     section = file.get("data")
     data = early.data or (section.get("data") if isinstance(section, dict) else None)
     restored = _restored(early.restore or file.get("restore"), stage, data)
     base = to_dict(preset(named or restored.get("preset", "demo"), stage))
     base = merged(base, _from_restored(restored, keep_architecture=named is None))
-    # The file is checked before the flags, so that an error is the file's.
+    # Check the file before the flags, so that an error names the file.
     default = from_dict(Config, merged(base, file), early.config or "configuration")
     flags = tyro.cli(
         Flags,
         args=list(arguments),
         default=Flags(**_fields(default)),
         prog="python -m jaxcaps.train",
-        description="Pre-trains a capsule network without labels, or fine-tunes one into a classifier.",
+        description="Pre-trains a capsule network without labels, or fine-tunes one as a classifier.",
         config=(tyro.conf.OmitArgPrefixes,),
     )
     return checked(Config(**{name: value for name, value in _fields(flags).items() if name != "config"}))
 
 
 def checked(config: Config) -> Config:
-    """The configuration with its paths made absolute, checked as far as that can be done without data.
+    """Returns the configuration with absolute paths, after all checks that need no data.
 
-    Bounds stand on the fields. A section checks the rules between its own fields, a task those between its settings and
-    the rest.
+    Fields declare their bounds. Each section checks the rules between its own fields, and each task the rules between
+    its settings and the rest.
 
     Raises:
-        UserError: a value, or values together, that a run could not use.
+        UserError: a value or a combination of values is invalid.
     """
     from jaxcaps.models import geometry
 
@@ -122,8 +123,8 @@ def _check_model(config: Config) -> None:
     STEMS.find(model.stem, "--stem")
     if config.stage == "ssl" and model.architecture != "capsnet":
         raise UserError(
-            f"--architecture={model.architecture} is a baseline of fine-tuning without capsules, but --stage=ssl needs "
-            "them; drop one"
+            f"--architecture={model.architecture} is a fine-tuning baseline without capsules, but --stage=ssl trains "
+            "capsules; drop one of the two"
         )
     if config.vgg_weights is not None:
         fits = model.stages == preset("vgg", config.stage).model.stages and model.extra_convs >= 5
@@ -135,13 +136,13 @@ def _check_model(config: Config) -> None:
 
 
 def _check_idle_files(config: Config) -> None:
-    """A file that only another task would read is a mistake; other settings may stand in a YAML file of all stages."""
+    """Rejects files that only another task reads. Other settings may be in a YAML file that several stages share."""
     for name, task in PRETRAINING_TASKS.items():
         options = config.options(task.settings)
         if (config.stage, config.task) != ("ssl", name):
             for field, path in paths_of(options).items():
                 flag = f"--{field.replace('_', '-')}"
-                raise UserError(f"{flag}={path}: nothing would use it; it is for --stage=ssl --task={name}")
+                raise UserError(f"{flag}={path}: this run does not use it; drop it, or give --stage=ssl --task={name}")
 
 
 def _check_finetuning(config: Config) -> None:
@@ -151,10 +152,10 @@ def _check_finetuning(config: Config) -> None:
     if name != "none" and name not in METRICS:
         raise UserError(f"--best-metric={name}: unknown metric{nearest(name, (*METRICS, 'none'))}")
     if config.classify.transfer_latent and config.restore is None:
-        raise UserError("--transfer-latent takes latent capsules from a run: give --restore, its folder")
+        raise UserError("--transfer-latent copies latent capsules from a run: give its folder as --restore")
     if config.vgg_weights is not None and config.restore is not None:
         raise UserError(
-            f"--vgg-weights={config.vgg_weights} and --restore={config.restore} both start the stem; give one"
+            f"--vgg-weights={config.vgg_weights} and --restore={config.restore} both initialise the stem; give only one"
         )
 
 
@@ -217,7 +218,7 @@ def check_names(arguments: Sequence[str], cls: type) -> None:
         cls: the dataclass of its flags.
 
     Raises:
-        UserError: a flag that the command does not have; the nearest is named.
+        UserError: the command has no such flag. The message suggests the nearest one.
     """
     known = [f"--{name}" for name in (*_flag_names(cls), "help", "tyro-print-completion", "tyro-write-completion")]
     for argument in arguments:
@@ -238,17 +239,17 @@ def _flag_names(cls: type) -> Iterator[str]:
 
 
 def home(path: str) -> Path:
-    """The path with `~` filled in: a shell leaves it in --out=~/x."""
+    """The path with `~` expanded: shells do not expand it in --out=~/x."""
     return Path(path).expanduser()
 
 
 def absolute_path(path: str) -> str:
-    """The path from the root, `~` filled in."""
+    """The absolute path, with `~` expanded."""
     return str(home(path).resolve())
 
 
 def _early_flags(arguments: Sequence[str]) -> argparse.Namespace:
-    """The flags that decide what the others' defaults are."""
+    """The flags on which the defaults of other flags depend."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for name in ("stage", "preset", "config", "restore", "data"):
         parser.add_argument(f"--{name}")
@@ -259,7 +260,7 @@ def _early_flags(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _restored(restore: str | None, stage: str, data: str | None) -> dict[str, Any]:
-    """The configuration of the run, or of the encoder's file, to restore from; empty where none is named."""
+    """The configuration of the run or encoder file to restore from; empty without `--restore`."""
     if restore is None:
         return {}
     if stage == "ssl":
@@ -268,19 +269,23 @@ def _restored(restore: str | None, stage: str, data: str | None) -> dict[str, An
     if file is not None:
         config = read_header(file).config
         if data is None and config.data.data != DataConfig.data:
-            raise UserError(f"--restore={restore}: it was learnt from {config.data.data}; give --data, yours")
-        # Of the data, the encoder depends only on the size of the pictures.
+            raise UserError(
+                f"--restore={restore}: this encoder was trained on {config.data.data}; give your data with --data"
+            )
+        # The encoder depends on the data only through the size of the pictures.
         return to_dict(dataclasses.replace(config, data=DataConfig(image_size=config.data.image_size)))
     folder, path = restore, home(restore)
     if not path.is_dir():
         raise UserError(f"--restore={folder}: no such folder; give the --out of an earlier run")
     if not (path / "config.yaml").is_file():
-        raise UserError(f"--restore={folder}: not a run folder, it has no config.yaml")
+        raise UserError(
+            f"--restore={folder}: not a run folder: it has no config.yaml; give the --out of an earlier run"
+        )
     return to_dict(from_dict(Config, read_yaml(path / "config.yaml"), str(path / "config.yaml")))
 
 
 def _from_restored(restored: dict[str, Any], *, keep_architecture: bool) -> dict[str, Any]:
-    """Data, and unless a preset was named the picture size and the network."""
+    """The restored data settings, and the image size and network unless a preset was named."""
     if not restored:
         return {}
     if keep_architecture:

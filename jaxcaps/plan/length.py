@@ -1,4 +1,4 @@
-"""How long a run is, by arithmetic."""
+"""The length of a run in micro-steps, updates and epochs."""
 
 import math
 from typing import NamedTuple
@@ -7,13 +7,13 @@ from jaxcaps.plan.config import Config
 
 
 class Length(NamedTuple):
-    """How long a run is.
+    """The length of a run.
 
     Attributes:
-        micro_steps: calls of the train step, a multiple of `accumulate`.
+        micro_steps: calls of the training step, a multiple of `accumulate`.
         accumulate: micro-steps per update.
         updates: applied updates, `micro_steps // accumulate`.
-        per_epoch: micro-steps per epoch, a fraction where an epoch ends inside a batch.
+        per_epoch: micro-steps per epoch, fractional if an epoch ends within a batch.
     """
 
     micro_steps: int
@@ -23,7 +23,7 @@ class Length(NamedTuple):
 
 
 def run_length(config: Config, examples: int) -> Length:
-    """The length of a run over a training split of `examples` pictures; the last update is a whole one."""
+    """Computes the length of a run over `examples` training pictures. The last update is complete."""
     training = config.training
     accumulate = training.effective_batch // training.batch_size
     updates = max(1, math.ceil(training.epochs * examples / training.effective_batch - 1e-9))

@@ -1,4 +1,4 @@
-"""Encoders that come with the library, each with its model card beside it."""
+"""Pre-trained encoders that come with the library, each with its model card."""
 
 from typing import TYPE_CHECKING
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 def load_pretrained(name: str) -> "Encoder":
-    """An encoder that was pre-trained: stem and primary capsules, as `CapsNet(..., encoder=...)` takes them.
+    """Loads a pre-trained encoder: stem and primary capsules, for `CapsNet(..., encoder=...)`.
 
     Args:
-        name: of a published encoder (see `jaxcaps/pretrained`), or the path of a run's `encoder.safetensors`.
+        name: name of a published encoder (see `jaxcaps/pretrained`), or path of a run's `encoder.safetensors`.
 
     Returns:
-        The module; `load_pretrained(name)(pictures).poses` are [batch, capsules, dim] for pictures
-        [batch, side, side, 3] in [0, 1], of the side that its model card names.
+        The module. `load_pretrained(name)(pictures).poses` has shape [batch, capsules, dim] for pictures
+        [batch, side, side, 3] in [0, 1]. The model card states the side.
 
     Raises:
-        UserError: no such encoder (the nearest is named), or a file without what it takes.
+        UserError: the encoder is unknown (the message suggests the nearest one), or the file is incomplete.
     """
     from jaxcaps.models import Encoder
 
@@ -44,6 +44,9 @@ def load_pretrained(name: str) -> "Encoder":
     wrong = sorted(path for path in wanted.keys() | found.keys() if wanted.get(path) != found.get(path))
     if wrong:
         expected, got = (each.get(wrong[0], "none") for each in (wanted, found))
-        raise UserError(f"{file}: {wrong[0]} is {got}, where its architecture has {expected} ({len(wrong)} such)")
+        raise UserError(
+            f"{file}: {wrong[0]} is {got}, but its architecture needs {expected} ({len(wrong)} such parameters); "
+            "export it again from its run"
+        )
     encoder: Encoder = with_parameters(nnx.eval_shape(build), arrays)
     return encoder

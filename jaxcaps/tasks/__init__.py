@@ -1,4 +1,4 @@
-"""What is learnt. A task is one file in `pretraining` or `classification`: its settings, its network, its loss."""
+"""Tasks. Each is one file in `pretraining` or `classification` with its settings, its network and its loss."""
 
 from data_prep.registry import Registry
 from jaxcaps.tasks.base import Examples, Shard, Task

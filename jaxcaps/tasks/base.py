@@ -1,4 +1,4 @@
-"""What the training engine knows of a task, and one device's share of a batch."""
+"""The interface of a task, and one device's share of a batch."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class Examples(NamedTuple):
-    """What a batch says of its examples beside their pictures.
+    """The examples of a batch, without their pictures.
 
     Attributes:
-        label: class, -1 where unknown.
-        group: equal for pictures of one lesion or patient.
-        source: index of the picture in its split; a picture that is drawn twice has it twice.
+        label: class, -1 if unknown.
+        group: equal for pictures of the same lesion or patient.
+        source: index of the picture in its split, equal for repeated draws of a picture.
         valid: False for padding.
     """
 
@@ -37,13 +37,13 @@ class Examples(NamedTuple):
 
 @dataclass(frozen=True)
 class Shard:
-    """One device's share of the global batch, and the few things a loss must know of the others.
+    """One device's share of the global batch, and the collective operations for losses.
 
-    A loss written with these is the same number, with the same gradient, whatever the number of devices: the engine
-    adds up the losses and gradients of all devices.
+    A loss that uses these operations has the same value and gradient for any number of devices. The engine sums the
+    losses and gradients of all devices.
 
     Attributes:
-        axis: the mesh axis that the batch is sharded over; None where all of it is here.
+        axis: the mesh axis over which the batch is sharded; None if the batch is not sharded.
     """
 
     axis: str | None = None
@@ -52,21 +52,21 @@ class Shard:
         return 1 if self.axis is None else lax.axis_size(self.axis)
 
     def mean(self, values: Float[Array, batch], valid: Bool[Array, batch]) -> Float[Array, ""]:
-        """This device's contribution to the mean over the valid examples of the global batch."""
+        """Returns this device's contribution to the mean over the valid examples of the global batch."""
         count = jnp.sum(valid.astype(values.dtype))
         if self.axis is not None:
             count = lax.psum(count, self.axis)
         return jnp.sum(jnp.where(valid, values, jnp.zeros_like(values))) / jnp.maximum(count, jnp.ones_like(count))
 
     def total(self, share: Float[Array, ""]) -> Float[Array, ""]:
-        """The sum of all devices' shares, for a ratio of two means. No gradient comes back from other devices."""
+        """Returns the sum of all shares, for a ratio of two means. No gradient comes back from other devices."""
         return share if self.axis is None else lax.psum(lax.stop_gradient(share), self.axis)
 
     def gather(self, values: Array) -> Array:
-        """The rows of all devices, in the order of the global batch; gradients flow to this device's own rows.
+        """Returns the rows of all devices in global batch order. Gradients flow only to this device's rows.
 
-        A plain all-gather would send gradients back through a reduce-scatter. Every device computes a loss of the
-        gathered rows in full (see `whole`), so the gradient of its own rows is all that it owes.
+        A plain all-gather would send gradients back through a reduce-scatter. Every device computes the complete loss
+        of the gathered rows (see `whole`), so it only needs the gradient of its own rows.
         """
         if self.axis is None:
             return values
@@ -75,30 +75,30 @@ class Shard:
         return lax.dynamic_update_slice_in_dim(others, values, start, axis=0)
 
     def whole(self, loss: Float[Array, ""]) -> Float[Array, ""]:
-        """A loss that every device computed from the gathered batch: the value is shared out, the gradient kept."""
+        """Returns the share of a loss that every device computed from the gathered batch, with its full gradient."""
         devices = self.devices()
         return loss - lax.stop_gradient(loss) * ((devices - 1) / devices)
 
     def share(self, value: Float[Array, ""]) -> Float[Array, ""]:
-        """This device's share of a value that does not depend on examples; gradients are shared out with it."""
+        """Returns this device's share of a value that does not depend on examples, and of its gradient."""
         return value / self.devices()
 
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """A task: what the engine, the diagnosis, the log and the figures need to know of it.
+    """A task, as the engine, the diagnosis, the log and the figures use it.
 
-    Its file is imported to print `--help`, so it reaches JAX through `jaxcaps.lazy`.
+    `--help` imports the file of every task, so tasks import JAX through `jaxcaps.lazy`.
 
     Attributes:
-        settings: the dataclass of its own section of the configuration, which has the task's name; None for a task of
-            fine-tuning, whose section is `classify`.
-        layers: the layer group, one of `LAYER_GROUPS`, of each module or parameter of its network beside the encoder.
-        reported: metrics that the log shows beside the loss, with `train/` or `validation/`.
-        reconstruction: the metric that its reconstructions are measured by, for the diagnosis; the first in the list
-            that the loss reports. Empty if it reconstructs nothing.
-        hands_on: with `--transfer-latent`, which of its modules become which of the classifier's.
-        model, augmentation, image_size: of the run.
+        settings: dataclass of the task's section of the configuration, which is named after the task; None for
+            fine-tuning tasks, which use the section `classify`.
+        layers: the layer group, one of `LAYER_GROUPS`, of each module or parameter other than the encoder.
+        reported: metrics that the log shows in addition to the loss, with the prefix `train/` or `validation/`.
+        reconstruction: candidates for the metric of reconstructions in the diagnosis: the first one that the loss
+            reports is used. Empty if the task does not reconstruct.
+        hands_on: maps modules of the task to those of the classifier that `--transfer-latent` initialises from them.
+        model, augmentation, image_size: from the configuration of the run.
     """
 
     settings: ClassVar[Any] = None
@@ -113,16 +113,16 @@ class Task(ABC):
 
     @classmethod  # noqa: B027
     def check(cls, config: Config) -> None:
-        """Checks the rules between the task's own settings, and between them and the rest.
+        """Checks the rules between the task's settings, and between them and the rest of the configuration.
 
         Raises:
-            UserError: settings that do not go together.
+            UserError: settings contradict each other.
         """
 
     @classmethod
     @abstractmethod
     def make(cls, config: Config, dataset: Dataset) -> Task:
-        """The task of a run. It may look at the training pictures.
+        """Makes the task of a run. It may read the training pictures.
 
         Raises:
             UserError: the data does not suit the task.
@@ -130,63 +130,63 @@ class Task(ABC):
 
     @classmethod
     def group_of(cls, path: str) -> str:
-        """The layer group of a parameter.
+        """Returns the layer group of a parameter.
 
         Raises:
-            ValueError: the task declares none for it.
+            ValueError: the task declares no layer group for it.
         """
         module, _, rest = path.partition("/")
         group = rest.partition("/")[0] if module == "encoder" else cls.layers.get(module)
         if group is None:
-            raise ValueError(f"{cls.__name__}.layers names no layer group for {module!r}, a part of its network")
+            raise ValueError(f"{cls.__name__}.layers has no layer group for the module {module!r}; add it")
         return group
 
     @classmethod
     def layer_of(cls, path: str) -> str:
-        """`stem/0` and so on for the stages of the stem; the layer group for all else."""
+        """Returns `stem/0` and so on for the stages of the stem, and the layer group for other parameters."""
         return "/".join(path.split("/")[1:3]) if path.startswith("encoder/stem/") else cls.group_of(path)
 
     def notes(self, batch_size: int) -> list[str]:
-        """Sentences for the log when a run begins."""
+        """Returns sentences for the log at the start of a run."""
         return []
 
     @abstractmethod
     def init(self, rngs: nnx.Rngs, encoder: Encoder) -> nnx.Module:
-        """The network to train: the encoder, and the modules that the task adds."""
+        """Makes the network to train: the encoder and the modules that the task adds."""
 
     @abstractmethod
     def views(self, key: PRNGKeyArray, image: UInt8[Array, "height width channels"]) -> Any:
-        """What the loss sees of one picture as the data keeps it: augmented, masked, split."""
+        """Makes the loss's input from one stored picture, such as augmented or masked views."""
 
     @abstractmethod
     def loss(
         self, modules: Any, views: Any, examples: Examples, progress: Float[Array, ""], shard: Shard
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """This device's share of the loss and of metrics to log (the engine adds up all devices' shares).
+        """Returns this device's share of the loss and of the metrics to log. The engine sums the shares of all devices.
 
         `views` has a leading batch axis; `progress` in [0, 1] is the fraction of training done.
         """
 
     def pictures(self, modules: Any, images: UInt8[Array, "batch height width channels"]) -> dict[str, Array]:
-        """What a figure shows of some pictures as the data keeps them.
+        """Makes the columns of a figure from stored pictures.
 
-        Columns by title, [batch, height, width, channels] in [0, 1]. Empty where the network makes no pictures.
+        Returns {title: [batch, height, width, channels] in [0, 1]}; empty if the network makes no pictures.
         """
         return {}
 
     def random_view(self, key: PRNGKeyArray, image: UInt8[Array, "height width channels"]) -> Array:
-        """An augmented picture [size, size, channels] in [0, 1]; the data keeps it at a multiple of the size."""
+        """Augments a picture, stored at a multiple of the size, to [size, size, channels] in [0, 1]."""
         picture = image.astype(parameter_dtype(self.model)) / 255
         return functional.augment(key, picture, size=self.image_size, **dataclasses.asdict(self.augmentation))
 
 
 def parameter_dtype(model: ModelConfig) -> Any:
-    """What parameters and pictures are kept in: half precision is for computing only."""
+    """Returns the dtype of parameters and pictures. Half precision is only used for computation."""
     return jnp.dtype(jnp.float64 if model.dtype == "float64" else jnp.float32)
 
 
 def whole_pictures(
     images: UInt8[Array, "batch height width channels"], size: int
 ) -> Float[Array, "batch size size channels"]:
-    """Pictures as they are, float32, values in [0, 1]."""
+    """Returns pictures without augmentation, float32 in [0, 1]."""
     return jax.vmap(functional.shrink, in_axes=(0, None))(images.astype(jnp.float32) / 255, size)

@@ -1,1 +1,1 @@
-"""The engine: one jitted step over a mesh, checkpoints, transfer, evaluation, and the loop that reads top to bottom."""
+"""The training engine: the jitted step, checkpoints, transfer, evaluation and the training loop."""

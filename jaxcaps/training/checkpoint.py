@@ -1,8 +1,9 @@
-"""Checkpoints: orbax, one folder a moment, everything a run needs to go on in it.
+"""Orbax checkpoints: one folder per saved micro-step, with everything a run needs to resume.
 
 `checkpoints/<micro-step>/` holds the items `parameters`, `rest` (micro-step and optimiser state), `best` (the
-parameters of the best evaluation so far, where a run selects one) and `meta` (JSON: configuration, data fingerprint,
-shapes, bookkeeping). Orbax writes to a temporary name and renames, so a kill leaves a whole checkpoint or none.
+parameters of the best evaluation so far, if the run selects by a metric) and `meta` (JSON: configuration, data
+fingerprint, shapes, bookkeeping). Orbax writes to a temporary name and renames it, so an interrupted save never leaves
+a partial checkpoint.
 """
 
 import logging
@@ -21,7 +22,7 @@ from jaxcaps.training.state import Parameters, TrainState
 
 log = logging.getLogger("jaxcaps")
 
-# Orbax logs each of its phases.
+# Orbax logs every phase of a save.
 logging.getLogger("absl").setLevel(logging.ERROR)
 
 
@@ -32,10 +33,10 @@ class Restored(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one run folder; a context manager, because the last save is asynchronous."""
+    """The checkpoints of one run folder. A context manager, because saves are asynchronous."""
 
     def __init__(self, folder: Path):
-        # Two are kept, so that one is whole while the next is written.
+        # Keep two, so that one is complete while the next is written.
         options = ocp.CheckpointManagerOptions(max_to_keep=2, create=True)
         self.manager = ocp.CheckpointManager((folder / "checkpoints").resolve(), options=options)
 
@@ -61,10 +62,10 @@ class Checkpoints:
         self.manager.save(step, args=ocp.args.Composite(**items))
 
     def restore(self, like: TrainState) -> Restored | None:
-        """The newest checkpoint, laid out as `like` (shapes, dtypes and shardings); None where there is none.
+        """Returns the newest checkpoint with the shapes, dtypes and shardings of `like`, or None if there is none.
 
         Raises:
-            UserError: it is damaged.
+            UserError: the checkpoint is damaged.
         """
         step = self.manager.latest_step()
         if step is None:
@@ -85,18 +86,18 @@ class Checkpoints:
 
 
 def read_parameters(folder: Path) -> tuple[Parameters, dict[str, Any]]:
-    """The parameters that a run stands for (those of its best evaluation, else its last), and the meta data.
+    """Returns the parameters of a run (of its best evaluation, else the last ones) and its metadata.
 
-    The arrays lie on this process's first device.
+    The arrays are placed on this process's first device.
 
     Raises:
-        UserError: no such folder, no checkpoint in it, or a damaged one.
+        UserError: the folder does not exist, has no checkpoint, or its checkpoint is damaged.
     """
     checkpoints = folder / "checkpoints"
     if not folder.is_dir():
         raise UserError(f"--restore={folder}: no such folder; give the --out of an earlier run")
     if not any(path.name.isdigit() for path in checkpoints.glob("*")):
-        raise UserError(f"--restore={folder}: no checkpoint in {checkpoints}; let that run write one first")
+        raise UserError(f"--restore={folder}: no checkpoint in {checkpoints}; wait until that run has written one")
     with ocp.CheckpointManager(checkpoints.resolve()) as manager:
         step = max(manager.all_steps())
         with _whole(manager, step):
@@ -109,19 +110,19 @@ def read_parameters(folder: Path) -> tuple[Parameters, dict[str, Any]]:
             }
             restored = manager.restore(step, args=ocp.args.Composite(**{item: ocp.args.StandardRestore(like)}))
         if not is_finished(folder):
-            log.warning("%s has not finished: its checkpoint of micro-step %d is taken", folder, step)
+            log.warning("%s has not finished; using its checkpoint from micro-step %d", folder, step)
         parameters: Parameters = restored[item]
         return parameters, meta
 
 
 @contextmanager
 def _whole(manager: ocp.CheckpointManager, step: int) -> Iterator[None]:
-    """Names a checkpoint that cannot be read, as after a copy that was interrupted, and the way back."""
+    """Turns a read error into a UserError that names the checkpoint and a remedy."""
     try:
         yield
     except (KeyError, ValueError, OSError) as error:
         others = sorted(set(manager.all_steps()) - {step})
-        way = f"remove it to go on from that of micro-step {others[-1]}" if others else "it is the only one"
+        way = f"remove it to resume from micro-step {others[-1]}" if others else "it is the only one: start a new run"
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{manager.directory}/{step} cannot be read as a checkpoint; {way} ({reason})") from error
 

@@ -1,8 +1,8 @@
-"""What ails a pre-trained network: measured on held-out pictures at the end of a run, with warnings in words.
+"""Diagnosis of a pre-trained network: measurements on held-out pictures at the end of a run, and warnings.
 
-The reference study (El-Shimy et al. 2025) reports vanishing gradients in its capsules and faded reconstructions; a
-decoder that reads past the capsules, uniform couplings and collapsed representations are the other ways in which
-self-supervision of capsules fails without a word.
+The reference study (El-Shimy et al. 2025) reports vanishing gradients in its capsules and desaturated reconstructions.
+Self-supervised capsules also fail silently in other ways: the decoder bypasses the capsules, the couplings are
+uniform, or the representations collapse.
 """
 
 import json
@@ -26,17 +26,17 @@ from jaxcaps.training.writers import replace_text
 
 log = logging.getLogger("jaxcaps")
 
-# At most so many pictures, in batches of the run's size.
+# The maximum number of pictures, in batches of the run's size.
 PICTURES = 256
-# Of the views and of the choice of pictures.
+# Seed of the views and of the choice of pictures.
 SEED = 0
-# A capsule whose activation is never above it is dead; one whose activation is never below it, saturated: the slope of
-# squash is 0.02 there and falls.
+# A capsule is dead if its activation never exceeds the first, and saturated if it never falls below the second, where
+# the slope of squash is below 0.02.
 DEAD, SATURATED = 0.01, 0.95
-# Pictures less colourful than this on average (in Lab) are grey: there is no saturation to lose.
+# Pictures with a lower mean chroma (in Lab) are grey and have no saturation to lose.
 LEAST_CHROMA = 2.0
 
-# Where a warning is due. Chosen by us, but for the gradients: the reference study saw 1e-6 to 1e-5.
+# Thresholds of the warnings. They are our choice, except for gradients: the reference study reports 1e-6 to 1e-5.
 LEAST_GRADIENT = 1e-5
 MOST_ENTROPY = 0.99
 MOST_DEAD = 0.5
@@ -50,35 +50,35 @@ Findings = dict[str, Any]
 def diagnose(
     task: Task, modules: Any, parameters: Parameters, split: Split, batch_size: int, made: Mapping[str, Array]
 ) -> Findings:
-    """Measures a self-supervised network on up to 256 pictures that it did not learn from.
+    """Measures a self-supervised network on up to 256 pictures it was not trained on.
 
     Args:
-        task: one of the self-supervised ones.
+        task: a self-supervised task.
         modules: the network's structure.
         parameters: its parameters by path.
         split: held-out pictures.
-        batch_size: pictures at a time, on one device.
-        made: what `task.pictures` makes of some pictures, for their colours.
+        batch_size: pictures per batch, on one device.
+        made: the output of `task.pictures` for some pictures, to measure their colours.
 
     Returns:
-        pictures: how many.
-        gradient_over_weight: by layer, the norm of the loss's gradient over the norm of the weights.
-        coupling_entropy: of the latent capsules' couplings; 1 is uniform. None for a task that routes nothing.
-        parts: of each module of the network that has capsules or a vector for each picture, by name: `rank`, the
-            effective rank (Roy & Vetterli 2007) of the flattened poses or vectors over the pictures, as a share of what
-            it could be; for capsules also `activity`, the mean activation (of primary capsules, the norm), and `dead`
-            and `saturated`, the shares of capsules whose activation never leaves either end.
-        saturation: mean chroma of the reconstructions over that of the pictures; None for grey pictures.
-        reconstruction: `term`, which of the loss; `error`, its value; `shuffled`, by what factor it grows when each
-            picture's latent poses are another picture's; None without a decoder, or another picture.
+        pictures: the number of pictures measured.
+        gradient_over_weight: for each layer, the gradient norm divided by the weight norm.
+        coupling_entropy: entropy of the latent capsules' couplings; 1 is uniform. None for a task without routing.
+        parts: for each module that outputs capsules or one vector per picture, by name: `rank`, the effective rank
+            (Roy & Vetterli 2007) of the flattened poses or vectors over the pictures, as a share of its maximum; for
+            capsules also `activity`, the mean activation (the norm for primary capsules), and `dead` and `saturated`,
+            the shares of capsules whose activation is always near 0 or always near 1.
+        saturation: mean chroma of the reconstructions divided by that of the pictures; None for grey pictures.
+        reconstruction: `term`, the name of the loss term; `error`, its value; `shuffled`, the factor by which it grows
+            when each picture gets another picture's latent poses. None without a decoder or with a single picture.
     """
-    # At least two, or there would be no other picture's poses.
+    # At least two, so that there is another picture to take poses from.
     batch_size = min(max(2, batch_size), len(split), PICTURES)
     batches = max(1, min(len(split), PICTURES) // batch_size)
     # Neighbours in a split are often pictures of one lesion.
     chosen = np.random.default_rng(SEED).permutation(len(split))[: batches * batch_size]
     images = np.stack([split.read(int(index)) for index in chosen])
-    # Few batches: compiling without optimisation saves more than they lose.
+    # With few batches, compiling without optimisation is faster overall.
     examine = jax.jit(_examination(task, modules), compiler_options={"xla_backend_optimization_level": 0})
     found: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
@@ -119,14 +119,14 @@ def diagnose(
 
 
 def warnings(findings: Findings) -> list[str]:
-    """What of the findings is sick, a sentence for each."""
+    """Returns one warning for each finding beyond its threshold."""
     found = []
     for layer, ratio in findings["gradient_over_weight"].items():
         if ratio == 0:
-            # As it should be where the last phase of a sequence, or the chosen terms, do without the layer.
-            found.append(f"{layer}: at the end of training no term of the loss reaches it")
+            # Expected if the last phase of a sequence, or the chosen loss terms, do not use the layer.
+            found.append(f"{layer}: no loss term reaches it at the end of training")
         elif ratio is not None and ratio < LEAST_GRADIENT:
-            found.append(f"{layer}: its gradient is {ratio:.1e} of its weights: it hardly learns from the loss")
+            found.append(f"{layer}: its gradient is only {ratio:.1e} of its weights, so it hardly learns")
     if (findings["coupling_entropy"] or 0) > MOST_ENTROPY:
         found.append(
             f"The couplings are uniform (entropy {findings['coupling_entropy']:.3f} of 1): routing only averages"
@@ -134,22 +134,22 @@ def warnings(findings: Findings) -> list[str]:
     for name, part in findings["parts"].items():
         for end in ("dead", "saturated"):
             if part.get(end, 0) > MOST_DEAD:
-                found.append(f"{_title(name)}: {part[end]:.0%} are {end}, whatever the picture")
+                found.append(f"{_title(name)}: {part[end]:.0%} are {end} for every picture")
         if part["rank"] < LEAST_RANK:
-            found.append(f"{_title(name)}: collapsed to an effective rank of {part['rank']:.1%} of the most")
+            found.append(f"{_title(name)}: collapsed to {part['rank']:.1%} of the maximum effective rank")
     saturation, reconstruction = findings["saturation"], findings["reconstruction"]
     if saturation is not None and saturation < LEAST_SATURATION:
-        found.append(f"The reconstructions have faded: {saturation:.0%} of the pictures' saturation")
+        found.append(f"The reconstructions are desaturated: {saturation:.0%} of the pictures' saturation")
     if reconstruction is not None and reconstruction["shuffled"] < LEAST_SHUFFLED:
         found.append(
-            f"The decoder hardly needs the capsules: another picture's poses worsen the {reconstruction['term']} "
-            f"by {reconstruction['shuffled'] - 1:.1%} only"
+            f"The decoder hardly uses the capsules: another picture's poses increase the {reconstruction['term']} "
+            f"by only {reconstruction['shuffled'] - 1:.1%}"
         )
     return found
 
 
 def write_diagnosis(folder: Path, findings: Findings) -> None:
-    """Writes `diagnosis.json`, the findings and the warnings, and logs both."""
+    """Writes the findings and the warnings to `diagnosis.json` and logs both."""
     told = warnings(findings)
     replace_text(folder / "diagnosis.json", json.dumps(findings | {"warnings": told}, indent=2) + "\n")
     ratios = ", ".join(
@@ -173,7 +173,7 @@ def write_diagnosis(folder: Path, findings: Findings) -> None:
 
 
 class _Tap:
-    """In place of a module: remembers what it gave; routed poses are handed on to the picture `shift` places later."""
+    """Wraps a module: records its output, and passes routed poses on to the picture `shift` places later."""
 
     def __init__(self, module: Callable[..., Any], shift: Array):
         self.module, self.shift = module, shift
@@ -187,7 +187,7 @@ class _Tap:
 
 
 class _Tapped:
-    """A network with some of its modules replaced."""
+    """A network with some modules replaced."""
 
     def __init__(self, network: Any, replaced: dict[str, Any]):
         self.network = network
@@ -198,8 +198,8 @@ class _Tapped:
 
 
 def _examination(task: Task, modules: Any) -> Callable[..., dict[str, Any]]:
-    """A function (parameters, key, images, examples, shift) -> the loss's metrics, the norms of its gradients, and what
-    the pictures came to inside the network."""
+    """Returns a function (parameters, key, images, examples, shift) -> (metrics of the loss, gradient norms, recorded
+    outputs of the modules)."""
 
     def loss(parameters: Parameters, views: Any, examples: Examples, shift: Array) -> tuple[Array, dict[str, Any]]:
         network = with_parameters(modules, parameters)
@@ -208,7 +208,7 @@ def _examination(task: Task, modules: Any) -> Callable[..., dict[str, Any]]:
             for name in ("encoder", *task.layers)
             if callable(each := getattr(network, name, None))
         }
-        # The end of training: the weights of a schedule are those of its last step.
+        # Measure at the end of training: schedules of loss weights are at their last step.
         progress = jnp.ones((), jnp.result_type(*parameters.values()))
         value, metrics = task.loss(_Tapped(network, taps), views, examples, progress, Shard())
         seen = {name: values for name, tap in taps.items() if (values := _values(tap.gave))}
@@ -223,12 +223,12 @@ def _examination(task: Task, modules: Any) -> Callable[..., dict[str, Any]]:
 
 
 def _title(name: str) -> str:
-    """A part of the network in words: what the encoder says are the primary capsules."""
+    """The display name of a part of the network; the encoder outputs the primary capsules."""
     return "primary capsules" if name == "encoder" else name.replace("_", " ")
 
 
 def _values(gave: Any) -> dict[str, Array]:
-    """What a module said of each picture: poses and activations, or vectors; nothing of anything else."""
+    """The poses and activations, or the vectors, that a module outputs for each picture; empty for other outputs."""
     if isinstance(gave, Encoded):
         return {"poses": gave.poses, "activations": safe_norm(gave.poses)}
     if isinstance(gave, Routed):
@@ -241,8 +241,8 @@ def _means(batches: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def _capsules(poses: np.ndarray, activations: np.ndarray) -> dict[str, float]:
-    """Of poses [pictures, capsules, dim] and their activations [pictures, capsules]."""
-    # NumPy adds up bfloat16 in bfloat16.
+    """Measures poses [pictures, capsules, dim] and their activations [pictures, capsules]."""
+    # NumPy accumulates bfloat16 in bfloat16.
     activations = activations.astype(np.float64)
     return {
         "activity": float(activations.mean()),
@@ -253,7 +253,7 @@ def _capsules(poses: np.ndarray, activations: np.ndarray) -> dict[str, float]:
 
 
 def _rank(values: np.ndarray) -> float:
-    """exp of the entropy of the shares of variance (Roy & Vetterli 2007, on squares), over the most it could be."""
+    """exp(entropy of the variance shares) (Roy & Vetterli 2007, on squares), divided by its maximum."""
     flat = values.reshape(len(values), -1).astype(np.float64)
     variances = np.linalg.svd(flat - flat.mean(axis=0), compute_uv=False) ** 2
     most = min(len(flat) - 1, flat.shape[1])
@@ -263,7 +263,7 @@ def _rank(values: np.ndarray) -> float:
 
 
 def _saturation(made: Mapping[str, Array]) -> float | None:
-    """Of a task's reconstructions; None where it makes none, or the pictures are grey."""
+    """The saturation of a task's reconstructions; None if it makes none or the pictures are grey."""
 
     @jax.jit
     def mean_chroma(pictures: Array) -> Array:

@@ -1,4 +1,4 @@
-"""What is measured between steps. An evaluator takes parameters and yields (name, value); the loop knows no more."""
+"""Evaluations between training steps. An evaluator takes parameters and yields (name, value) pairs."""
 
 import math
 import warnings
@@ -21,7 +21,7 @@ from jaxcaps.training.mesh import AXIS, over_devices, replicated
 from jaxcaps.training.state import Parameters, with_parameters
 
 NEIGHBOURS = 20
-# The evaluation of a loss draws the same batches, masks and views every time.
+# Every evaluation of a loss draws the same batches, masks and views.
 EVALUATION_SEED = 0
 
 
@@ -35,12 +35,12 @@ def _batches(split: Split, batch_size: int, mesh: Mesh, order: np.ndarray | None
 
 
 class Predictor:
-    """Applies a function of pictures to a whole split, over all devices.
+    """Applies a function of pictures to a whole split, on all devices.
 
     Args:
         modules: the network's structure.
         function: (network, pictures [batch, height, width, 3] in [0, 1]) -> an array with a leading batch axis.
-        image_size: the side of the pictures that the network sees; the data may keep a multiple of it.
+        image_size: side of the network's input in pixels; the data may be stored at a multiple of it.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Predictor:
         self.mesh, self.batch_size = mesh, batch_size
 
     def __call__(self, parameters: Parameters, split: Split) -> np.ndarray:
-        """The function's values for every example of the split, in order."""
+        """Returns the function's values for all examples of the split, in order."""
         values = []
         for batch in _batches(split, self.batch_size, self.mesh):
             values.append(np.asarray(self.apply(parameters, batch.image)))
@@ -85,9 +85,10 @@ class Classification:
 
 
 class Probe:
-    """How well labels can be read off the primary capsules: nearest neighbours and a linear classifier.
+    """Probes of the primary capsules: nearest neighbours and a linear classifier.
 
-    Both are fitted on training labels and scored on validation; they steer nothing unless the run is told to.
+    Both are fitted on training labels and scored on validation. They do not affect training unless the run selects by
+    them.
     """
 
     def __init__(self, modules: Any, train: Split, validation: Split, mesh: Mesh, batch_size: int, image_size: int):
@@ -127,7 +128,7 @@ class Probe:
 
 
 class HeldOutLoss:
-    """The task's own loss on a split it does not learn from, with the same views every time."""
+    """The task's loss on a held-out split, with the same views every time."""
 
     def __init__(self, task: Task, modules: Any, split: Split, mesh: Mesh, batch_size: int):
         def local(parameters: Parameters, batch: Batch, number: jax.Array) -> dict[str, jax.Array]:
@@ -143,7 +144,7 @@ class HeldOutLoss:
 
         self.evaluate = jax.jit(over_devices(local, mesh, in_specs=(P(), P(AXIS), P()), out_specs=P()))
         self.split, self.mesh, self.batch_size = split, mesh, batch_size
-        # Neighbours in a split are often pictures of one lesion, which a contrast does not tell apart.
+        # Adjacent pictures are often of one lesion, which a contrastive loss cannot tell apart.
         self.order = np.random.default_rng(EVALUATION_SEED).permutation(len(split))
 
     def __call__(self, parameters: Parameters) -> Iterator[tuple[str, float]]:

@@ -1,4 +1,4 @@
-"""What a finished run leaves in its folder beside its checkpoints. `metrics.json` comes last: it means finished."""
+"""Writes the results of a finished run. `metrics.json` comes last: it marks the run as finished."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ from jaxcaps.training.writers import read_rows, replace_text
 
 log = logging.getLogger("jaxcaps")
 
-# Made for the diagnosis, and how many of them the figure shows.
+# The number of pictures made for the diagnosis, and how many of them the figure shows.
 MADE_PICTURES, SHOWN_PICTURES = 32, 8
 
 
@@ -38,7 +38,7 @@ def score_classifier(
     suffix: str = "",
     extra: dict[str, Any] | None = None,
 ) -> str:
-    """Writes predictions, confusion figure and metrics (with intervals and the majority baseline) of one split.
+    """Writes the predictions, the confusion matrix and the metrics, with intervals and majority baseline, of one split.
 
     Returns:
         The table to print.
@@ -67,18 +67,18 @@ def finish_classifier(
     classes: tuple[str, ...],
     best: dict[str, Any],
 ) -> None:
-    """The validation split's numbers, with the parameters of the best evaluation."""
+    """Writes the results on the validation split, with the parameters of the best evaluation."""
     _curves(folder)
     table = score_classifier(folder, train_labels, validation, probabilities, classes, extra={"selected": best})
-    chosen = "the last parameters" if best["value"] is None else f"parameters of micro-step {best['step']}"
+    chosen = "the last parameters" if best["value"] is None else f"parameters from micro-step {best['step']}"
     log.info("\nValidation split, %s (best %s):\n%s", chosen, best["metric"], table)
 
 
 def finish_pretraining(
     folder: Path, config: Config, task: Task, modules: Any, parameters: Parameters, dataset: Dataset, step: int
 ) -> None:
-    """The encoder for others to read, reconstructions, a diagnosis, and the row of `step`, where the parameters are
-    from, as the run's metrics."""
+    """Writes the encoder file, reconstructions, the diagnosis, and the metrics of `step`, from which the parameters
+    were taken."""
     parameters = jax.device_get(parameters)
     encoder = {path: np.asarray(value) for path, value in parameters.items() if path.startswith("encoder/")}
     learnt_from = frozenset(dataset.splits["train"].names)
@@ -86,7 +86,7 @@ def finish_pretraining(
     _curves(folder)
     network = with_parameters(modules, parameters)
     validation = dataset.splits["validation"]
-    # Neighbours in a split are often pictures of one lesion: take them from all over it.
+    # Adjacent pictures are often of one lesion, so take them from the whole split.
     chosen = _spread(len(validation), MADE_PICTURES)
     made = task.pictures(network, jnp.asarray(np.stack([validation.read(int(index)) for index in chosen])))
     if made:
@@ -98,7 +98,7 @@ def finish_pretraining(
     kept = {name: value for name, value in row.items() if "gradient_norm/" not in name}
     width = max(map(len, kept))
     table = "\n".join(f"{name:<{width}}  {value:.4f}" for name, value in kept.items())
-    log.info("\nMetrics of micro-step %d, whose parameters the run keeps:\n%s", step, table)
+    log.info("\nMetrics at micro-step %d, whose parameters are kept:\n%s", step, table)
     replace_text(folder / "table.txt", table + "\n")
     replace_text(folder / "metrics.json", json.dumps(kept, indent=2) + "\n")
 
@@ -109,7 +109,7 @@ def _curves(folder: Path) -> None:
 
 
 def _spread(length: int, count: int) -> np.ndarray:
-    """At most `count` different indices, evenly spread over so many."""
+    """Returns at most `count` distinct indices, evenly spaced over the range."""
     return np.unique(np.linspace(0, length - 1, count).round().astype(int))
 
 

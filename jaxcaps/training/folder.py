@@ -1,4 +1,4 @@
-"""The run folder: whose it is, what was logged, whether the run is finished."""
+"""The run folder: its configuration, its log, the pictures trained on, and whether the run has finished."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ from jaxcaps.training.writers import replace_text
 
 log = logging.getLogger("jaxcaps")
 
-# Pictures, each as (what --data says, its name).
+# Pictures as pairs (value of --data, name).
 Learnt = set[tuple[str, str]]
 
 
@@ -26,25 +26,25 @@ def default_folder(config: Config) -> Path:
 def check_writable(folder: Path) -> None:
     """
     Raises:
-        UserError: the folder is a file, or cannot be made or written to.
+        UserError: the folder is a file, or cannot be created or written to.
     """
     ancestor = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not ancestor.is_dir() or not os.access(ancestor, os.W_OK):
-        raise UserError(f"--out={folder}: {ancestor} is no folder that can be written to; give another --out")
+        raise UserError(f"--out={folder}: {ancestor} is not a writable folder; give another --out")
 
 
 def check_folder(folder: Path, config: Config) -> None:
-    """Refuses a folder that holds anything but this very run.
+    """Checks that a folder is new, empty, or holds a run of this configuration.
 
     Raises:
-        UserError: another configuration's run, or files that are no run; another `--out` is suggested.
+        UserError: the folder holds a run of another configuration or other files. The message suggests another `--out`.
     """
     check_writable(folder)
     if not folder.exists() or not any(folder.iterdir()):
         return
     spare = next(f"{folder}-{n}" for n in range(2, 1000) if not Path(f"{folder}-{n}").exists())
     if not (folder / "config.yaml").is_file():
-        raise UserError(f"--out={folder} exists and is no run folder; nothing was changed. Try --out={spare}")
+        raise UserError(f"--out={folder} exists and is not a run folder; nothing was changed. Try --out={spare}")
     found = identity(read_config(folder))
     wanted = identity(config)
     changes = differences(found, wanted)
@@ -57,64 +57,59 @@ def check_folder(folder: Path, config: Config) -> None:
 
 
 def read_config(folder: Path) -> Config:
-    """The configuration a run folder was made with.
+    """Reads the configuration of a run folder.
 
     Raises:
-        UserError: there is none, or it does not fit this version.
+        UserError: the folder has no configuration, or one that this version cannot read.
     """
     path = folder / "config.yaml"
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such run folder")
+        raise UserError(f"{folder}: no such folder; give the --out of an earlier run")
     if not path.is_file():
-        raise UserError(f"{folder} is no run folder: it has no config.yaml")
+        raise UserError(f"{folder} is not a run folder: it has no config.yaml; give the --out of an earlier run")
     return from_dict(Config, read_yaml(path), str(path))
 
 
 def write_learnt(folder: Path, learnt: Learnt) -> None:
-    """Records the pictures that this run, and the runs it was restored from, learnt from."""
+    """Records the pictures that this run, and the runs it was restored from, were trained on."""
     replace_text(folder / "learnt_from.txt", "".join(f"{data}\t{name}\n" for data, name in sorted(learnt)))
 
 
 def read_learnt(origin: str | Path) -> Learnt:
-    """The pictures that a run (its folder) or an encoder (its file) learnt from, whatever their data."""
+    """Returns the pictures that a run (given its folder) or an encoder (given its file) was trained on."""
     file = encoder_file(str(origin))
     if file is not None:
         header = read_header(file)
         return {(header.config.data.data, name) for name in header.learnt_from}
     path = Path(origin) / "learnt_from.txt"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    found = set()
-    for line in lines:
-        data, tab, name = line.partition("\t")
-        # Runs of before lines named their data learnt from their own alone.
-        found.add((data, name) if tab else (read_config(Path(origin)).data.data, line))
-    return found
+    return {(data, name) for data, _, name in (line.partition("\t") for line in lines)}
 
 
 def check_not_learnt(learnt: Learnt, data: str, names: Iterable[str], split: str, origin: str | Path) -> None:
-    """Refuses to score pictures that were learnt from.
+    """Checks that none of the pictures to score was trained on.
 
-    Data is known again by what `--data` says; what an encoder's file was learnt from, by the kind and the last part of
-    the path.
+    Data is identified by the value of `--data`; for an encoder file, by the kind of data and the last part of its path.
 
     Raises:
-        UserError: some of the split's pictures were in the training split of the run in `origin`, or of one before it.
+        UserError: some pictures of the split were in the training split of the run in `origin`, or of a run it was
+            restored from.
     """
     leaked = sorted({name for known, name in learnt if known in (data, anonymous(data))} & set(names))
     if leaked:
         raise UserError(
-            f"{len(leaked)} pictures of the {split} split were learnt from in {origin} (such as {leaked[0]}): its "
-            "split was another. Take its --split-seed and unchanged data, or give the data splits of its own"
+            f"{origin} was trained on {len(leaked)} pictures of the {split} split (such as {leaked[0]}), because it "
+            "used another split. Use its --split-seed and the same data, or data that names its own splits"
         )
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the run in this folder has been through: `metrics.json` is the last file it writes."""
+    """Whether the run in this folder has finished: `metrics.json` is the last file it writes."""
     return (folder / "metrics.json").is_file()
 
 
 class RunLog:
-    """Log lines go to standard output at once, and into `log.txt` from the moment the folder is claimed."""
+    """Buffers log lines until the run folder is claimed, then writes them to its `log.txt`."""
 
     def __init__(self) -> None:
         self.early = MemoryHandler(100_000, flushLevel=logging.CRITICAL + 1)
@@ -131,9 +126,9 @@ class RunLog:
             self.file.close()
 
     def claim(self, folder: Path, config: Config) -> None:
-        """Makes the folder this run's: its configuration and its log go there. For one process of the run alone."""
+        """Creates the folder and writes the configuration and the log there. Only one process of a run calls this."""
         folder.mkdir(parents=True, exist_ok=True)
-        # On resuming it is there, and the same.
+        # A resumed run has the same file already.
         if not (folder / "config.yaml").exists():
             replace_text(folder / "config.yaml", yaml_text(config))
         self.file = logging.FileHandler(folder / "log.txt", encoding="utf-8")

@@ -1,7 +1,7 @@
-"""The ledger: every reading of a test split is a line, written before the split is opened, never changed after.
+"""The ledger: one line for each time a test split is read, written before the split is opened and never changed.
 
-A test split that was read while a recipe was still being sought is a test split no longer. The ledger shows, for each
-set, what was decided before its test split was first read and what after.
+A test split that was read while choices were still being made no longer gives an unbiased estimate. For each data set,
+the ledger shows which choices were made before its test split was first read, and which after.
 """
 
 import csv
@@ -18,15 +18,15 @@ COLUMNS = ("date", "version", "commit", "data", "what", "arms", "seeds", "folder
 def record_reading(
     ledger: Path | None, *, data: str, what: str, arms: str, seeds: str, folder: Path, once: bool = False
 ) -> None:
-    """Appends a line.
+    """Appends a line to the ledger.
 
     Args:
-        ledger: the file; `ledger.csv` beside `folder` where None.
-        data: what `--data` says.
+        ledger: the file; None means `ledger.csv` beside `folder`.
+        data: the value of `--data`.
         what: why the split is read.
-        arms, seeds: of the study; empty for a single run.
-        folder: of the study or run.
-        once: not where a line says the same already: a study that is resumed reads each picture once.
+        arms, seeds: those of the study; empty for a single run.
+        folder: the folder of the study or run.
+        once: do not repeat an identical line, as when a study is resumed.
     """
     ledger = ledger or folder.absolute().parent / "ledger.csv"
     row = [_now(), __version__, _commit(), data, what, arms, seeds, str(folder)]
@@ -50,9 +50,9 @@ def _now() -> str:
 
 
 def _commit() -> str:
-    """The commit of this code, with a + where files differ from it; "unknown" outside a checkout of it.
+    """Returns the commit of this code, with a `+` if files were modified, or "unknown" outside a checkout.
 
-    An installed copy may lie inside a repository of the user's, whose commit says nothing of the code.
+    An installed copy may lie inside the user's own repository, whose commit does not identify this code.
     """
 
     def git(*arguments: str) -> str:

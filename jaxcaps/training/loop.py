@@ -1,4 +1,4 @@
-"""A run from its configuration to its last number, top to bottom."""
+"""The training loop: a run from its configuration to its final metrics."""
 
 import logging
 import math
@@ -51,18 +51,18 @@ from jaxcaps.training.writers import MetricsWriter, Row
 
 log = logging.getLogger("jaxcaps")
 
-# At most this many micro-steps between two rows of metrics, however long an epoch is.
+# The maximum number of micro-steps between two rows of metrics.
 ROW_STEPS = 100
-# A run whose gradients are not finite at so many micro-steps on end does not come back.
-DIVERGED_STEPS = 10
+# A run fails after this many consecutive micro-steps with gradients that are not finite.
+MAX_CONSECUTIVE_SKIPS = 10
 LINEAR_PROBE = "linear_probe/balanced_accuracy"
 
 
 def train(config: Config) -> Path:
-    """Runs (or resumes, or finds finished) the run that `config` describes and returns its folder.
+    """Starts, resumes or reports (if finished) the run that `config` describes, and returns its folder.
 
     Raises:
-        UserError: a mistake in a flag, a file or a folder; nothing has been overwritten then.
+        UserError: a flag, a file or a folder is wrong. Nothing has been overwritten in that case.
     """
     if config.model.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
@@ -70,13 +70,13 @@ def train(config: Config) -> Path:
     folder = default_folder(config)
     check_folder(folder, config)
     if is_finished(folder):
-        log.info("%s holds a finished run of this configuration. Where its data or the run it was restored", folder)
-        log.info("from have changed since, remove the folder or give another --out. What it came to:")
+        log.info("%s holds a finished run of this configuration. If its data or the run it was restored from", folder)
+        log.info("has changed since, remove the folder or give another --out. Its results:")
         log.info((folder / "table.txt").read_text(encoding="utf-8"))
         return folder
     with RunLog() as run_log:
         mesh = device_mesh(config.training.batch_size)
-        # The test split stays closed: `jaxcaps.evaluate` alone opens it.
+        # Training never opens the test split; only `jaxcaps.evaluate` does.
         dataset = load_data(config, ("train", "validation"))
         task = make_task(config, dataset)
         length = run_length(config, len(dataset.splits["train"]))
@@ -87,7 +87,7 @@ def train(config: Config) -> Path:
         check_not_learnt(earlier, data, dataset.splits["validation"].names, "validation", config.restore or "")
         order = sampling_order(config, dataset)
         run = Run(config, folder, mesh, dataset, task, length, modules, order)
-        # All that can be refused has been, by every host: only now is anything written.
+        # All hosts have passed every check, so files can be written now.
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("checked")
         if run.main:
@@ -98,7 +98,7 @@ def train(config: Config) -> Path:
 
 
 class Run:
-    """The moving parts of one run, put together once."""
+    """The components of one run."""
 
     def __init__(
         self,
@@ -142,11 +142,14 @@ class Run:
         if self.config.stage == "finetune":
             return None if training.best_metric == "none" else training.best_metric
         if training.select_by_probe and not any(isinstance(each, Probe) for each in self.evaluators):
-            raise UserError("--select-by-probe needs labels of at least two classes in training and validation")
+            raise UserError(
+                "--select-by-probe needs labels of at least two classes in training and validation; drop it, or label "
+                "more images"
+            )
         return LINEAR_PROBE if training.select_by_probe else None
 
     def go(self, parameters: Parameters) -> None:
-        """Resume this run folder, else start from `parameters`; train; finish. Says which it did."""
+        """Resumes this run folder or starts from `parameters`, trains, and writes the results."""
         began = time.monotonic()
         parameters = jax.device_put(parameters, replicated(self.mesh))
         state = initial_state(parameters, self.optimizer, self.mesh, seed=self.config.seed)
@@ -158,11 +161,11 @@ class Run:
                 self.selection = Selection.from_meta(restored.meta["best"], restored.best)
             self._announce(state, resumed=restored is not None)
             self.writer = MetricsWriter(self.folder, resumed_step=int(state.step)) if self.main else None
-            # A run that stopped early and was killed before it finished has nothing more to learn.
+            # A run that was interrupted after it stopped early needs no more training.
             if not self._out_of_patience():
                 state = self._loop(state, began)
         self._finish(state)
-        log.info("Finished in %s; everything is in %s", duration(time.monotonic() - began), self.folder)
+        log.info("Finished in %s; the results are in %s", duration(time.monotonic() - began), self.folder)
 
     def _check_data(self, fingerprint: str) -> None:
         if fingerprint != self.dataset.fingerprint:
@@ -192,7 +195,7 @@ class Run:
             log.info(note)
         idle = set(config.optimizer.multipliers()) - set(map(self.task.group_of, state.parameters))
         if idle:
-            log.warning("--lr-mult: this network has no %s", " and no ".join(sorted(idle)))
+            log.warning("--lr-mult has no effect on %s: this network has no such layers", " and ".join(sorted(idle)))
 
     def _loop(self, state: TrainState, began: float) -> TrainState:
         config, length, first = self.config, self.length, int(state.step)
@@ -205,14 +208,14 @@ class Run:
             for step, batch in enumerate(loader, start=first + 1):
                 state, metrics = self.step(state, batch)
                 pending.append(metrics)
-                # Waiting for the step before last keeps the devices busy and the queue short.
+                # Waiting for the step before the last one keeps the devices busy and the queue short.
                 bar.advance(float(pending[-2 if len(pending) > 1 else -1]["loss"]))
                 pace.step()
                 if step == first + 1:
                     log.info("First step done after %.1f s", time.monotonic() - began)
                 last = step == length.micro_steps
-                evaluate = last or _passes(step, evaluate_every)
-                if not (evaluate or _passes(step, row_every)):
+                evaluate = last or _is_due(step, evaluate_every)
+                if not (evaluate or _is_due(step, row_every)):
                     continue
                 row = self._row(step, pending) | pace.row()
                 self._check_finite(step, pending)
@@ -226,7 +229,7 @@ class Run:
                 self._save(state, last or stopping)
                 if stopping:
                     log.info(
-                        "No better %s for %d evaluations: stopping early", self.selection.metric, self.selection.since
+                        "No better %s in %d evaluations: stopping early", self.selection.metric, self.selection.since
                     )
                     break
                 pace.restart()
@@ -244,7 +247,7 @@ class Run:
                 self.writer.write_csv()
 
     def _save(self, state: TrainState, must: bool) -> None:
-        """Writes a checkpoint where it must be, or is due. Saving takes all hosts: the first one's clock decides."""
+        """Saves a checkpoint if required or due. All hosts must save together, so the first host's clock decides."""
         due = time.monotonic() - self.saved >= 60 * self.config.training.checkpoint_minutes
         if jax.process_count() > 1:
             due = bool(multihost_utils.broadcast_one_to_all(np.asarray(due)))
@@ -263,13 +266,13 @@ class Run:
         first = step - len(pending) + 1
         skipped = [first + i for i, metrics in enumerate(jax.device_get(pending)) if metrics["skipped"]]
         if skipped:
-            log.warning("Gradients were not finite, and no update made, at micro-steps %s", skipped)
+            log.warning("Skipped the updates at micro-steps %s: gradients were not finite", skipped)
         whole = len(skipped) == len(pending)
         self.skipped = self.skipped + len(skipped) if whole else 0
-        if self.skipped >= DIVERGED_STEPS:
+        if self.skipped >= MAX_CONSECUTIVE_SKIPS:
             raise UserError(
-                f"training has diverged: no gradient was finite at {self.skipped} micro-steps up to {step}. "
-                f"Try a lower --lr (now {self.config.optimizer.lr:g}) in another --out"
+                f"training diverged: gradients were not finite for {self.skipped} micro-steps up to {step}. "
+                f"Try a lower --lr (now {self.config.optimizer.lr:g}) with another --out"
             )
 
     def _out_of_patience(self) -> bool:
@@ -308,11 +311,11 @@ class Run:
         elif self.main:
             finish_pretraining(self.folder, self.config, self.task, self.modules, chosen, self.dataset, step)
         if self.dataset.bad_images:
-            log.info("%d unreadable images were skipped:", len(self.dataset.bad_images))
+            log.info("Skipped %d unreadable images:", len(self.dataset.bad_images))
             for name, reason in self.dataset.bad_images:
                 log.info("  %s: %s", name, reason)
 
 
-def _passes(step: int, every: float) -> bool:
+def _is_due(step: int, every: float) -> bool:
     """Whether this step is the first at or after a multiple of `every` steps (a fraction is fine)."""
     return math.floor(step / every) > math.floor((step - 1) / every)

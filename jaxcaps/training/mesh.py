@@ -1,4 +1,4 @@
-"""The devices of a run: one mesh axis, `data`, over all of them."""
+"""The devices of a run, as a mesh with one axis, `data`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ AXIS = "data"
 
 
 def connect(machine: MachineConfig) -> None:
-    """Joins the other hosts of the run, if the flags name any. Call it before jax is used."""
+    """Connects to the other hosts of the run, if the flags name any. Call it before using jax."""
     if machine.coordinator is not None:
         jax.distributed.initialize(machine.coordinator, machine.num_processes, machine.process_id)
 
@@ -23,7 +23,7 @@ def device_mesh(batch_size: int) -> Mesh:
     """A mesh over the devices of all hosts.
 
     Raises:
-        UserError: the batch does not divide among the devices.
+        UserError: the batch size is not a multiple of the number of devices.
     """
     devices = jax.device_count()
     if batch_size % devices:
@@ -32,15 +32,15 @@ def device_mesh(batch_size: int) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """A copy on every device."""
+    """Sharding with a full copy on every device."""
     return NamedSharding(mesh, P())
 
 
 def over_devices(function: Callable[..., Any], mesh: Mesh, in_specs: Any, out_specs: Any) -> Callable[..., Any]:
-    """Each device runs `function` on its own part of the batch.
+    """Returns a function in which each device runs `function` on its own part of the batch.
 
-    Left to itself XLA gathers the whole batch onto every device for a `lax.map` over a sharded axis.
+    By default, XLA gathers the whole batch on every device for a `lax.map` over a sharded axis.
     """
-    # Varying-axes checking would insert reductions of its own where replicated parameters meet sharded data; the
-    # step does one explicit reduction instead.
+    # Varying-axes checking would insert reductions where replicated parameters meet sharded data. The step does one
+    # explicit reduction instead.
     return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)

@@ -1,4 +1,4 @@
-"""The optimiser: clip, AdamW, warm-up and cosine, multipliers by layer group, accumulation.
+"""The optimiser: gradient accumulation, clipping, AdamW, warm-up and cosine decay, multipliers by layer group.
 
 gradients of k micro-steps, averaged -> clip to a global norm -> AdamW -> times the group's multiplier
 """
@@ -16,7 +16,7 @@ from jaxcaps.training.state import Parameters
 
 
 def norms(values: Parameters, name_of: Callable[[str], str]) -> dict[str, Array]:
-    """The joint norm of all arrays whose paths `name_of` gives the same name, by that name."""
+    """Returns, by name, the joint norm of all arrays whose paths `name_of` maps to that name."""
     named: dict[str, list[Array]] = {}
     for path, value in values.items():
         named.setdefault(name_of(path), []).append(value)
@@ -24,30 +24,29 @@ def norms(values: Parameters, name_of: Callable[[str], str]) -> dict[str, Array]
 
 
 def schedule(optimizer: OptimizerConfig, updates: int) -> optax.Schedule:
-    """Linear warm-up, then half a cosine that reaches its floor on the last of `updates` applied updates."""
-    # One update is left for the floor.
+    """Linear warm-up, then cosine decay that reaches its floor at the last of `updates` updates."""
+    # Reserve one update for the floor.
     warmup = min(round(optimizer.warmup * updates), max(0, updates - 2))
     return optax.warmup_cosine_decay_schedule(
-        # The first update is not wasted on a rate of zero.
+        # Do not waste the first update on a rate of zero.
         init_value=optimizer.lr / max(1, warmup),
         peak_value=optimizer.lr,
         warmup_steps=warmup,
-        # optax counts from 0: the last update is number `updates - 1`.
+        # optax counts from 0, so the last update is `updates - 1`.
         decay_steps=max(updates - 1, warmup + 1, 1),
         end_value=optimizer.lr * optimizer.final_lr,
     )
 
 
 def decayed(parameters: Parameters) -> dict[str, bool]:
-    """Weight decay is for kernels and vote weights, not for biases, norms and scales."""
+    """Whether weight decay applies: to kernels and vote weights, not to biases, norms and scales."""
     return {path: path.rsplit("/", 1)[-1] in ("kernel", "weights") for path in parameters}
 
 
 def make_optimizer(config: Config, length: Length) -> optax.MultiSteps:
-    """The chain inside `MultiSteps`.
+    """Builds the optimiser chain, wrapped in `MultiSteps`.
 
-    A micro-step whose gradients are not finite is skipped, as if it had not been: the schedule then ends early by
-    as much.
+    A micro-step whose gradients are not finite is skipped and not counted, so the schedule ends that much earlier.
     """
     optimizer = config.optimizer
     rates = schedule(optimizer, length.updates)
@@ -80,7 +79,7 @@ def _scaled_by_group(multipliers: Mapping[str, float], group_of: Callable[[str],
 
 
 def _frozen_encoder(updates: int) -> optax.GradientTransformation:
-    """Keeps the encoder as it is for the first `updates` updates (decay included)."""
+    """Freezes the encoder, weight decay included, for the first `updates` updates."""
     if updates == 0:
         return optax.identity()
     thaw = optax.scale_by_schedule(lambda count: jnp.where(count < updates, 0.0, 1.0))

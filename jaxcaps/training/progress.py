@@ -1,4 +1,4 @@
-"""What a person watching sees: a bar on a terminal, plain lines elsewhere."""
+"""Progress display: a progress bar on a terminal, plain log lines elsewhere."""
 
 import math
 import sys
@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 class ProgressBar:
-    """A bar with loss, images a second and time left, if standard output is a terminal; silent otherwise."""
+    """A progress bar with loss, images per second and time left, if standard output is a terminal; otherwise silent."""
 
     def __init__(self, total: int, done: int, batch_size: int):
         self.bar = Progress(
@@ -38,7 +38,7 @@ class ProgressBar:
 
 
 class Pace:
-    """How fast steps go. The first one, which compiles, does not count, nor what lies between rows."""
+    """Measures the speed of steps, without the first one, which compiles, and without pauses between rows."""
 
     def __init__(self, batch_size: int):
         self.batch_size = batch_size
@@ -54,12 +54,12 @@ class Pace:
             self.row_steps += 1
 
     def row(self) -> dict[str, float]:
-        """Images a second since the last row, where there was a step to time."""
+        """Images per second since the last row, if a step was timed."""
         seconds = time.monotonic() - self.began
         return {"images_per_second": self.row_steps * self.batch_size / seconds} if self.row_steps else {}
 
     def lap(self) -> float:
-        """Seconds since it was last asked, or since the first step."""
+        """Seconds since the last call, or since the first step."""
         since, self.lapped = self.lapped, time.monotonic()
         return self.lapped - since
 
@@ -67,14 +67,14 @@ class Pace:
         self.began, self.row_steps = time.monotonic(), 0
 
     def seconds_left(self, steps: int) -> float:
-        """For so many steps more, evaluations included."""
+        """Estimated seconds for this many more steps, evaluations included."""
         if self.compiled is None or not self.steps:
             return math.nan
         return (time.monotonic() - self.compiled) / self.steps * steps
 
 
 def duration(seconds: float) -> str:
-    """`1h02m`, `3m20s` or `12s`; `?` where unknown."""
+    """Formats seconds as `1h02m`, `3m20s` or `12s`; `?` if unknown."""
     if math.isnan(seconds):
         return "?"
     minutes, rest = divmod(round(seconds), 60)

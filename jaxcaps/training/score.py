@@ -1,4 +1,4 @@
-"""The predictions and scores of a fine-tuned run on any split of any data with its classes."""
+"""Predictions and scores of a fine-tuned run, on any split of any data with the same classes."""
 
 import dataclasses
 import logging
@@ -26,14 +26,14 @@ log = logging.getLogger("jaxcaps")
 
 
 class Predicted(NamedTuple):
-    """What a classifier says of a split.
+    """The predictions of a classifier on a split.
 
     Attributes:
         split: the examples.
         probabilities: float32 [n, classes].
-        classes: their names.
-        config: of the run, with the data that was predicted.
-        meta: what the run's checkpoint says of it: `fingerprint`, `train_counts` and more.
+        classes: the class names.
+        config: configuration of the run, with the predicted data as its data.
+        meta: metadata of the run's checkpoint: `fingerprint`, `train_counts` and more.
     """
 
     split: Split
@@ -53,20 +53,20 @@ def predict(
     labels: Literal["required", "optional"] = "required",
     before_reading: Callable[[Config], None] = lambda config: None,
 ) -> Predicted:
-    """Predicts a split with the parameters that the run in `folder` stands for.
+    """Predicts a split with the selected parameters of the run in `folder`.
 
     Args:
-        folder: of a fine-tuned run.
+        folder: folder of a fine-tuned run.
         split: "train", "validation" or "test".
-        data: other data with the same classes; the run's own where not given.
-        batch_size: images at a time; as in training where not given.
-        hidden_labels: keep the labels hidden that `--label-fraction` hid from the run.
+        data: other data with the same classes. Default: the data of the run.
+        batch_size: images per batch. Default: as in training.
+        hidden_labels: whether to hide the labels that `--label-fraction` hid from the run.
         labels: "required" if the predictions are to be scored; "optional" also predicts pictures without labels.
-        before_reading: called with the configuration, its data the one that is predicted, before that is opened.
+        before_reading: called with the configuration, including the predicted data, before the data is opened.
 
     Raises:
-        UserError: no fine-tuned run there, data without that split or with other classes, or pictures that the run
-            has learnt from in a split other than training.
+        UserError: the folder has no fine-tuned run, the data lacks the split or has other classes, or a split other
+            than training holds pictures that the run was trained on.
     """
     parameters, meta = read_parameters(folder)
     config = from_dict(Config, meta["config"], f"the checkpoint in {folder}")
@@ -87,7 +87,8 @@ def predict(
         dataset = dataclasses.replace(dataset, classes=classes)
     if dataset.classes != classes:
         raise UserError(
-            f"{config.data.data}: classes {list(dataset.classes)}, but the run was trained on {list(classes)}"
+            f"{config.data.data}: the classes are {list(dataset.classes)}, but the run was trained on {list(classes)}; "
+            "give data with the same classes"
         )
     modules, _ = make_modules(config, make_task(config, dataset))
     scored = dataset.splits[split]
@@ -99,10 +100,11 @@ def predict(
 
 
 def evaluate(restore: str, split: str, *, data: str | None, batch_size: int | None, ledger: Path | None = None) -> None:
-    """Prints the table and writes metrics, predictions and the confusion figure to the run folder, named by split, and
-    by data where that is not the run's own.
+    """Prints the metrics and writes metrics, predictions and the confusion matrix to the run folder.
 
-    That a test split is read is written into the ledger first.
+    The files are named after the split, and after the data if it is not the run's own.
+
+    Before a test split is read, a line is added to the ledger.
 
     Raises:
         UserError: as `predict`.

@@ -1,4 +1,4 @@
-"""Which parameters a run ends with."""
+"""Selection of the parameters that a run keeps."""
 
 import math
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from jaxcaps.training.writers import Row
 
 @dataclass
 class Selection:
-    """The best evaluation so far, by one metric, which says itself whether higher is better.
+    """The best evaluation so far by one metric.
 
     Attributes:
-        metric: its name, or that of a probe's metric, as in "linear_probe/balanced_accuracy"; None selects nothing.
-        value: of the best evaluation; None before the first one in which the metric is defined.
-        step: of the best evaluation.
-        since: the number of evaluations since then.
-        parameters: of the best evaluation.
+        metric: name of a metric, or of a probe's metric such as "linear_probe/balanced_accuracy"; None selects nothing.
+        value: value at the best evaluation; None until the metric is first defined.
+        step: micro-step of the best evaluation.
+        since: number of evaluations since then.
+        parameters: parameters of the best evaluation.
     """
 
     metric: str | None
@@ -31,13 +31,13 @@ class Selection:
     parameters: Parameters | None = None
 
     def consider(self, row: Row, step: int, parameters: Parameters) -> None:
-        """Keeps a copy of the parameters if this evaluation is better than the best so far."""
+        """Keeps a copy of the parameters if this evaluation is the best so far."""
         if self.metric is None:
             return
         value = row[f"validation/{self.metric}"]
         sign = 1 if METRICS[self.metric.rpartition("/")[2]].higher_is_better else -1
         if sign * value > (-math.inf if self.value is None else sign * self.value):
-            # The state is donated to the next step: what is kept must be a copy.
+            # The state is donated to the next step, so keep a copy.
             copies = jax.tree.map(jnp.copy, parameters)
             self.value, self.step, self.since, self.parameters = value, step, 0, copies
         else:
@@ -48,5 +48,5 @@ class Selection:
 
     @classmethod
     def from_meta(cls, meta: dict[str, Any], parameters: Parameters | None) -> "Selection":
-        """As it was when `meta()` was written beside a checkpoint."""
+        """Restores a selection from the `meta()` that was saved in a checkpoint."""
         return cls(meta["metric"], meta["value"], meta["step"], meta["since"], parameters)

@@ -1,4 +1,4 @@
-"""The parts of a run, each made from the configuration: data, task, network, starting parameters, sampling order."""
+"""Builds the parts of a run from its configuration: data, task, network, initial parameters, sampling order."""
 
 import logging
 from collections.abc import Callable
@@ -28,15 +28,15 @@ log = logging.getLogger("jaxcaps")
 
 
 def load_data(config: Config, splits: tuple[str, ...], labels: Labels | None = None) -> Dataset:
-    """The named splits of the configured data. The log says how they were made.
+    """Loads the named splits of the configured data, and logs how they were made.
 
     Args:
-        config: of the run.
-        splits: to load.
-        labels: what they are needed for, see `load_dataset`; by default what the stage needs to train.
+        config: the configuration of the run.
+        splits: the splits to load.
+        labels: what labels are needed for, see `load_dataset`. Default: what training in this stage needs.
 
     Raises:
-        UserError: the data cannot be read, or has not the labels that are needed.
+        UserError: the data cannot be read or lacks the labels needed.
     """
     data = config.data
     dataset = load_dataset(
@@ -58,7 +58,7 @@ def load_data(config: Config, splits: tuple[str, ...], labels: Labels | None = N
 
 
 def make_task(config: Config, dataset: Dataset) -> Task:
-    """The task of the run; a self-supervised one may look at the training pictures.
+    """Makes the task of the run. A self-supervised task may read the training pictures.
 
     Raises:
         UserError: the data does not suit the task.
@@ -67,7 +67,7 @@ def make_task(config: Config, dataset: Dataset) -> Task:
 
 
 def make_modules(config: Config, task: Task) -> tuple[nnx.Module, Callable[[], Parameters]]:
-    """The network's structure, without arrays, and a function that draws its parameters from the seed."""
+    """Returns the network's structure, without arrays, and a function that draws its parameters from the seed."""
 
     def build(key: jax.Array) -> nnx.Module:
         rngs = nnx.Rngs(key)
@@ -76,16 +76,16 @@ def make_modules(config: Config, task: Task) -> tuple[nnx.Module, Callable[[], P
     key = jax.random.key(config.seed)
     for path in jax.eval_shape(lambda key: parameters_of(build(key)), key):
         task.group_of(path)
-    # It runs once: compiling it without optimisation takes a fifth of the time.
+    # It runs once, and compiling without optimisation takes a fifth of the time.
     draw = jax.jit(lambda key: parameters_of(build(key)), compiler_options={"xla_backend_optimization_level": 0})
     return nnx.eval_shape(build, key), lambda: draw(key)
 
 
 def starting_parameters(config: Config, parameters: Parameters) -> Parameters:
-    """As initialised, or with the encoder of `--restore`, or the kernels of `--vgg-weights`.
+    """Returns the initial parameters, with the encoder of `--restore` or the kernels of `--vgg-weights`, if given.
 
     Raises:
-        UserError: what is to be taken is not there, or does not fit.
+        UserError: the parameters to restore do not exist or do not fit.
     """
     if config.vgg_weights is not None:
         return with_vgg_kernels(parameters, Path(config.vgg_weights), config.model.extra_convs)
@@ -101,7 +101,8 @@ def starting_parameters(config: Config, parameters: Parameters) -> Parameters:
         )
     if config.classify.transfer_latent and not task.hands_on:
         raise UserError(
-            f"--transfer-latent: --task={origin.task} of {config.restore} has no latent capsules to hand on"
+            f"--transfer-latent: --task={origin.task} of {config.restore} has no latent capsules to transfer; drop "
+            "the flag"
         )
     restored: Parameters = (
         read_parameters(Path(config.restore))[0]
@@ -110,23 +111,26 @@ def starting_parameters(config: Config, parameters: Parameters) -> Parameters:
     )
     hands_on = task.hands_on if config.classify.transfer_latent else {}
     merged = transfer(restored, parameters, known=task.layers, hands_on=hands_on, origin=Path(config.restore))
-    # Arrays of equal shapes may still mean other capsules.
+    # Encoders of different architecture may have arrays of the same shapes.
     changes = changed(origin.model, config.model, ENCODER_FIELDS)
     if changes:
-        raise UserError(f"--restore={config.restore}: its encoder is of another architecture:\n" + "\n".join(changes))
-    log.info("From %s (+ taken, - left as initialised, . not used):", config.restore)
+        raise UserError(
+            f"--restore={config.restore}: its encoder has another architecture. Drop --preset and the flags of the "
+            "network to use the restored architecture.\n" + "\n".join(changes)
+        )
+    log.info("Parameters from %s (+ restored, - newly initialised, . not used):", config.restore)
     for line in merged.account:
         log.info("  %s", line)
     return merged.parameters
 
 
 def with_vgg_kernels(parameters: Parameters, file: Path, count: int) -> Parameters:
-    """The parameters of a network whose stem is VGG-16's first `count` convolutions, with the file's kernels in it.
+    """Returns the parameters with the stem's first `count` convolutions replaced by VGG-16's from the file.
 
     Raises:
-        UserError: the file is not as it should be.
+        UserError: the file is not a valid file of VGG-16's weights.
     """
-    log.info("From --vgg-weights=%s:", file)
+    log.info("Parameters from --vgg-weights=%s:", file)
     taken: Parameters = {}
     for index, layer in enumerate(fitted_to_encoder(read_convolutions(file, "--vgg-weights", count))):
         for name, value in layer._asdict().items():

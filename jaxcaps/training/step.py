@@ -1,4 +1,4 @@
-"""The train step: one jitted function over the mesh, state donated."""
+"""The training step: one jitted function over the mesh that donates its state."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,10 +21,10 @@ LossAndGradients = Callable[[Parameters, Batch, jax.Array, jax.Array, jax.Array]
 
 
 def loss_and_gradients(task: Task, modules: Any, mesh: Mesh) -> LossAndGradients:
-    """A function (parameters, batch, seed, micro-step, progress) -> (metrics, gradients) over the global batch.
+    """Returns a function (parameters, batch, seed, micro-step, progress) -> (metrics, gradients) of the global batch.
 
-    Every device computes its examples' share; one reduction adds the shares up. The randomness of an example depends
-    on the seed, the micro-step and its position in the global batch alone.
+    Each device computes the share of its examples, and one reduction sums the shares. The random numbers of an example
+    depend only on the seed, the micro-step and its position in the global batch.
     """
 
     def local(
@@ -49,14 +49,14 @@ def loss_and_gradients(task: Task, modules: Any, mesh: Mesh) -> LossAndGradients
 def make_train_step(
     task: Task, modules: Any, optimizer: optax.MultiSteps, mesh: Mesh, *, micro_steps: int
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-    """The jitted step: state (donated) and batch in, new state and metrics out, all replicated but the batch."""
+    """Returns the jitted step (state, batch) -> (state, metrics). It donates the state; only the batch is sharded."""
     gradients_of = loss_and_gradients(task, modules, mesh)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         dtype = jnp.result_type(*state.parameters.values())
         progress = state.step.astype(dtype) / jnp.asarray(max(1, micro_steps - 1), dtype)
         metrics, gradients = gradients_of(state.parameters, batch, state.seed, state.step, progress)
-        # optax mixes dtypes that strict promotion refuses.
+        # optax mixes dtypes, which strict promotion rejects.
         with jax.numpy_dtype_promotion("standard"):
             updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.parameters)
             parameters = optax.apply_updates(state.parameters, updates)
@@ -69,7 +69,7 @@ def make_train_step(
 
 
 def _norms(gradients: Parameters, task: Task) -> Metrics:
-    """The gradients' norm in all, by layer group, and by stage of the stem."""
+    """Gradient norms: global, by layer group, and by stage of the stem."""
     named = norms(gradients, task.group_of) | norms(gradients, task.layer_of)
     return {"gradient_norm": optax.tree.norm(gradients)} | {
         f"gradient_norm/{name}": norm for name, norm in named.items()
@@ -77,8 +77,8 @@ def _norms(gradients: Parameters, task: Task) -> Metrics:
 
 
 def initial_state(modules_parameters: Parameters, optimizer: optax.MultiSteps, mesh: Mesh, *, seed: int) -> TrainState:
-    """The state before the first step, a copy on every device."""
-    # Dozens of arrays of zeros: as one program they take a tenth of the time.
+    """Returns the state before the first step, replicated on every device."""
+    # Creating dozens of zero arrays in one program takes a tenth of the time.
     start = jax.jit(optimizer.init, compiler_options={"xla_backend_optimization_level": 0})
     with jax.numpy_dtype_promotion("standard"):
         optimizer_state = start(modules_parameters)

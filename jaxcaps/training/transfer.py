@@ -1,4 +1,4 @@
-"""The encoder of one run as the start of another, strictly: nothing is taken or left without saying so."""
+"""Strict transfer of an encoder from one run to another: every parameter is accounted for."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -12,8 +12,8 @@ ENCODER = "encoder/"
 
 class Transfer(NamedTuple):
     """Attributes:
-    parameters: the new network's, those of the encoder replaced.
-    account: a line a parameter: `+` taken, `-` left as initialised, `.` restored but not used.
+    parameters: the new network's parameters, with those of the encoder replaced.
+    account: one line per parameter: `+` restored, `-` newly initialised, `.` in the earlier run but not used.
     """
 
     parameters: Parameters
@@ -23,17 +23,17 @@ class Transfer(NamedTuple):
 def transfer(
     restored: Parameters, new: Parameters, *, known: Collection[str], hands_on: Mapping[str, str], origin: Path
 ) -> Transfer:
-    """Puts the restored encoder, and modules that are handed on, into a new network.
+    """Copies the restored encoder, and other modules to transfer, into a new network.
 
     Args:
-        restored: parameters by path, of the earlier run.
+        restored: parameters of the earlier run by path.
         new: parameters of the new network.
-        known: the modules that the earlier network has beside its encoder.
-        hands_on: which of them become which modules of the new network.
-        origin: where they come from, for errors.
+        known: modules of the earlier network other than its encoder.
+        hands_on: maps modules of the earlier network to those of the new network that they initialise.
+        origin: folder or file of the earlier run, for errors.
 
     Raises:
-        UserError: a name, a shape or a dtype differs, or something restored is unknown; all of it is listed.
+        UserError: a name, shape or dtype differs, or a restored parameter is unknown. The message lists them all.
     """
     homes = {ENCODER: ENCODER} | {f"{source}/": f"{target}/" for source, target in hands_on.items()}
     sources = {
@@ -55,8 +55,8 @@ def transfer(
     if problems:
         hint = "; --transfer-latent needs as many --ssl-capsules as classes" if hands_on else ""
         raise UserError(
-            f"--restore={origin}: its encoder is of another architecture{hint}. Drop --preset and the flags of the "
-            "network to take the architecture from there.\n" + "\n".join(problems)
+            f"--restore={origin}: its encoder has another architecture{hint}. Drop --preset and the flags of the "
+            "network to use the restored architecture.\n" + "\n".join(problems)
         )
     used = set(sources.values())
     account = [f"+ {_described(restored, source)}" + (f" -> {path}" if source != path else "")

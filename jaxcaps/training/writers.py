@@ -1,4 +1,4 @@
-"""Where a run's numbers go: JSON lines as they come, and the same as a CSV table."""
+"""Writes a run's metrics as JSON lines and as a CSV table."""
 
 import json
 import math
@@ -14,7 +14,7 @@ Row = dict[str, float]
 class MetricsWriter:
     """Appends rows to `metrics.jsonl` and keeps `metrics.csv` equal to it.
 
-    A resumed run passes the micro-step it goes on from: rows written after that, before the kill, are dropped.
+    A resumed run passes the micro-step it resumes from, and rows after that step are dropped.
     """
 
     def __init__(self, folder: Path, *, resumed_step: int = 0):
@@ -37,7 +37,7 @@ def _line(row: Row) -> str:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a `metrics.jsonl`; a line that a kill cut short ends the list."""
+    """Reads the rows of a `metrics.jsonl`, up to a line that an interruption left incomplete."""
     rows: list[Row] = []
     if not path.exists():
         return rows
@@ -51,6 +51,6 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a file atomically."""
     with writing(path) as file:
         file.write(text)

@@ -1,4 +1,4 @@
-"""The kinds of data that `--data` takes. Each is one module here, which defines `SOURCE`."""
+"""The kinds of data that `--data` accepts. Each module defines one as `SOURCE`."""
 
 import re
 from pathlib import Path
@@ -11,44 +11,44 @@ SOURCES: Registry[SourceKind] = Registry("jaxcaps.data.sources", "SOURCE", what=
 
 
 def parse_data(text: str, flag: str = "--data") -> DataSpec:
-    """Reads what a user gave as `--data`.
+    """Parses the value of `--data`.
 
     Raises:
-        UserError: an unknown kind, or a place that is missing or not wanted.
+        UserError: the kind is unknown, or the place is missing or not allowed.
     """
     return DataSpec.parse(text, {name: kind.place for name, kind in SOURCES.items()}, flag)
 
 
 def open_source(text: str, *, synthetic_count: int, synthetic_seed: int, image_size: int) -> Source:
-    """Opens what `--data` names, without decoding a picture. PICCOLO is prepared first, unless it already is.
+    """Opens the source that `--data` names without decoding a picture. PICCOLO is prepared first if necessary.
 
     Args:
-        text: such as "synthetic" or "folder:DIR", see `SOURCES`.
+        text: the value of `--data`, such as "synthetic" or "folder:DIR", see `SOURCES`.
         synthetic_count: number of frames of the built-in set.
-        synthetic_seed: its seed.
-        image_size: the side in pixels at which its frames are drawn. PICCOLO is prepared at no less.
+        synthetic_seed: seed of the built-in set.
+        image_size: side in pixels at which built-in frames are drawn. PICCOLO is prepared at this size or larger.
 
     Raises:
-        UserError: an unknown kind, a place that is missing or holds something else.
+        UserError: the kind is unknown, or the place does not exist or holds other data.
     """
     spec = parse_data(text)
     return SOURCES[spec.kind].open(spec, Settings(image_size, synthetic_count, synthetic_seed))
 
 
 def absolute(text: str) -> str:
-    """`--data` with its path made absolute, so that a run can be used from any folder."""
+    """Makes the path in `--data` absolute, so that a run can be used from any folder."""
     spec = parse_data(text)
     return str(spec.absolute(named=_named(spec)))
 
 
 def anonymous(text: str) -> str:
-    """`--data` without folders: the kind, and the name or the last part of the path."""
+    """Removes folders from `--data`: keeps the kind and the name or the last part of the path."""
     spec = parse_data(text)
     return spec.anonymous(named=_named(spec))
 
 
 def short_name(text: str) -> str:
-    """For names of files: `chest` of csv:/data/chest/labels.csv, folder:/data/chest and tfds:chest."""
+    """A short name for file names: `chest` for csv:/data/chest/labels.csv, folder:/data/chest and tfds:chest."""
     spec = parse_data(text)
     path = Path(spec.place)
     path = path.parent if path.stem == "labels" else path

@@ -12,21 +12,21 @@ from jaxcaps.errors import UserError
 
 
 def open_csv(spec: DataSpec, settings: Settings) -> ImageFiles:
-    """The images that a table lists, in its order.
+    """Opens the images listed in a table, in its order.
 
     Raises:
-        UserError: no such file, not a text file, no column `path`, a row without a path or with too many fields, a
-            path listed twice, or an unknown split. The message names the line and the value.
+        UserError: the file does not exist or is not text, there is no column `path`, a row has no path or too many
+            fields, a path is listed twice, or a split is unknown. The message names the line and the value.
     """
     file = Path(spec.place).expanduser()
     return ImageFiles.of(list_table(file, f"--data={spec}"), fitted_in(file.parent))
 
 
 def fitted_in(folder: Path) -> tuple[str, ...]:
-    """What `data_prep` fitted on the training split, by its record beside the table. Without a record: nothing.
+    """The steps that `data_prep` fitted on the training split, from its record beside the table; none without a record.
 
     Raises:
-        UserError: the record is not one that `data_prep` wrote.
+        UserError: the record was not written by `data_prep`.
     """
     record = folder / DATASET
     if not record.is_file():

@@ -1,11 +1,11 @@
-"""`--data=dicom:DIR`: the pictures of DICOM files, which are found below DIR by their content. It needs pydicom.
+"""`--data=dicom:DIR`: the pictures of all DICOM files below DIR, found by their content. Requires pydicom.
 
-- Grey values go through the file's rescaling and its first window (or VOI LUT) to 0..255. Without a window they are
-  stretched between their 0.5 and 99.5 percentiles, but unscaled 8-bit values stay as they are. MONOCHROME1 is inverted.
+- Grey values are mapped to 0..255 by the file's rescaling and its first window (or VOI LUT). Without a window they are
+  stretched between their 0.5 and 99.5 percentiles; unscaled 8-bit values stay unchanged. MONOCHROME1 is inverted.
 - Each frame of a multi-frame file is a picture, FILE#1, FILE#2, ...
-- `DIR/labels.csv`, with the columns path[,label][,split], names the files to read and their classes. Without it the
-  folders below DIR do, as for `folder:`.
-- The group is the patient, as a hash. Neither it nor any name, note or error holds the patient's name or ID.
+- `DIR/labels.csv`, with the columns path[,label][,split], lists the files to read and their classes. Without it, the
+  folders below DIR name the classes, as for `folder:`.
+- The group is a hash of the patient. No group, name, note or error contains the patient's name or ID.
 """
 
 import hashlib
@@ -28,12 +28,12 @@ from jaxcaps.errors import UserError
 
 TABLE = "labels.csv"
 PERCENTILES = (0.5, 99.5)
-# Shorter parts of names, such as initials, are looked for as whole words only.
+# Shorter parts of names, such as initials, are only matched as whole words.
 LEAST_LETTERS = 3
 
 
 class _Place(NamedTuple):
-    """Where a picture lies, or why it cannot be read."""
+    """The location of a picture, or the reason why it cannot be read."""
 
     path: Path
     frame: int
@@ -41,7 +41,7 @@ class _Place(NamedTuple):
 
 
 class _File(NamedTuple):
-    """What a header says: `frames` pictures, of which `stretched` have no window. The patient's words are not kept."""
+    """The content of a header: `frames` pictures, of which `stretched` have no window. It keeps no patient data."""
 
     name: str
     group: str | None
@@ -51,22 +51,24 @@ class _File(NamedTuple):
 
 
 class DicomFiles:
-    """The pictures of the DICOM files below a folder. Opening it reads their headers."""
+    """The pictures of the DICOM files below a folder. Opening the source reads all headers."""
 
     fitted: tuple[str, ...] = ()
 
     def __init__(self, spec: DataSpec, settings: Settings):
         """
         Raises:
-            UserError: pydicom is not installed, no such folder, no DICOM picture in it, a faulty table, folders of
-                splits beside other folders, or classes that are named after patients.
+            UserError: pydicom is not installed, the folder does not exist or has no DICOM picture, the table is
+                invalid, split folders stand beside other folders, or classes are named after patients.
         """
         where = f"--data={spec}"
         try:
             import pydicom
         except ImportError:
-            raise UserError(f"{where}: DICOM files need pydicom; pip install 'jaxcaps[dicom]'") from None
-        # Its warnings quote paths and values of the files.
+            raise UserError(
+                f"{where}: DICOM files need pydicom; install it with pip install 'jaxcaps[dicom]'"
+            ) from None
+        # Warnings of pydicom quote paths and values of the files.
         warnings.filterwarnings("ignore", module=pydicom.__name__)
         logging.getLogger(pydicom.__name__).setLevel(logging.CRITICAL)
         folder = Path(spec.place).expanduser()
@@ -86,7 +88,7 @@ class DicomFiles:
             try:
                 file = _described(path, relative)
             except BadImage as error:
-                # Its name may be the patient's: nobody knows.
+                # The file name may be the patient's name.
                 items.append(Item(f"unreadable-{_hash(relative.as_posix())}", label, None, split))
                 self._places.append(_Place(path, 0, str(error)))
                 continue
@@ -105,13 +107,13 @@ class DicomFiles:
                 self._places.append(_Place(path, frame))
             stretched += file.stretched
         if not items:
-            raise UserError(f"{where}: no DICOM picture found; {skipped} other files are there")
-        # A folder without a readable file may be named after its patient too.
+            raise UserError(f"{where}: no DICOM picture found among {skipped} files; give a folder of DICOM files")
+        # A folder without a readable file may also be named after its patient.
         known = {item.label for item in items if item.group is not None}
         self.items = tuple(item if item.label in known else item._replace(label=None) for item in items)
         self.notes: tuple[str, ...] = ()
         if skipped:
-            self.notes += (f"DICOM: {skipped} files hold no DICOM picture and are skipped.",)
+            self.notes += (f"DICOM: skipped {skipped} files without a DICOM picture.",)
         if stretched:
             low, high = PERCENTILES
             self.notes += (
@@ -139,7 +141,7 @@ class DicomFiles:
 
 
 def _found(folder: Path, where: str) -> Iterator[tuple[Path, str | None, str | None]]:
-    """Path, label and split of all files below a folder, except hidden ones."""
+    """The path, label and split of all files below a folder, except hidden ones."""
     files = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
     files = [path for path in files if not any(part.startswith(".") for part in path.parts)]
     tops = {path.parts[0] for path in files if len(path.parts) > 1}
@@ -147,8 +149,8 @@ def _found(folder: Path, where: str) -> Iterator[tuple[Path, str | None, str | N
     divided = bool(tops) and named == tops
     if named and not divided and any(path.parts[0] in named and len(path.parts) > 2 for path in files):
         raise UserError(
-            f"{where}: {', '.join(sorted(named))} are named as splits, and the folders beside them are not; splits "
-            "are called train, validation (or val, valid) and test"
+            f"{where}: {', '.join(sorted(named))} are named as splits, but the folders beside them are not; name "
+            "all folders train, validation (or val, valid) or test, or none"
         )
     for path in files:
         top, *inner = path.parent.parts or ("",)
@@ -159,10 +161,10 @@ def _found(folder: Path, where: str) -> Iterator[tuple[Path, str | None, str | N
 
 
 def _described(path: Path, relative: Path) -> _File | None:
-    """What a file's header says; None if it is not DICOM, or holds no picture.
+    """Reads a file's header; None if the file is not DICOM or has no picture.
 
     Raises:
-        BadImage: it cannot be read.
+        BadImage: the file cannot be read.
     """
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
@@ -174,7 +176,7 @@ def _described(path: Path, relative: Path) -> _File | None:
             directory = header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
             if "SOPClassUID" in header or directory:
                 return None
-            raise ValueError("it does not even say what it is")
+            raise ValueError("the header has no SOP class")
         frames = int(header.get("NumberOfFrames") or 1)
         stretched = sum(_is_stretched(_of_frame(header, frame)) for frame in range(frames))
         return _File(_public_name(relative, header), _patient(header), _patient_words(header), frames, stretched)
@@ -185,7 +187,7 @@ def _described(path: Path, relative: Path) -> _File | None:
         raise BadImage(_why(error, None)) from None
 
 
-# What listing reads of a header.
+# The header fields that listing reads.
 LISTED = (
     *("PatientID", "IssuerOfPatientID", "PatientName", "StudyInstanceUID", "SOPInstanceUID", "SOPClassUID"),
     *("Rows", "NumberOfFrames", "PhotometricInterpretation", "BitsStored", "PixelRepresentation"),
@@ -202,7 +204,7 @@ def _hash(text: str) -> str:
 
 
 def _patient(header: Any) -> str | None:
-    """A hash of the patient's ID and its issuer, or of the study if there is no ID; None without either."""
+    """A hash of the patient's ID and its issuer, or of the study if there is no ID; None if both are missing."""
     patient = str(header.get("PatientID") or "").strip()
     if patient:
         return _hash(f"{patient}\0{str(header.get('IssuerOfPatientID') or '').strip()}")
@@ -211,7 +213,7 @@ def _patient(header: Any) -> str | None:
 
 
 def _patient_words(header: Any) -> list[str]:
-    """The ID and the parts of the name, in lower case, without punctuation."""
+    """The patient's ID and the parts of the name, in lower case and without punctuation."""
     identifier = "".join(_words(str(header.get("PatientID") or "")))
     return [word for word in (identifier, *_words(str(header.get("PatientName") or ""))) if word]
 
@@ -221,14 +223,14 @@ def _words(text: str) -> list[str]:
 
 
 def _holds(text: str, patient: list[str]) -> bool:
-    """Whether a text holds one of the words, whatever the case and punctuation."""
+    """Whether a text contains one of the words, ignoring case and punctuation."""
     words = _words(text)
     joined = "".join(words)
     return any(word in (joined if len(word) >= LEAST_LETTERS else words) for word in patient)
 
 
 def _public_name(path: Path, header: Any) -> str:
-    """The path, with hashes for the folders and the file that are named after the patient."""
+    """The path with hashes in place of folder and file names that contain the patient's name or ID."""
     patient = _patient_words(header)
     folders = [_patient(header) or "patient" if _holds(part, patient) else part for part in path.parent.parts]
     hashed = _hash(str(header.get("SOPInstanceUID") or path.as_posix()))
@@ -236,7 +238,7 @@ def _public_name(path: Path, header: Any) -> str:
 
 
 def _why(error: Exception, header: Any) -> str:
-    """Why a picture cannot be read, without quoting its patient. The header is None if it cannot be read either."""
+    """The reason why a picture cannot be read, without patient data. The header is None if it is unreadable too."""
     from pydicom.pixels import get_decoder
 
     if isinstance(error, OSError) and error.strerror:
@@ -246,7 +248,7 @@ def _why(error: Exception, header: Any) -> str:
     syntax = header.file_meta.get("TransferSyntaxUID")
     try:
         if not get_decoder(syntax).is_available:
-            return f"it is compressed as {syntax.name}, and no decoder is installed; pip install 'pylibjpeg[all]'"
+            return f"it is compressed as {syntax.name}, and no decoder is installed; run pip install 'pylibjpeg[all]'"
     except (NotImplementedError, TypeError, AttributeError):
         return "its transfer syntax is unknown"
     reason = " ".join(str(error).split())
@@ -258,7 +260,7 @@ def _why(error: Exception, header: Any) -> str:
 
 
 def _of_frame(header: Any, frame: int) -> Any:
-    """The header with the rescaling and the window that enhanced multi-frame files keep for each frame."""
+    """The header with the frame's own rescaling and window, which enhanced multi-frame files store per frame."""
     from pydicom import Dataset
 
     shared = list(header.get("SharedFunctionalGroupsSequence") or ())
@@ -266,7 +268,7 @@ def _of_frame(header: Any, frame: int) -> Any:
     if not groups:
         return header
     merged = Dataset(header)
-    # The byte order, which tables of values need.
+    # Look-up tables need the byte order.
     merged.file_meta = header.file_meta
     for group in groups:
         for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
@@ -280,7 +282,7 @@ def _has_window(header: Any) -> bool:
 
 
 def _is_stretched(header: Any) -> bool:
-    """Whether nothing says how grey values are shown: no window, and not the unscaled values of 8 bits or fewer."""
+    """Whether grey values have to be stretched: there is no window, and they are not unscaled with at most 8 bits."""
     if _has_window(header) or header.get("VOILUTSequence"):
         return False
     scaled = (header.get("RescaleSlope", 1), header.get("RescaleIntercept", 0)) != (1, 0)
@@ -290,7 +292,7 @@ def _is_stretched(header: Any) -> bool:
 
 
 def _to_rgb(pixels: np.ndarray, header: Any) -> np.ndarray:
-    """uint8 RGB [height, width, 3] of a frame as pydicom decodes it, with YBR converted already."""
+    """Converts a frame decoded by pydicom, with YBR already converted, to uint8 RGB [height, width, 3]."""
     from pydicom.pixels import apply_color_lut
 
     if header.PhotometricInterpretation == "PALETTE COLOR":
@@ -299,7 +301,9 @@ def _to_rgb(pixels: np.ndarray, header: Any) -> np.ndarray:
     if str(header.PhotometricInterpretation).startswith("MONOCHROME"):
         return np.repeat(_to_bytes(_grey(pixels, header))[..., None], 3, axis=-1)
     if pixels.ndim != 3 or pixels.shape[-1] != 3:
-        raise BadImage(f"its pixels are {header.PhotometricInterpretation} {list(pixels.shape)}; grey or RGB is read")
+        raise BadImage(
+            f"its pixels are {header.PhotometricInterpretation} {list(pixels.shape)}; only grey and RGB are supported"
+        )
     return _to_bytes(pixels / (2**header.BitsStored - 1))
 
 
@@ -308,7 +312,7 @@ def _to_bytes(shares: np.ndarray) -> np.ndarray:
 
 
 def _grey(pixels: np.ndarray, header: Any) -> np.ndarray:
-    """Grey values as displayed, black at 0 and white at 1 (DICOM PS3.3, C.11.1 and C.11.2)."""
+    """Displayed grey values, from black 0 to white 1 (DICOM PS3.3, C.11.1 and C.11.2)."""
     from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing
 
     values = apply_modality_lut(pixels, header)
@@ -317,7 +321,7 @@ def _grey(pixels: np.ndarray, header: Any) -> np.ndarray:
         low, high = 0.0, 2.0 ** header.VOILUTSequence[0].LUTDescriptor[2] - 1
     elif _has_window(header):
         centre, width = (float(np.ravel(value)[0]) for value in (header.WindowCenter, header.WindowWidth))
-        # What lies far outside the window is black or white.
+        # Values far outside the window are black or white.
         low, high = apply_windowing(np.array([centre - 100 * width, centre + 100 * width]), header)
         values = apply_windowing(values, header)
     elif _is_stretched(header):
@@ -329,5 +333,7 @@ def _grey(pixels: np.ndarray, header: Any) -> np.ndarray:
 
 
 SOURCE = SourceKind(
-    about="DICOM files in class folders or listed in DIR/labels.csv; needs jaxcaps[dicom]", open=DicomFiles, place="DIR"
+    about="DICOM files in class folders or listed in DIR/labels.csv; requires jaxcaps[dicom]",
+    open=DicomFiles,
+    place="DIR",
 )

@@ -1,4 +1,4 @@
-"""`--data=folder:DIR`: class folders, split folders of class folders, or images alone; `data_prep` lists them."""
+"""`--data=folder:DIR`: class folders, split folders that contain class folders, or images without folders."""
 
 from pathlib import Path
 
@@ -9,14 +9,15 @@ from jaxcaps.data.source import Settings, SourceKind
 
 
 def open_folder(spec: DataSpec, settings: Settings) -> ImageFiles:
-    """The images below a folder, ordered by path.
+    """Opens the images below a folder, ordered by path.
 
     Raises:
-        UserError: no such folder, no image in it, a class folder without images, or images beside split folders.
+        UserError: the folder does not exist or has no image, a class folder is empty, or there are images beside split
+            folders.
     """
     return ImageFiles.of(list_folder(Path(spec.place).expanduser(), f"--data={spec}"))
 
 
 SOURCE = SourceKind(
-    about="images in class folders, perhaps below train, validation and test", open=open_folder, place="DIR"
+    about="images in class folders, optionally below train, validation and test", open=open_folder, place="DIR"
 )

@@ -1,7 +1,7 @@
 """`--data=npz:FILE`: MedMNIST's format (Yang et al., Scientific Data 2023).
 
 Arrays `train_images`, `train_labels`, `val_images`, ... `test_labels`: images uint8 [n, h, w] grey or [n, h, w, 3]
-colour; labels integers [n, 1] or [n], whose digits name the classes. Labels, validation and test may be absent.
+colour; labels are integers [n, 1] or [n], which name the classes. Labels, validation and test may be missing.
 """
 
 import threading
@@ -20,7 +20,7 @@ KEYS = ("train", "val", "test")
 
 
 class MedMNIST:
-    """The images of an .npz file; a split is decompressed when one of its images is first read."""
+    """The images of an .npz file. A split is decompressed when its first image is read."""
 
     fitted: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -28,7 +28,8 @@ class MedMNIST:
     def __init__(self, spec: DataSpec, settings: Settings):
         """
         Raises:
-            UserError: no such file, not an .npz file, or arrays, shapes or types other than MedMNIST's.
+            UserError: the file does not exist or is not an .npz file, or its arrays differ from MedMNIST's in name,
+                shape or type.
         """
         self._file = file = Path(spec.place).expanduser()
         self._where = f"--data={spec}"
@@ -81,7 +82,7 @@ class MedMNIST:
                         shape, _, dtype = read(member)
                         headers[name.removesuffix(".npy")] = (shape, dtype)
         except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-            raise UserError(f"{self._where}: not an .npz file of NumPy, or a damaged one ({error})") from error
+            raise UserError(f"{self._where}: not a valid .npz file of NumPy ({error}); download it again") from error
         return headers
 
     def _check_images(self, key: str, shape: tuple[int, ...], dtype: np.dtype) -> int:
@@ -108,7 +109,9 @@ class MedMNIST:
             with np.load(self._file, allow_pickle=False) as arrays:
                 return arrays[name]
         except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-            raise UserError(f"{self._where}: array {name!r} cannot be read ({error})") from error
+            raise UserError(
+                f"{self._where}: array {name!r} cannot be read ({error}); download the file again"
+            ) from error
 
 
 SOURCE = SourceKind(about="MedMNIST's format: train_images, train_labels, val_images, ...", open=MedMNIST, place="FILE")

@@ -1,4 +1,4 @@
-"""`--data=piccolo:DIR`: the PICCOLO release as published, prepared into a cache folder at first use."""
+"""`--data=piccolo:DIR`: the published PICCOLO release, prepared into a cache folder at first use."""
 
 import dataclasses
 import hashlib
@@ -16,34 +16,34 @@ from jaxcaps.errors import UserError
 
 log = logging.getLogger("jaxcaps")
 
-# Prepared pictures are at least as large as the study's; training resizes them to --image-size.
+# Prepared pictures are at least as large as in the study; training resizes them to --image-size.
 LEAST_SIZE = 224
 
 
 def open_piccolo(spec: DataSpec, settings: Settings) -> ImageFiles:
-    """The prepared frames of a release.
+    """Opens the prepared frames of a release.
 
-    `data_prep` makes them with its endoscopy preset, in `cache_folder()`. A later run makes only those whose raw frame
-    has changed. To prepare the release in another way, call `python -m data_prep` and train on `csv:OUT/labels.csv`.
+    `data_prep` makes them with its endoscopy preset in `cache_folder()`. Later runs only update frames whose raw frame
+    has changed. To prepare the release differently, run `python -m data_prep` and train on `csv:OUT/labels.csv`.
 
     Raises:
-        UserError: not a release, or the cache folder cannot be written.
+        UserError: the folder is not a release, or the cache folder cannot be written to.
     """
-    # It takes long to import: other data need not wait.
+    # The import is slow, and other data does not need it.
     from data_prep.pipeline.prepare import prepare
 
     wanted = preparation(Path(spec.place).expanduser(), settings.image_size)
-    log.info("PICCOLO: preparing %s in %s, unless it is there already", spec.place, wanted.out)
+    log.info("PICCOLO: preparing %s in %s, where needed", spec.place, wanted.out)
     try:
         done = prepare(wanted, log.info)
     except UserError as error:
-        raise UserError(f"--data={spec}: preparing it in {wanted.out}: {error}") from error
+        raise UserError(f"--data={spec}: cannot prepare it in {wanted.out}: {error}") from error
     log.info(done.summary(wanted.out))
     return open_csv(DataSpec("csv", f"{wanted.out}/labels.csv"), settings)
 
 
 def preparation(folder: Path, image_size: int) -> Preparation:
-    """How a release is prepared. Pictures of another size go into another folder."""
+    """The options with which a release is prepared. Each picture size has its own folder."""
     steps = dataclasses.replace(PRESETS["endoscopy"], size=max(LEAST_SIZE, image_size))
     source = f"piccolo:{folder.resolve()}"
     name = hashlib.sha256(repr((source, steps)).encode()).hexdigest()[:12]

@@ -9,16 +9,16 @@ from jaxcaps.errors import UserError
 
 
 class Synthetic:
-    """Endoscopy-like frames, drawn when they are read. The frames of one lesion are a group."""
+    """Endoscopy-like frames, drawn when they are read. The frames of one lesion form a group."""
 
     fitted: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __init__(self, *, count: int, seed: int, size: int):
         if count < 1:
-            raise UserError(f"--synthetic-count={count}: expected at least one frame")
+            raise UserError(f"--synthetic-count={count}: give a number of at least 1")
         self._count, self._seed, self._size = count, seed, size
-        # The seed is in the name, so that no two seeds share a name.
+        # The name contains the seed, so that names of different seeds differ.
         self.items = tuple(
             Item(f"synthetic-{seed}/{index:05d}", str(description.label), str(description.group), None)
             for index, description in enumerate(synthetic.describe(count, seed))

@@ -1,11 +1,11 @@
-"""`--data=tfds:NAME[@DIR]`: a set that TensorFlow Datasets has prepared as array_record. TensorFlow is not needed.
+"""`--data=tfds:NAME[@DIR]`: a data set that TensorFlow Datasets (TFDS) prepared as array_record, without TensorFlow.
 
 - The picture is the builder's supervised input, else the feature `image`, else the only Image. Its encoded file is
-  decoded like all others (`jaxcaps.data.decoding`), not by TFDS.
+  decoded by `jaxcaps.data.decoding`, as for other sources, not by TFDS.
 - The class is the supervised target, else the feature `label`, else the only ClassLabel; -1 is unknown. A feature
   `group` names groups. A feature `path` names the pictures if it is unique; else their names are SPLIT/NUMBER.
-- The splits train, validation (or val, valid) and test are read. Others are left out, and the log says so. A set of one
-  split is undivided: TFDS calls the only split train.
+- The splits train, validation (or val, valid) and test are read. Others are skipped with a note in the log. A data set
+  with a single split counts as undivided, because TFDS calls an only split train.
 """
 
 from typing import Any
@@ -20,17 +20,17 @@ from jaxcaps.data.tfds.features import roles
 from jaxcaps.data.tfds.finding import FITTED, PreparedSet, find, how_to_prepare
 from jaxcaps.errors import UserError
 
-# How many records are held at once while the labels are read.
+# The number of records held in memory while the labels are read.
 RECORDS = 256
 
 
 class PreparedRecords:
-    """The images of a prepared set. Opening it reads every record once, for the labels."""
+    """The images of a prepared data set. Opening it reads every record once for the labels."""
 
     def __init__(self, spec: DataSpec, settings: Settings):
         """
         Raises:
-            UserError: no such set, or one that is damaged, of another file format, or not of single pictures.
+            UserError: the data set does not exist, is damaged, has another file format, or has no single pictures.
         """
         import tensorflow_datasets as tfds
 
@@ -54,7 +54,7 @@ class PreparedRecords:
                     name, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES, file_format="array_record"
                 )
                 rows = _texts(records, texts) if chosen.meanings else [{}] * len(records)
-            # array_record raises RuntimeError for everything; protobuf and TFDS have several types.
+            # array_record raises RuntimeError for every error; protobuf and TFDS raise several types.
             except Exception as error:
                 raise UserError(
                     f"{where}: the records of split {name!r} in {prepared.folder} cannot be read ({error}); delete "
@@ -81,20 +81,20 @@ class PreparedRecords:
 
 
 def _described(prepared: PreparedSet, where: str) -> Any:
-    """TFDS's builder of a prepared set, which reads it."""
+    """The TFDS builder that reads a prepared data set."""
     import tensorflow_datasets as tfds
 
     try:
         builder = tfds.builder_from_directory(prepared.folder)
         formats = {kind.value for kind in builder.info.available_file_formats()}
-        # Read now, so that damage is found here.
+        # Read the features now, so that damage is found here.
         _ = builder.info.metadata
     except ImportError as error:
         raise UserError(
             f"{where}: its features cannot be read here ({error}); some features, such as Video, need TensorFlow. "
             "Only sets of single pictures are supported"
         ) from error
-    # json_format.ParseError, ValueError, KeyError, OSError: TFDS's parsers raise many types for a damaged file.
+    # For a damaged file, TFDS's parsers raise json_format.ParseError, ValueError, KeyError, OSError and others.
     except Exception as error:
         raise UserError(
             f"{where}: its description in {prepared.folder} is damaged ({error}); delete that folder and prepare the "
@@ -110,14 +110,14 @@ def _described(prepared: PreparedSet, where: str) -> Any:
 
 
 def _splits(names: list[str], where: str) -> tuple[dict[str, str | None], tuple[str, ...]]:
-    """The splits to read, which of ours each is (None for a set that is not divided), and notes."""
+    """The splits to read, the split of ours for each (None for an undivided data set), and notes."""
     if len(names) == 1:
         return {names[0]: None}, ()
     known: dict[str, str | None] = {name: SPLIT_NAMES[name] for name in names if name in SPLIT_NAMES}
     if "train" not in known.values():
         raise UserError(f"{where}: its splits are {', '.join(names) or 'none'}; expected train, validation and test")
     others = [name for name in names if name not in known]
-    return known, (f"{where}: the splits {' and '.join(others)} are left out.",) if others else ()
+    return known, (f"{where}: the splits {' and '.join(others)} are skipped.",) if others else ()
 
 
 def _texts(records: Any, features: Any) -> list[dict[str, Any]]:
@@ -130,7 +130,7 @@ def _texts(records: Any, features: Any) -> list[dict[str, Any]]:
 
 
 SOURCE = SourceKind(
-    about="a set prepared by TensorFlow Datasets, below DIR if @DIR is added; docs/tfds.md",
+    about="a data set prepared by TensorFlow Datasets, below DIR if @DIR is given; see docs/tfds.md",
     open=PreparedRecords,
     place="NAME",
 )

@@ -1,1 +1,1 @@
-"""Sets of TensorFlow Datasets (TFDS), read and built without TensorFlow."""
+"""Reads and builds data sets of TensorFlow Datasets (TFDS) without TensorFlow."""

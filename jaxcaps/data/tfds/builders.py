@@ -1,10 +1,11 @@
-"""Builders for TensorFlow Datasets: for any prepared folder, and for PICCOLO. Neither needs TensorFlow.
+"""TFDS builders for any prepared folder and for PICCOLO. They do not need TensorFlow.
 
-A prepared folder holds images and `labels.csv`, as `python -m data_prep` writes them. The table has the columns path
-and label, and if known group, split, modality and source. Without splits all images are in `train`.
+A prepared folder contains images and `labels.csv`, as written by `python -m data_prep`. The table has the columns path
+and label, and optionally group, split, modality and source. Without splits, all images are in `train`.
 
-The builders give TFDS image files, never arrays, which it would encode with TensorFlow. The records are array_record,
-which has random access without TensorFlow. The `tfds` command cannot be used: it imports TensorFlow.
+The builders pass image files to TFDS, because it would encode arrays with TensorFlow. Records are stored as
+array_record, which has random access without TensorFlow. The `tfds` command cannot be used, because it imports
+TensorFlow.
 """
 
 import os
@@ -42,7 +43,7 @@ CITATION = """
 
 
 class _FromTable(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg, misc]
-    """What both builders share; `_folder` says where the prepared folder is."""
+    """Base of both builders; `_folder` returns the prepared folder."""
 
     def __init__(self, **settings: Any):
         super().__init__(**({"file_format": "array_record"} | settings))
@@ -52,10 +53,10 @@ class _FromTable(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # ty
 
     def _described(self, **about: Any) -> tfds.core.DatasetInfo:
         features = {
-            "image": tfds.features.Image(doc="The image file as it was prepared"),
-            # Its names come from the table, which is read when the set is prepared.
+            "image": tfds.features.Image(doc="The prepared image file"),
+            # Class names come from the table, which is read when the data set is prepared.
             "label": tfds.features.ClassLabel(doc="-1 where unknown"),
-            "path": tfds.features.Text(doc="The image's path below the prepared folder"),
+            "path": tfds.features.Text(doc="Path of the image below the prepared folder"),
         }
         texts = {name: tfds.features.Text(doc="Empty where unknown") for name in TEXTS}
         return tfds.core.DatasetInfo(
@@ -70,18 +71,18 @@ class _FromTable(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # ty
         table = self._folder(dl_manager) / "labels.csv"
         frames = list_table(table, str(table))
         self.info.features["label"].names = _classes(frames, table)
-        # Pictures that were fitted to the training split must not be dealt to folds.
+        # Pictures that were fitted to the training split must not be assigned to folds.
         self.info.metadata[FITTED] = fitted_in(table.parent)
         for frame in frames:
             if not frame.path.is_file():
-                raise UserError(f"{table}: {frame.name}: no such file")
+                raise UserError(f"{table}: {frame.name}: no such file; prepare the data again")
         unnamed = [frame.name for frame in frames if frame.split is None]
         if 0 < len(unnamed) < len(frames):
             raise UserError(
-                f"{table}: {len(unnamed)} of {len(frames)} images have no split, the first is {unnamed[0]}; give all "
+                f"{table}: {len(unnamed)} of {len(frames)} images have no split, such as {unnamed[0]}; give all "
                 "images a split, or none"
             )
-        # A listing does not say what a frame was made from: that is read here.
+        # A listing does not contain the source of a frame, so read it here.
         rows = read_rows(table, str(table), ("path",), ("source",))
         listed = [(frame, row.get("source", "")) for frame, (_, row) in zip(frames, rows, strict=True)]
         if unnamed:
@@ -103,24 +104,25 @@ class _FromTable(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # ty
 
 
 class PreparedFolder(_FromTable, skip_registration=True):  # type: ignore[call-arg]
-    """Any prepared folder: `PreparedFolder("DIR", name="mine").download_and_prepare()`, then `--data=tfds:mine`.
+    """Builder for a prepared folder. Use it as `PreparedFolder("DIR", name="mine").download_and_prepare()` and then
+    `--data=tfds:mine`.
 
-    A prepared set stays as it is. If the folder has changed, give a higher version.
+    An existing data set is not updated. If the folder has changed, give a higher version.
 
     Args:
-        folder: holds `labels.csv`.
-        name: of the set: a letter, then letters, digits and underscores.
-        version: of the set, such as 1.0.0.
-        settings: of `tfds.core.DatasetBuilder`, such as `data_dir`, where TFDS keeps its sets.
+        folder: folder that contains `labels.csv`.
+        name: name of the data set: a letter, then letters, digits and underscores.
+        version: version of the data set, such as 1.0.0.
+        settings: arguments of `tfds.core.DatasetBuilder`, such as `data_dir`, where TFDS stores data sets.
 
     Raises:
-        UserError: an invalid name; from `download_and_prepare`, no `labels.csv`, a faulty one or one without a label,
-            or a missing image.
+        UserError: the name is invalid. `download_and_prepare` raises it if `labels.csv` is missing, invalid or without
+            labels, or if an image is missing.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, name: str, version: str = "1.0.0", **settings: Any):
         if NAME.fullmatch(name) is None:
-            raise UserError(f"name={name!r}: expected a letter and then letters, digits and underscores")
+            raise UserError(f"name={name!r}: expected a letter followed by letters, digits and underscores")
         self.name, self.VERSION, self._prepared = name, tfds.core.Version(version), Path(folder).expanduser()
         super().__init__(**settings)
 
@@ -134,17 +136,17 @@ class PreparedFolder(_FromTable, skip_registration=True):  # type: ignore[call-a
 
 
 class Piccolo(_FromTable):
-    """PICCOLO, prepared: `Piccolo().download_and_prepare()`, then `--data=tfds:piccolo`.
+    """Builder for prepared PICCOLO: `Piccolo().download_and_prepare()`, then `--data=tfds:piccolo`.
 
     Raises:
-        UserError: from `download_and_prepare`, as `PreparedFolder`.
+        UserError: `download_and_prepare` raises it as for `PreparedFolder`.
     """
 
     VERSION = tfds.core.Version("0.1.0")
     RELEASE_NOTES: ClassVar = {"0.1.0": "Release 0.1 of the Basque Biobank, prepared by jaxcaps's data_prep."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
-    PICCOLO is available on request: ask the Basque Biobank for release 0.1 (https://doi.org/10.3390/app10238501 says
-    how) and unpack it into a folder RELEASE. Then prepare it into the folder `piccolo` of the manual directory:
+    PICCOLO is available on request: ask the Basque Biobank for release 0.1 (see https://doi.org/10.3390/app10238501)
+    and unpack it into a folder RELEASE. Then prepare it into the folder `piccolo` of the manual directory:
 
     python -m data_prep --source=piccolo:RELEASE --out=MANUAL_DIR/piccolo
 
@@ -173,6 +175,6 @@ def _classes(frames: list[RawFrame], table: Path) -> list[str]:
         raise UserError(f"{table}: no image has a label; expected a column label with the class of each image")
     broken = [name for name in names if len(name.splitlines()) > 1]
     if broken:
-        # TFDS keeps them in a file, one name per line.
-        raise UserError(f"{table}: label {broken[0]!r} has several lines; expected one")
+        # TFDS stores class names in a file, one per line.
+        raise UserError(f"{table}: label {broken[0]!r} has several lines; rename it to one line")
     return names

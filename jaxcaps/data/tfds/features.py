@@ -1,4 +1,4 @@
-"""Finds the features of a TFDS set that are the picture, its class, group and name, and reads their values."""
+"""Finds the features of a TFDS data set for the picture, class, group and name, and reads their values."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,12 +11,12 @@ Meaning = Callable[[Any], str | None]
 
 
 class Roles(NamedTuple):
-    """Names of features.
+    """Names of the features to read.
 
     Attributes:
-        image: an encoded picture.
-        meanings: for each of "label", "group" and "path" that the set has: the feature's name, and a function from
-            its values to text, or to None for unknown.
+        image: name of the encoded picture.
+        meanings: for each of "label", "group" and "path" that the data set has: the feature's name, and a function from
+            its values to text, or to None if unknown.
     """
 
     image: str
@@ -26,18 +26,18 @@ class Roles(NamedTuple):
 def roles(features: Any, supervised_keys: Any, where: str) -> Roles:
     """
     Args:
-        features: of the set, a `tfds.features.FeaturesDict`.
-        supervised_keys: (input, target) if the set's builder names them, else None.
-        where: names the set in errors.
+        features: features of the data set, a `tfds.features.FeaturesDict`.
+        supervised_keys: (input, target) if the builder names them, else None.
+        where: name of the data set, for errors.
 
     Raises:
-        UserError: no picture or several, video, pixels of other than 8 or 16 bits, or a label or group that is not
-            one class, number or text.
+        UserError: there is not exactly one picture, it is a video or has pixels of other than 8 or 16 bits, or a label
+            or group is not a single class, number or text.
     """
     import tensorflow_datasets as tfds
 
     named = supervised_keys if isinstance(supervised_keys, tuple) and len(supervised_keys) == 2 else (None, None)
-    # TFDS does not keep them in order.
+    # TFDS does not preserve the order of features.
     known = dict(sorted(features.items())) if isinstance(features, tfds.features.FeaturesDict) else {}
     image = _image(known, named[0], f"{where}: its features are {_listed(known)}")
     labels = [name for name, feature in known.items() if isinstance(feature, tfds.features.ClassLabel)]
@@ -49,7 +49,9 @@ def roles(features: Any, supervised_keys: Any, where: str) -> Roles:
         labels = [name for name in labels if name != "group"]
         label = labels[0] if len(labels) == 1 else None
         if len(labels) > 1:
-            raise UserError(f"{where}: {' and '.join(labels)} are classes, and none is called label; expected one")
+            raise UserError(
+                f"{where}: {' and '.join(labels)} are classes, but none is named label; name one of them label"
+            )
     meanings = {}
     for role, name in (("label", label), ("group", "group"), ("path", "path")):
         if name is not None and name in known:
@@ -61,7 +63,7 @@ def _image(known: dict[str, Any], named: Any, where: str) -> str:
     import tensorflow_datasets as tfds
 
     def is_picture(feature: Any) -> bool:
-        # A label map is an Image too.
+        # A label map is also an Image.
         return isinstance(feature, tfds.features.Image) and not isinstance(feature, tfds.features.LabeledImage)
 
     pictures = [name for name, feature in known.items() if is_picture(feature)]
@@ -72,7 +74,9 @@ def _image(known: dict[str, Any], named: Any, where: str) -> str:
     if not pictures:
         raise UserError(f"{where}; no tfds.features.Image is among them")
     if len(pictures) > 1:
-        raise UserError(f"{where}; {' and '.join(pictures)} are pictures, and none is called image; expected one")
+        raise UserError(
+            f"{where}; {' and '.join(pictures)} are pictures, but none is named image; name one of them image"
+        )
     feature = known[pictures[0]]
     if np.dtype(feature.np_dtype) not in (np.uint8, np.uint16):
         raise UserError(
@@ -84,7 +88,7 @@ def _image(known: dict[str, Any], named: Any, where: str) -> str:
 
 
 def _meaning(feature: Any, where: str) -> Meaning:
-    """The function from the values of a class, an integer or a text to text."""
+    """Returns the function from the values of a ClassLabel, integer or Text feature to text."""
     import tensorflow_datasets as tfds
 
     if isinstance(feature, tfds.features.ClassLabel):
@@ -99,14 +103,14 @@ def _meaning(feature: Any, where: str) -> Meaning:
 def _class_name(feature: Any, where: str) -> Meaning:
     count = feature.num_classes or 0
     names = feature.names if count else []
-    # TFDS accepts a file with any number of names.
+    # TFDS accepts a file with any number of class names.
     if len(set(names)) != len(names) or len(names) != count:
         raise UserError(f"{where} with names {names}; the set is damaged: delete it and prepare it again")
 
     def name(value: int) -> str | None:
         if value == -1:  # unknown
             return None
-        # A set without a number of classes has numbers as names.
+        # Without a number of classes, numbers are the names.
         return names[value] if 0 <= value < count else str(value)
 
     return name

@@ -1,8 +1,8 @@
-"""Finds the prepared set that `tfds:NAME[/CONFIG][:VERSION][@DIR]` names, or says how to prepare it.
+"""Finds the prepared data set that `tfds:NAME[/CONFIG][:VERSION][@DIR]` names, or explains how to prepare it.
 
-Sets lie below TFDS's data folder as NAME/VERSION or NAME/CONFIG/VERSION. The folder is DIR, else the environment
-variable TFDS_DATA_DIR, else ~/tensorflow_datasets. Only folders are read: TFDS's own search also imports the set's
-builder, which may need TensorFlow, or looks the name up on the internet.
+Data sets are stored below TFDS's data folder as NAME/VERSION or NAME/CONFIG/VERSION. The folder is DIR, else the
+environment variable TFDS_DATA_DIR, else ~/tensorflow_datasets. This module only reads folders. TFDS's own search also
+imports the builder, which may need TensorFlow, or looks the name up on the internet.
 """
 
 import difflib
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from data_prep.spec import DataSpec
 from jaxcaps.errors import UserError
 
-# The metadata key under which our builders keep what `data_prep` fitted on the training split.
+# The metadata key for the preparation steps that were fitted on the training split.
 FITTED = "data_prep_fitted"
 # The names that TFDS accepts.
 NAME = re.compile(r"[a-zA-Z]\w*")
@@ -26,7 +26,7 @@ VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 class PreparedSet(NamedTuple):
-    """A set that `download_and_prepare` has written."""
+    """A data set written by `download_and_prepare`."""
 
     name: str
     config: str | None
@@ -35,7 +35,7 @@ class PreparedSet(NamedTuple):
 
     @property
     def full_name(self) -> str:
-        """With its configuration, but without the version."""
+        """The name with the configuration, without the version."""
         return self.name if self.config is None else f"{self.name}/{self.config}"
 
     @property
@@ -44,22 +44,22 @@ class PreparedSet(NamedTuple):
 
 
 def find(spec: DataSpec) -> PreparedSet:
-    """The prepared set that a specification names; of several versions that fit, the highest.
+    """Finds the prepared data set that a specification names, with the highest version that matches.
 
     Args:
-        spec: its place is NAME, NAME/CONFIG, NAME:VERSION or NAME/CONFIG:VERSION (VERSION as 1.0.0 or 1.*.*), its
-            folder the data folder, or "" for TFDS's own.
+        spec: its place is NAME, NAME/CONFIG, NAME:VERSION or NAME/CONFIG:VERSION (VERSION such as 1.0.0 or 1.*.*). Its
+            folder is the data folder, or "" for TFDS's default.
 
     Raises:
-        UserError: another form, no such folder, a set that is not prepared there, or several configurations and none
-            of them named.
+        UserError: the specification is malformed, the folder does not exist, the data set is not prepared there, or it
+            has several configurations and none is named.
     """
     where = f"--data={spec}"
     parsed = SPEC.fullmatch(spec.place)
     if parsed is None:
         raise UserError(
             f"{where}: expected tfds:NAME, tfds:NAME/CONFIG or tfds:NAME/CONFIG:VERSION (such as mnist or "
-            "mnist_corrupted/fog:1.0.0), followed by @DIR for sets in a folder of your own"
+            "mnist_corrupted/fog:1.0.0), followed by @DIR for data sets in another folder"
         )
     data_folder = Path(spec.folder or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
     prepared = _prepared(data_folder)
@@ -81,20 +81,20 @@ def find(spec: DataSpec) -> PreparedSet:
 
 
 def how_to_prepare(full_name: str, data_folder: Path) -> str:
-    """The command that prepares a registered set, and what it may need."""
+    """The command that prepares a registered data set, and its possible requirements."""
     where = f"data_dir='{data_folder}'"
     if full_name == "piccolo":
         return f'python -c "from jaxcaps.data.tfds.builders import Piccolo; Piccolo({where}).download_and_prepare()"'
     return (
         f"python -c \"import tensorflow_datasets as tfds; tfds.builder('{full_name}', {where}, "
         "file_format='array_record').download_and_prepare()\" (it may download; training never does). Builders that "
-        "hand TFDS arrays instead of image files need TensorFlow for this step (pip install tensorflow, best in a "
-        "separate environment), not for training"
+        "pass arrays instead of image files to TFDS need TensorFlow for this step (pip install tensorflow, preferably "
+        "in a separate environment), but not for training"
     )
 
 
 def _prepared(data_folder: Path) -> list[PreparedSet]:
-    """All sets below a data folder. features.json is written by TFDS since version 4, when a set is complete."""
+    """All data sets below a data folder. TFDS (version 4 or newer) writes features.json when a data set is complete."""
     found = []
     for pattern in ("*/*/features.json", "*/*/*/features.json"):
         for file in sorted(data_folder.glob(pattern)):
@@ -110,13 +110,13 @@ def _matches(version: tuple[int, ...], wanted: str) -> bool:
 
 
 def _not_prepared(name: str, config: str | None, prepared: list[PreparedSet], data_folder: Path) -> str:
-    """Says what is there instead, what was probably meant, and how to prepare the set."""
+    """Explains which data sets exist, which one was probably meant, and how to prepare it."""
     names = sorted({entry.name for entry in prepared})
     if not data_folder.is_dir():
-        there = f"it is not prepared: there is no folder {data_folder}"
+        there = f"it is not prepared: the folder {data_folder} does not exist"
     else:
-        there = f"it is not prepared: {data_folder} has {', '.join(names) or 'no sets'}"
-    there += " (sets in another folder: TFDS_DATA_DIR=DIR, or tfds:NAME@DIR)"
+        there = f"it is not prepared: {data_folder} has {', '.join(names) or 'no data sets'}"
+    there += " (for another folder, set TFDS_DATA_DIR=DIR or give tfds:NAME@DIR)"
     registered = _registered()
     if name in registered:
         return f"{there}. To prepare it: {how_to_prepare(name if config is None else f'{name}/{config}', data_folder)}"
@@ -125,14 +125,14 @@ def _not_prepared(name: str, config: str | None, prepared: list[PreparedSet], da
         return f"{there}; did you mean tfds:{close[0]}?"
     close = difflib.get_close_matches(name, registered, n=1, cutoff=0.7)
     meant = f" (did you mean {close[0]}?)" if close else ""
-    return f"{there}. TFDS has no set of that name{meant}; docs/tfds.md says how to prepare images of your own"
+    return f"{there}. TFDS has no data set of that name{meant}; see docs/tfds.md for how to prepare your own images"
 
 
 def _registered() -> list[str]:
-    """The sets whose builders come with TFDS, and our own. Community sets are listed on the internet only: left out."""
+    """The data sets whose builders come with TFDS, and ours. Community data sets, listed only online, are left out."""
     import tensorflow_datasets as tfds
 
-    # Importing it registers PICCOLO's builder.
+    # The import registers PICCOLO's builder.
     import jaxcaps.data.tfds.builders  # noqa: F401
 
     return list(tfds.list_builders(with_community_datasets=False))

@@ -1,8 +1,8 @@
-"""The table of metrics: one file each, found by its name.
+"""The table of metrics: one file per metric, found by its name.
 
-To add a metric, add a file `<name>.py` here that defines `METRIC`, a `Metric`. The metric then appears in
-`metrics.json`, with its interval, in the printed tables, the figures and the tables of studies, and `--best-metric`
-accepts it. `tests/evaluation/metrics/test_conformity.py` tests it.
+To add a metric, add a file `<name>.py` that defines `METRIC`, a `Metric`. It then appears with its interval in
+`metrics.json`, the printed tables, the figures and the tables of studies, and `--best-metric` accepts it.
+`tests/evaluation/metrics/test_conformity.py` tests it.
 """
 
 from functools import cache

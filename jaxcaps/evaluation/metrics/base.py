@@ -1,7 +1,7 @@
-"""What a metric is, and the predictions that it scores.
+"""The declaration of a metric, and the predictions that it scores.
 
-A metric is computed for a whole stack of weightings at once. An integer weight counts an example that often: unit
-weights give the point estimate, and the counts of a bootstrap resample give the metric of that resample.
+A metric is computed for many weightings at once. An integer weight counts an example that many times: unit weights give
+the point estimate, and the counts of a bootstrap resample give the metric of that resample.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class WeightedPredictions:
 
     @cached_property
     def predicted(self) -> np.ndarray:
-        """int [n]: the most probable class, the first of equals."""
+        """int [n]: the most probable class; ties go to the first."""
         return np.argmax(self.probabilities, axis=1)
 
     @cached_property
@@ -61,7 +61,7 @@ class WeightedPredictions:
 
     @cached_property
     def agreement_by_chance(self) -> np.ndarray:
-        """float [weightings]: the expected correct predictions of a shuffled classifier, times `total`."""
+        """float [weightings]: the expected number of correct predictions of a shuffled classifier, times `total`."""
         return np.sum(self.true_sum * self.predicted_sum, axis=1)
 
     def mean(self, values: np.ndarray) -> np.ndarray:
@@ -71,16 +71,16 @@ class WeightedPredictions:
 
 @dataclass(frozen=True)
 class Metric:
-    """How good predictions are, as one number.
+    """A score of predictions.
 
     Attributes:
-        function: predictions -> float [weightings], NaN where the metric is undefined.
-        title: its name in figures and tables of studies.
-        higher_is_better: the direction in which it improves.
-        bounds: the least and the greatest value it can take.
-        rank: its place in tables, lower first; equals are sorted by name.
-        panel: the title of the panel of curves that it shares with other metrics; empty gives it a panel of its own.
-        in_studies: whether tables of studies show it. False suits a metric that restates another one there.
+        function: predictions -> float [weightings], NaN if the metric is undefined.
+        title: display name in figures and tables of studies.
+        higher_is_better: whether a higher value is better.
+        bounds: the smallest and the largest possible value.
+        rank: position in tables, lower first; ties are sorted by name.
+        panel: title of the panel of curves shared with other metrics; empty for a panel of its own.
+        in_studies: whether tables of studies show it. Use False for a metric that is redundant there.
     """
 
     function: Callable[[WeightedPredictions], np.ndarray]
@@ -93,12 +93,12 @@ class Metric:
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """numerator / denominator, NaN where the denominator is 0."""
+    """numerator / denominator, or NaN if the denominator is 0."""
     shape = np.broadcast_shapes(np.shape(numerator), np.shape(denominator))
     return np.divide(numerator, denominator, out=np.full(shape, np.nan), where=np.asarray(denominator) != 0)
 
 
 def mean_of_defined(values: np.ndarray) -> np.ndarray:
-    """The mean over the last axis of the values that are not NaN; NaN, without a warning, where all are."""
+    """The mean over the last axis without NaN values; NaN, without a warning, if all are NaN."""
     defined = ~np.isnan(values)
     return ratio(np.sum(values, axis=-1, where=defined), np.sum(defined, axis=-1))

@@ -7,7 +7,7 @@ from jaxcaps.evaluation.metrics.base import Metric, WeightedPredictions, ratio
 
 
 def chance_adjusted_balanced_accuracy(predictions: WeightedPredictions) -> np.ndarray:
-    """(balanced accuracy - 1/K) / (1 - 1/K) with K the number of classes that have examples; undefined for one class.
+    """(balanced accuracy - 1/K) / (1 - 1/K), where K is the number of classes with examples; undefined for one class.
 
     This is scikit-learn's `balanced_accuracy_score(adjusted=True)`. Always predicting one of the K classes scores 0.
     """

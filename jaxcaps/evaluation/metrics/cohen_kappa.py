@@ -6,9 +6,9 @@ from jaxcaps.evaluation.metrics.base import Metric, WeightedPredictions, ratio
 
 
 def cohen_kappa(predictions: WeightedPredictions) -> np.ndarray:
-    """(observed - chance agreement) / (1 - chance agreement), between predictions and labels (Cohen 1960).
+    """(observed - chance agreement) / (1 - chance agreement) of predictions and labels (Cohen 1960).
 
-    It is undefined where the labels and the predictions are all of one class.
+    It is undefined if all labels and all predictions are of one class.
     """
     total, chance = predictions.total, predictions.agreement_by_chance
     return ratio(np.sum(predictions.hits, axis=1) * total - chance, total**2 - chance)

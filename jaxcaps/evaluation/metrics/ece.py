@@ -11,7 +11,7 @@ BINS = 15
 def ece(predictions: WeightedPredictions) -> np.ndarray:
     """The mean gap between confidence and accuracy over 15 bins of equal width (Guo et al. 2017, equation 3).
 
-    The confidence is the greatest probability of an example; bins are (lower, upper].
+    The confidence is the highest probability of an example; bins are (lower, upper].
     """
     confidences = np.max(predictions.probabilities, axis=1)
     bins = np.digitize(confidences, np.linspace(0, 1, BINS + 1)[1:-1], right=True)

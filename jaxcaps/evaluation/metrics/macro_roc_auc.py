@@ -15,15 +15,15 @@ def macro_roc_auc(predictions: WeightedPredictions) -> np.ndarray:
 
 
 def roc_auc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The weighted share of (positive, negative) pairs that the scores put in order; ties count half.
+    """The weighted share of (positive, negative) pairs that the scores rank correctly; ties count half.
 
     Args:
         positive: bool [n].
-        scores: float [n], higher for the positives.
+        scores: float [n], higher for positives.
         weights: float [n, weightings].
 
     Returns:
-        float [weightings], NaN where all positives or all negatives weigh nothing.
+        float [weightings], NaN if the weight of all positives or of all negatives is 0.
     """
     negatives = np.flatnonzero(~positive)
     negatives = negatives[np.argsort(scores[negatives])]

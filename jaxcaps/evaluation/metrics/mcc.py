@@ -8,7 +8,7 @@ from jaxcaps.evaluation.metrics.base import Metric, WeightedPredictions, ratio
 def mcc(predictions: WeightedPredictions) -> np.ndarray:
     """The multi-class Matthews correlation coefficient (Gorodkin 2004).
 
-    It is 0, as in scikit-learn, where only one class has examples or only one is predicted.
+    As in scikit-learn, it is 0 if only one class has examples or only one is predicted.
     """
     total, chance = predictions.total, predictions.agreement_by_chance
     agreement = np.sum(predictions.hits, axis=1) * total - chance

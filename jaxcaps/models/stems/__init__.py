@@ -1,7 +1,7 @@
-"""How the stages of the stem are built, by `--stem`.
+"""Types of stem stages, by `--stem`.
 
-Each module defines `STEM`: called with (in channels, `StemStage`, `ModelConfig`, rngs), it makes one stage, a module
-from feature maps [batch, height, width, channels] to feature maps of the side that `jaxcaps.models.geometry` expects.
+Each module defines `STEM`. Called with (input channels, `StemStage`, `ModelConfig`, rngs), it makes one stage: a module
+from feature maps [batch, height, width, channels] to feature maps of the side that `jaxcaps.models.geometry` computes.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The stem of the reference study: convolutions one after the other."""
+"""The stem of the reference study: a sequence of convolutions."""
 
 import jax.numpy as jnp
 from flax import nnx
@@ -11,7 +11,7 @@ from jaxcaps.models.settings import GroupNorm, dtypes
 
 
 class PlainStage(nnx.Module):
-    """One stage: pooling if it has any, a convolution (or parallel ones), normalisation, ReLU."""
+    """One stage: optional pooling, one or more parallel convolutions, optional normalisation, ReLU."""
 
     def __init__(self, in_features: int, stage: StemStage, model: ModelConfig, rngs: nnx.Rngs):
         dtype, param_dtype = dtypes(model)
@@ -39,7 +39,7 @@ class PlainStage(nnx.Module):
         return nnx.relu(self.convolved(stem.pooled(x) if self.pooled else x))
 
     def convolved(self, x: Array) -> Array:
-        """The stage without its pooling and its ReLU."""
+        """Applies the stage without pooling and ReLU."""
         y = jnp.concatenate([convolution(x) for convolution in self.convolutions], axis=-1)
         return y if self.norm is None else self.norm(y)
 

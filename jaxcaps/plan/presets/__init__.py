@@ -1,7 +1,7 @@
-"""Named configurations: the network, the picture size and the length of each stage.
+"""Presets: the network, the image size and the training length of each stage.
 
-Each module defines `PRESET`, a function from a stage to its configuration, and says in its docstring what it is for
-and what it was measured on.
+Each module defines `PRESET`, a function from a stage to its configuration. Its docstring states its purpose and the
+data it was measured on.
 """
 
 from collections.abc import Callable
@@ -15,22 +15,22 @@ from jaxcaps.tasks.pretraining.inpaint import InpaintConfig
 
 PRESETS: Registry[Callable[[Stage], Config]] = Registry("jaxcaps.plan.presets", "PRESET", what="preset")
 
-# An endoscope has no up and down.
+# Endoscopic images have no canonical orientation.
 ENDOSCOPY = AugmentationConfig(rotation_degrees=180.0)
 SMALL_DECODER = (DecoderStage(2, kernel=4, skip=True), DecoderStage(1, kernel=4, skip=True), DecoderStage(0, kernel=4))
 
 
 def preset(name: str, stage: Stage) -> Config:
-    """The named preset for one stage.
+    """Returns the named preset for one stage.
 
     Raises:
-        UserError: no such preset; the nearest name is given.
+        UserError: the preset is unknown. The message suggests the nearest name.
     """
     return replace(PRESETS.find(name, "--preset")(stage), preset=name, stage=stage)
 
 
 def small_stem(first: int, second: int, rest: int) -> tuple[StemStage, ...]:
-    """Three strided stages bring the picture to an eighth; the rest work at the capsule grid, where it is cheap."""
+    """Three strided stages reduce the picture to an eighth; the rest run at the resolution of the capsule grid."""
     return (
         StemStage(first, kernel=5, stride=2, padding=2),
         StemStage(second, stride=2),
@@ -41,16 +41,16 @@ def small_stem(first: int, second: int, rest: int) -> tuple[StemStage, ...]:
 
 
 def staged(stage: Stage, ssl: Config, **finetune: Any) -> Config:
-    """The pre-training, or the fine-tuning that differs from it in these parts and in milder augmentation."""
+    """The configuration of a stage. Fine-tuning replaces these sections and uses milder augmentation."""
     if stage == "ssl":
         return ssl
-    # Fine-tuning keeps more of the picture than contrast does: a crop that misses the lesion has the wrong label.
+    # Crops are larger than in pre-training, because a crop that misses the lesion has the wrong label.
     milder = replace(ssl.augmentation, crop_scale=(0.8, 1.0), brightness=0.1, contrast=0.1, saturation=0.1)
     return replace(ssl, augmentation=milder, **finetune)
 
 
 def measured_best(stage: Stage, ssl: Config) -> Config:
-    """The recipe that measured best on small medical sets, see `small64`; the network and the length are as given."""
+    """The best measured recipe on small medical sets (see `small64`), with the given network and length."""
     strong = replace(ssl.augmentation, crop_scale=(0.35, 1.0), brightness=0.3, contrast=0.3)
     ssl = replace(ssl, augmentation=strong).with_options(InpaintConfig(contrast_on="primary", masked_views="one"))
     return staged(

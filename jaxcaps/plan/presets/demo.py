@@ -1,6 +1,6 @@
-"""The built-in images in minutes on two cores: 48x48 pictures, 576 primary capsules.
+"""For the built-in images: 48x48 pictures, 576 primary capsules, minutes on two cores.
 
-The recipe is that of `small64`, which measured best on small medical sets; the rotation is endoscopy's.
+The recipe is that of `small64`, the best measured on small medical sets, with full rotation for endoscopy.
 """
 
 from jaxcaps.config import ModelConfig, Stage, TrainingConfig

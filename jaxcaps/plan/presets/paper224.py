@@ -40,7 +40,7 @@ def paper224(stage: Stage) -> Config:
             primary_stride=2,
             primary_padding=1,
             primary_types=32,
-            # The kernel from 102 to 212 is not known: 9 covers the widest of the branches.
+            # The kernel from 102 to 212 is unknown; 9 covers the widest branch.
             decoder=(
                 DecoderStage(5, kernel=5),
                 DecoderStage(4, kernel=3, skip=True),

@@ -1,9 +1,9 @@
-"""Real images at 64x64 on a CPU or a modest GPU: 1,024 primary capsules, over a million parameters.
+"""For real images at 64x64 on a CPU or a modest GPU: 1,024 primary capsules, over a million parameters.
 
-The recipe measured best on the validation parts of a breast ultrasound set (468 pictures) and of a chest X-ray set with
-471 labels (docs/results): contrast on the primary capsules, one masked view and strong crops in pre-training, margin
-loss and batches of 32 in fine-tuning. On a few hundred pictures, give a pre-training 240 epochs, and a fine-tuning of a
-restored encoder `--lr-mult=stem:0.1,primary:0.1`.
+This recipe scored best on the validation splits of a breast ultrasound set (468 pictures) and of a chest X-ray set with
+471 labels (docs/results). Pre-training uses a contrastive loss on the primary capsules, one masked view and strong
+crops; fine-tuning uses the margin loss and batches of 32. With a few hundred pictures, pre-train for 240 epochs, and
+fine-tune a restored encoder with `--lr-mult=stem:0.1,primary:0.1`.
 """
 
 from jaxcaps.config import DataConfig, ModelConfig, Stage, TrainingConfig

@@ -1,4 +1,4 @@
-"""For tests: 16x16 pictures, seconds to compile, learns little."""
+"""For tests: 16x16 pictures, compiles in seconds, learns little."""
 
 from jaxcaps.config import DataConfig, ModelConfig, Stage, TrainingConfig
 from jaxcaps.plan.config import Config

@@ -1,4 +1,4 @@
-"""VGG-16's first convolutions as the stem, for `--vgg-weights`: all seven with `--extra-convs=7`."""
+"""The first convolutions of VGG-16 as the stem, for `--vgg-weights`; all seven with `--extra-convs=7`."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ def vgg(stage: Stage) -> Config:
                 StemStage(128),
                 StemStage(256, pooled=True),
             ),
-            # Its kernels were learnt without normalisation.
+            # VGG-16's kernels were trained without normalisation.
             normalization="none",
             primary_stride=2,
             decoder=(DecoderStage(5, kernel=4, skip=True), DecoderStage(3, kernel=4, skip=True), DecoderStage(0, 4)),

@@ -1,1 +1,1 @@
-"""Tasks of fine-tuning, by `--architecture`: each module defines `TASK`, named like its module."""
+"""Fine-tuning tasks by `--architecture`. Each module defines `TASK`; the module's name is the task's name."""

@@ -1,4 +1,4 @@
-"""Classification by the norms of class capsules."""
+"""Classification by the activations of class capsules."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class CapsuleClassification(Task):
         capsnet = models.CapsNet(self.classes, self.model, self.image_size, encoder=encoder, rngs=rngs)
         decoder = None
         if self.options.reconstruction_weight:
-            # Skips would let the decoder copy the picture past the capsules.
+            # With skips, the decoder could bypass the capsules.
             plain = dataclasses.replace(self.model, decoder_skips=False)
             decoder = models.Decoder(self.classes, plain, self.image_size, rngs)
         learns_scale = self.options.loss == "cross-entropy"

@@ -1,4 +1,4 @@
-"""Classification by the plain convolutional network, with cross-entropy: the baseline without capsules."""
+"""Classification by a plain convolutional network with cross-entropy: the baseline without capsules."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ConvNetClassification(Task):
         ):
             if unfit:
                 raise UserError(
-                    f"--architecture=convnet is a baseline without capsules, but {flag} needs them; drop one"
+                    f"--architecture=convnet is a baseline without capsules, but {flag} needs them; drop one of the two"
                 )
 
     @classmethod
@@ -43,7 +43,7 @@ class ConvNetClassification(Task):
         return cls(config.model, config.augmentation, config.data.image_size, len(dataset.classes))
 
     def notes(self, batch_size: int) -> list[str]:
-        return ["A plain convolutional network, as large as the capsule network would be; loss: cross-entropy"]
+        return ["A plain convolutional network of the same size as the capsule network; loss: cross-entropy"]
 
     def init(self, rngs: nnx.Rngs, encoder: Encoder) -> ConvNet:
         return models.ConvNet(self.classes, self.model, self.image_size, encoder=encoder, rngs=rngs)

@@ -1,1 +1,1 @@
-"""Self-supervised tasks, for `--stage=ssl`: each module defines `TASK`, named like its module."""
+"""Self-supervised tasks, for `--stage=ssl`. Each module defines `TASK`; the module's name is the task's name."""

@@ -1,7 +1,7 @@
-"""Colourisation: from a picture's lightness, through the capsules, its colours (Zhang et al. 2016).
+"""Colourisation: predicts the colours of a picture from its lightness, through the capsules (Zhang et al. 2016).
 
-The reference study's other self-supervision (El-Shimy et al. 2025), there with an absolute error and a perceptual term.
-docs/explanation/self-supervision.md has the equations.
+This is the other self-supervised task of the reference study (El-Shimy et al. 2025), which uses an absolute error and a
+perceptual term. docs/explanation/self-supervision.md has the equations.
 """
 
 from __future__ import annotations
@@ -26,36 +26,36 @@ if TYPE_CHECKING:
     from jaxcaps.models.perceptual import PerceptualNetwork
     from jaxcaps.plan.config import Config
 
-# a and b of all of sRGB's colours lie within it (-108 to 99), so tanh reaches them all.
+# a and b of all sRGB colours lie within this range (-108 to 99), so tanh can reach them.
 AB_SCALE = 110.0
-# Colours start near grey, all bins near alike. In He initialisation they start three times as strong as a picture's, as
-# noise that dozens of steps are spent to unlearn.
+# Initial colours are near grey, and all bins nearly equal. With He initialisation, they would be noise three times as
+# strong as the colours of a picture, which takes dozens of steps to unlearn.
 HEAD_GAIN = 0.1
-# Each pixel's logits of the bins are made from so many features. A convolution to 262 channels took three quarters of
-# the whole step.
+# The number of features from which the logits of a pixel are computed. A convolution to 262 channels took three
+# quarters of the time of a step.
 BIN_FEATURES = 32
-# Pictures less colourful than this on average count as if they were, where saturation is a ratio: nobody sees it.
+# Lower bound of the mean chroma in ratios. Less chroma is not visible.
 LEAST_CHROMA = 1.0
-# Saturation is measured at every fourth pixel of each row and column: decoding 262 probabilities is dear.
+# Measure saturation at every fourth pixel of each row and column, because decoding 262 probabilities is expensive.
 STRIDE = 4
-# The lightness at which the figure shows colours without the picture.
+# The lightness at which the figure shows the colours alone.
 EVEN_LIGHTNESS = 65.0
 
 
 @dataclass(frozen=True)
 class ColouriseConfig:
-    """Settings of `--task=colourise`; docs/explanation/self-supervision.md says where they come from."""
+    """Settings of `--task=colourise`; see docs/explanation/self-supervision.md for their sources."""
 
     colour_loss: Literal["l1", "bins"] = "l1"
-    """absolute error of colour with a perceptual term, or cross-entropy over 262 colours, rare ones weighed up"""
+    """absolute colour error with a perceptual term, or cross-entropy over 262 colours, weighted towards rare ones"""
     perceptual_strength: NotNegative = 1.0
-    """weight of the perceptual term beside the absolute error; 0 switches it off"""
+    """weight of the perceptual term relative to the absolute error; 0: off"""
     perceptual_weights: Annotated[str | None, IsPath()] = None
-    """safetensors file of torchvision's VGG-16 for the perceptual term; a fixed random network where not given"""
+    """safetensors file of torchvision's VGG-16 for the perceptual term; default: a fixed random network"""
     uniform_share: Annotated[float, Interval(ge=1e-3, le=1)] = 0.5
-    """share of the uniform distribution in the colours' frequencies; 1 weighs all colours alike"""
+    """share of the uniform distribution that is mixed into the colour frequencies; 1 weights all colours equally"""
     decoding_temperature: Annotated[float, Interval(ge=1e-3, le=100)] = 0.38
-    """temperature of the mean that turns the probabilities of 262 colours into one"""
+    """temperature of the annealed mean that decodes one colour from the probabilities of 262"""
 
     @property
     def perceptual(self) -> bool:
@@ -64,24 +64,24 @@ class ColouriseConfig:
 
 
 class Views(NamedTuple):
-    """One view of each picture, taken apart: lightness in [0, 100], a and b."""
+    """One view of each picture in Lab: lightness in [0, 100], a and b."""
 
     lightness: Float[Array, "batch height width"]
     ab: Float[Array, "batch height width 2"]
 
 
 def uses_perceptual_network(config: Config) -> bool:
-    """Whether a run has a perceptual loss, and so a use for `--perceptual-weights`."""
+    """Whether a run has a perceptual loss and so uses `--perceptual-weights`."""
     return config.stage == "ssl" and config.task == "colourise" and config.options(ColouriseConfig).perceptual
 
 
 @dataclass(frozen=True)
 class Colourisation(Task):
-    """`--task=colourise`: encoder, latent capsules, and a decoder of a and b, or of a logit for each bin of colours.
+    """`--task=colourise`: encoder, latent capsules, and a decoder to a and b or to a logit for each colour bin.
 
     Attributes:
-        perceptual: for `--colour-loss=l1`, unless its strength is 0. Frozen: it is in no module.
-        bin_weights: for `--colour-loss=bins`, of each bin, from the training pictures.
+        perceptual: frozen network for `--colour-loss=l1`; None if its strength is 0.
+        bin_weights: weight of each bin for `--colour-loss=bins`, from the training pictures.
     """
 
     settings: ClassVar = ColouriseConfig
@@ -107,8 +107,8 @@ class Colourisation(Task):
         options = config.options(ColouriseConfig)
         if options.perceptual_weights is not None and not options.perceptual:
             raise UserError(
-                f"--perceptual-weights={options.perceptual_weights}: nothing would use them; they are for "
-                "--colour-loss=l1 with a --perceptual-strength above 0"
+                f"--perceptual-weights={options.perceptual_weights}: this run does not use them; drop the flag, "
+                "or give --colour-loss=l1 and a --perceptual-strength above 0"
             )
 
     @classmethod
@@ -171,10 +171,10 @@ class Colourisation(Task):
     def _colours(
         self, made: Float[Array, "batch h w channels"], views: Views, examples: Examples, shard: Shard
     ) -> dict[str, Float[Array, ""]]:
-        """The same two numbers for both losses, so that runs can be compared.
+        """Computes two metrics that are the same for both losses, so that runs can be compared.
 
-        colour_error is the mean absolute error of a and b, over 110; colour_saturation the mean chroma of what was
-        made over that of the pictures: 0 is grey, 1 as colourful as they are.
+        colour_error is the mean absolute error of a and b divided by 110. colour_saturation is the mean chroma of the
+        prediction divided by that of the pictures: 0 is grey, 1 is as colourful as the pictures.
         """
         made_ab, ab = self.decoded(made), views.ab[:, ::STRIDE, ::STRIDE]
         errors = jnp.mean(jnp.abs(made_ab - ab), axis=(1, 2, 3)) / AB_SCALE
@@ -186,7 +186,7 @@ class Colourisation(Task):
         return {"colour_error": shard.mean(errors, examples.valid), "colour_saturation": saturation}
 
     def decoded(self, made: Float[Array, "batch height width channels"]) -> Float[Array, "batch height width 2"]:
-        """a and b of what the decoder made."""
+        """Decodes the output of the decoder to a and b."""
         if self.options.colour_loss == "l1":
             return AB_SCALE * made
         temperature = self.options.decoding_temperature
@@ -195,7 +195,9 @@ class Colourisation(Task):
     def notes(self, batch_size: int) -> list[str]:
         if self.bin_weights is not None:
             least, most = min(self.bin_weights), max(self.bin_weights)
-            return [f"Colours: {len(self.bin_weights)} bins; a pixel counts {least:.2g} (most frequent) to {most:.2g}"]
+            return [
+                f"Colours: {len(self.bin_weights)} bins, with weights from {least:.2g} (most frequent) to {most:.2g}"
+            ]
         if self.perceptual is None:
             return ["Perceptual loss: off"]
         return [f"Perceptual loss: {self.perceptual.description}; relu2_2 and relu3_3"]
@@ -222,14 +224,14 @@ class Colourisation(Task):
 
 
 def as_picture(lightness: Float[Array, "batch height width"]) -> Float[Array, "batch height width 3"]:
-    """Lightness in [0, 1] three times over: the first kernel keeps the shape it has for colour pictures."""
+    """Lightness in [0, 1] as three equal channels, so that the first kernel keeps its shape."""
     return jnp.broadcast_to((lightness / 100)[..., None], (*lightness.shape, 3))
 
 
 def coloured(
     lightness: Float[Array, "batch height width"], ab: Float[Array, "batch height width 2"]
 ) -> Float[Array, "batch height width 3"]:
-    """Pictures in [0, 1] of a lightness and colours."""
+    """Converts lightness and colours to pictures in [0, 1]."""
     return jax.vmap(functional.rgb_from_lab)(jnp.concatenate([lightness[..., None], ab], axis=-1))
 
 

@@ -1,8 +1,8 @@
-"""Contrast of two views (NT-Xent) together with in-painting of what masks hide from them.
+"""Contrastive learning of two views (NT-Xent) together with in-painting of their masked regions.
 
-The study's "dual-stage" self-supervision (El-Shimy et al. 2025): Chen et al. 2020 for the contrast, Pathak et al.
-2016 for the in-painting. The encoder sees only the masked views. Beyond the study, some of the primary capsules may be
-hidden from the latent ones, which then have to predict them.
+This is the "dual-stage" self-supervision of the study (El-Shimy et al. 2025): the contrast follows Chen et al. 2020,
+the in-painting Pathak et al. 2016. The encoder sees only the masked views. As an addition to the study, some primary
+capsules can be hidden from the latent capsules, which then have to predict them.
 """
 
 from __future__ import annotations
@@ -25,52 +25,51 @@ if TYPE_CHECKING:
     from jaxcaps.models import Encoded, Encoder, TaskNetwork
     from jaxcaps.plan.config import Config
 
-# Hidden pixels are mid-grey: 0 at the encoder's input, unlike any picture's border.
+# Hidden pixels are mid-grey, which is 0 at the encoder's input.
 FILL = 0.5
 
 
 @dataclass(frozen=True)
 class InpaintConfig:
-    """Settings of `--task=inpaint`. Where the study is silent they are our choice."""
+    """Settings of `--task=inpaint`. Values that the study does not state are our choice."""
 
     contrast_weight: NotNegative = 1.0
-    """weight of NT-Xent; 0 switches it off"""
+    """weight of NT-Xent; 0: off"""
     inpaint_weight: NotNegative = 10.0
-    """weight of the reconstruction of hidden regions; 0 switches it off"""
+    """weight of the reconstruction of hidden regions; 0: off"""
     ssl_stages: Literal["joint", "contrast-then-inpaint"] = "joint"
     """both terms together, or contrast for the first half of the run and in-painting for the second"""
     loss_weighting: Literal["fixed", "uncertainty"] = "fixed"
-    """the terms' weights as given, or learnt with the network from there (Kendall et al. 2018)"""
+    """fixed weights of the terms, or weights learned with the network from these values (Kendall et al. 2018)"""
     temperature: Annotated[float, Ge(1e-4)] = 0.2
     """temperature of NT-Xent"""
     contrast_on: Literal["latent", "primary"] = "latent"
-    """the capsules that NT-Xent compares"""
+    """capsules that NT-Xent compares"""
     projection_input: Literal["poses", "activations"] = "poses"
-    """what the projection head reads of them"""
+    """input of the projection head"""
     projection_hidden: Annotated[int, Interval(ge=1, le=2**20)] = 128
     """hidden width of the projection head"""
     projection_dim: Annotated[int, Interval(ge=1, le=2**20)] = 64
     """dimension of the embeddings that NT-Xent compares"""
     mask: Literal["blocks", "free-form", "central"] = "blocks"
-    """what is hidden: random blocks, random strokes, or the central quarter"""
+    """shape of the masks: random blocks, random strokes, or the central quarter"""
     mask_fraction: Annotated[float, Interval(ge=0.01, le=0.9)] = 0.25
-    """share of the picture that random blocks or strokes hide"""
+    """share of the image that random blocks or strokes hide"""
     masked_views: Literal["both", "one", "none"] = "both"
-    """hide regions of both views of a picture, or show the second whole and in-paint only the first; none: contrast
-    alone"""
+    """mask both views of an image, or only the first, which is then in-painted; none: contrast only"""
     visible_share: Share = 0.1
-    """share of the in-painting loss that is on the pixels the encoder saw"""
+    """share of the in-painting loss on visible pixels"""
     reconstruction: Literal["l1", "l2"] = "l1"
     """absolute or squared error"""
     hidden_capsules: Annotated[float, Interval(ge=0, le=0.9)] = 0.0
-    """share of the grid's places whose primary capsules are hidden from the latent capsules"""
+    """share of grid positions whose primary capsules are hidden from the latent capsules"""
     capsule_weight: NotNegative = 0.0
-    """weight of predicting the poses of hidden primary capsules from the latent ones; 0 switches it off"""
+    """weight of predicting the poses of hidden primary capsules from the latent capsules; 0: off"""
 
 
 class Views(NamedTuple):
-    """Two views of each picture: `image` whole, `mask` True where hidden from the encoder, `hidden` True for primary
-    capsules hidden from the latent ones (None where none is)."""
+    """Two views of each picture: `image` unmasked, `mask` True for pixels hidden from the encoder, `hidden` True for
+    primary capsules hidden from the latent capsules (None if no capsules are hidden)."""
 
     image: Float[Array, "batch 2 height width channels"]
     mask: Bool[Array, "batch 2 height width"]
@@ -79,7 +78,7 @@ class Views(NamedTuple):
 
 @dataclass(frozen=True)
 class ContrastAndInpainting(Task):
-    """`--task=inpaint`. A term whose weight is 0 is absent, with its head and its metrics."""
+    """`--task=inpaint`. A loss term with weight 0 is left out, with its head and its metrics."""
 
     settings: ClassVar = InpaintConfig
     layers: ClassVar = {
@@ -99,27 +98,27 @@ class ContrastAndInpainting(Task):
     def check(cls, config: Config) -> None:
         options = config.options(InpaintConfig)
         if not (options.contrast_weight or options.inpaint_weight):
-            problem = "--contrast-weight=0 and --inpaint-weight=0 leave nothing to learn; give one of them a weight"
+            problem = "--contrast-weight=0 and --inpaint-weight=0 leave no loss; give one of them a weight"
             if options.capsule_weight:
-                problem += "; --capsule-weight alone would be learnt by making all capsules alike"
+                problem += "; with --capsule-weight alone, all capsules would collapse to the same pose"
             raise UserError(problem)
         if options.masked_views == "none" and options.inpaint_weight:
             raise UserError(
                 f"--masked-views=none hides nothing, so --inpaint-weight={options.inpaint_weight:g} has nothing to "
-                "fill in; give --inpaint-weight=0 for contrast alone, or --masked-views=one"
+                "in-paint; give --inpaint-weight=0 for contrast alone, or --masked-views=one"
             )
         if options.capsule_weight and not options.hidden_capsules:
             raise UserError(
-                f"--capsule-weight={options.capsule_weight:g}: no capsule is hidden; give --hidden-capsules=0.5"
+                f"--capsule-weight={options.capsule_weight:g}: no capsules are hidden; give --hidden-capsules=0.5"
             )
         if options.hidden_capsules:
             cls._check_hidden(config, options)
         if options.loss_weighting == "uncertainty" and not (options.contrast_weight and options.inpaint_weight):
-            raise UserError("--loss-weighting=uncertainty weighs contrast against in-painting; give both a weight")
+            raise UserError("--loss-weighting=uncertainty balances contrast and in-painting; give both a weight")
         if options.loss_weighting == "uncertainty" and options.ssl_stages != "joint":
             raise UserError(
-                "--loss-weighting=uncertainty weighs terms that are learnt together, but "
-                f"--ssl-stages={options.ssl_stages} learns one after the other; give --ssl-stages=joint"
+                "--loss-weighting=uncertainty balances terms that are trained together, but "
+                f"--ssl-stages={options.ssl_stages} trains one after the other; give --ssl-stages=joint"
             )
 
     @classmethod
@@ -127,15 +126,15 @@ class ContrastAndInpainting(Task):
         latent_contrast = options.contrast_weight and options.contrast_on == "latent"
         if not (options.inpaint_weight or options.capsule_weight or latent_contrast):
             raise UserError(
-                f"--hidden-capsules={options.hidden_capsules:g}: nothing learns from the latent capsules that they are "
+                f"--hidden-capsules={options.hidden_capsules:g}: no loss uses the latent capsules that they are "
                 "hidden from; give --capsule-weight=1, an --inpaint-weight, or --contrast-on=latent"
             )
         places = models.geometry(config.model, config.data.image_size).grid ** 2
         count = round(options.hidden_capsules * places)
         if not 0 < count < places:
             raise UserError(
-                f"--hidden-capsules={options.hidden_capsules:g} of {places} places rounds to {count}; at least one "
-                "must be hidden and one shown"
+                f"--hidden-capsules={options.hidden_capsules:g} of {places} positions rounds to {count}; choose a "
+                "share that hides at least one and leaves one"
             )
 
     @classmethod
@@ -143,7 +142,7 @@ class ContrastAndInpainting(Task):
         return cls(config.model, config.augmentation, config.data.image_size, config.options(InpaintConfig))
 
     def init(self, rngs: nnx.Rngs, encoder: Encoder) -> TaskNetwork:
-        """The encoder, latent capsules, and the heads that the weights switch on."""
+        """Makes the encoder, the latent capsules, and the heads of all terms with a weight."""
         model, options, size = self.model, self.options, self.image_size
         latent_capsules = models.RoutedCapsules(model.ssl_capsules, model, size, rngs)
         if options.contrast_on == "latent":
@@ -173,11 +172,12 @@ class ContrastAndInpainting(Task):
         return views
 
     def _hidden(self, key: PRNGKeyArray) -> Bool[Array, capsules] | None:
-        """Capsules are ordered by place, then type. Whole places are hidden, as a neighbour's types tell much."""
+        """Chooses the hidden capsules: all types at a position, because they predict each other. Capsules are ordered by
+        position, then type."""
         if not self.options.hidden_capsules:
             return None
         places = models.geometry(self.model, self.image_size).grid ** 2
-        # Another key than those of the view and its mask, which stay the same without hidden capsules.
+        # A separate key, so that views and masks are the same with and without hidden capsules.
         hidden = functional.place_mask(jax.random.fold_in(key, 7), places, fraction=self.options.hidden_capsules)
         return jnp.repeat(hidden, self.model.primary_types)
 
@@ -196,7 +196,7 @@ class ContrastAndInpainting(Task):
         shard: Shard,
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         batch = examples.valid.shape[0]
-        # First views, then second views: the embeddings split in two, and each pair keeps its example's number.
+        # All first views, then all second views: both halves of the embeddings are in the order of the examples.
         image, mask, hidden = jax.tree.map(lambda each: jnp.concatenate([each[:, 0], each[:, 1]]), views)
         valid = jnp.concatenate([examples.valid, examples.valid])
         encoded = modules.encoder(jax.vmap(functional.hide, in_axes=(0, 0, None))(image, mask, FILL))
@@ -226,7 +226,7 @@ class ContrastAndInpainting(Task):
             loss = loss + contrast_weight * contrast
         if modules.predictor is not None:
             predicted = modules.predictor(latent.poses.reshape(2 * batch, -1)).reshape(encoded.poses.shape)
-            # The prediction learns, not what is predicted, which would become all alike.
+            # No gradient to the targets, or they would collapse to a constant.
             distances = jax.vmap(functional.hidden_pose_loss)(predicted, lax.stop_gradient(encoded.poses), hidden)
             metrics["capsule_prediction"] = shard.mean(distances, valid)
             loss = loss + self.options.capsule_weight * metrics["capsule_prediction"]
@@ -245,13 +245,13 @@ class ContrastAndInpainting(Task):
         return loss, {"loss": loss, **metrics}
 
     def _compared(self, encoded: Encoded, latent: Routed) -> Float[Array, "batch ..."]:
-        """What the projection head reads."""
+        """Returns the input of the projection head."""
         if self.options.contrast_on == "latent":
             return latent.poses if self.options.projection_input == "poses" else latent.activations
         return encoded.poses if self.options.projection_input == "poses" else functional.safe_norm(encoded.poses)
 
     def weights(self, progress: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """The terms' weights at a moment of training, before any factors that are learnt."""
+        """Returns the weights of the terms at this progress of training, without learned factors."""
         contrast = jnp.full_like(progress, self.options.contrast_weight)
         inpaint = jnp.full_like(progress, self.options.inpaint_weight)
         if self.options.ssl_stages == "contrast-then-inpaint":
@@ -263,7 +263,7 @@ class ContrastAndInpainting(Task):
     def notes(self, batch_size: int) -> list[str]:
         if not self.options.contrast_weight:
             return []
-        return [f"NT-Xent: {2 * batch_size - 2} negatives per anchor at most; accumulation adds none"]
+        return [f"NT-Xent: at most {2 * batch_size - 2} negatives per anchor; gradient accumulation adds none"]
 
     def pictures(self, modules: TaskNetwork, images: UInt8[Array, "batch height width channels"]) -> dict[str, Array]:
         if modules.decoder is None:
@@ -283,7 +283,7 @@ class ContrastAndInpainting(Task):
         mask: Bool[Array, "batch height width"],
         hidden: Bool[Array, "batch capsules"] | None,
     ) -> tuple[Array, Array]:
-        """The masked pictures and what the network makes of them, for a figure."""
+        """Returns masked pictures and their reconstructions, for a figure."""
         masked = jax.vmap(functional.hide, in_axes=(0, 0, None))(image, mask, FILL)
         encoded = modules.encoder(masked)
         assert modules.decoder is not None
@@ -294,7 +294,7 @@ class ContrastAndInpainting(Task):
 def shown(
     poses: Float[Array, "batch capsules dim"], hidden: Bool[Array, "batch capsules"] | None
 ) -> Float[Array, "batch capsules dim"]:
-    """The primary capsules' poses with the hidden ones at zero."""
+    """Returns the poses of the primary capsules with hidden ones set to zero."""
     return poses if hidden is None else jnp.where(hidden[..., None], jnp.zeros_like(poses), poses)
 
 

@@ -1,7 +1,7 @@
 """Variance, invariance and covariance of two views' embeddings (VICReg; Bardes, Ponce and LeCun 2022).
 
-Two views of a picture are to have the same embedding. What keeps all embeddings from becoming one vector is not other
-pictures, as in a contrast, but two regularisers: each dimension varies over the batch, and no two say the same.
+Two views of a picture should have the same embedding. Unlike contrastive learning, it needs no negatives to prevent
+collapse. Two regularisers keep the variance of each dimension over the batch high and decorrelate the dimensions.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
     from jaxcaps.models import Encoder, TaskNetwork
     from jaxcaps.plan.config import Config
 
-# The paper's gamma, the deviation that each dimension is to have, and the epsilon beneath its square root.
+# The paper's gamma, the target standard deviation of each dimension, and the epsilon under the square root.
 DEVIATION, EPSILON = 1.0, 1e-4
 
 
 @dataclass(frozen=True)
 class VicregConfig:
-    """Settings of `--task=vicreg`. Weights are the paper's, section 4.2; the expander is smaller, like the network."""
+    """Settings of `--task=vicreg`. The weights are from section 4.2 of the paper; the expander is smaller."""
 
     invariance_weight: NotNegative = 25.0
     """weight of the squared distance between the embeddings of two views"""
     variance_weight: NotNegative = 25.0
-    """weight of the hinge that keeps the deviation of each dimension above 1"""
+    """weight of the hinge loss that keeps the standard deviation of each dimension above 1"""
     covariance_weight: NotNegative = 1.0
-    """weight of the squared covariances of different dimensions"""
+    """weight of the squared covariances between dimensions"""
     vicreg_input: Literal["flattened", "pooled"] = "flattened"
-    """what the expander reads: all primary poses, or for each type their mean over the places"""
+    """input of the expander: all primary poses, or their mean over positions for each type"""
     expander_hidden: Annotated[int, Interval(ge=1, le=2**20)] = 256
     """hidden width of the expander"""
     expander_dim: Annotated[int, Interval(ge=2, le=2**20)] = 256
@@ -60,16 +60,17 @@ class Views(NamedTuple):
 def vicreg_terms(
     first: Float[Array, "batch dim"], second: Float[Array, "batch dim"], valid: Bool[Array, batch]
 ) -> Terms:
-    """The terms of VICReg (Bardes et al. 2022, equations 1 to 5).
+    """Computes the terms of VICReg (Bardes et al. 2022, equations 1 to 5).
 
     Args:
-        first, second: embeddings of two views of each picture, at least float32; at least two of them valid.
-        valid: False for padding, which does not count.
+        first, second: embeddings of two views of each picture, at least float32. At least two pictures must be valid.
+        valid: False for padding, which is ignored.
 
     Returns:
-        invariance: the mean squared distance of a pair over the pictures.
-        variance: the mean over dimensions and views of max(0, 1 - sqrt(variance + 1e-4)).
-        covariance: the sum of the squared covariances of different dimensions over their number, of both views.
+        invariance: the squared distance of a pair, averaged over pictures.
+        variance: max(0, 1 - sqrt(variance + 1e-4)), averaged over dimensions and views.
+        covariance: the sum of squared covariances between dimensions, divided by the number of dimensions and summed
+            over both views.
     """
     weights = valid.astype(first.dtype)[:, None]
     count = jnp.sum(weights)
@@ -88,7 +89,7 @@ def vicreg_terms(
 
 @dataclass(frozen=True)
 class Vicreg(Task):
-    """`--task=vicreg`: encoder and expander. It has no latent capsules: the primary ones learn."""
+    """`--task=vicreg`: encoder and expander. It has no latent capsules and trains the primary capsules."""
 
     settings: ClassVar = VicregConfig
     layers: ClassVar = {"expander": "head"}
@@ -102,7 +103,7 @@ class Vicreg(Task):
         if not (options.invariance_weight and options.variance_weight):
             raise UserError(
                 f"--invariance-weight={options.invariance_weight:g} --variance-weight={options.variance_weight:g}: "
-                "without the first nothing is learnt from the views, without the second all embeddings become one; "
+                "without the first, nothing is learned from the views; without the second, all embeddings collapse; "
                 "give both a weight"
             )
         if config.training.batch_size < 2:
@@ -129,7 +130,7 @@ class Vicreg(Task):
         batch = examples.valid.shape[0]
         poses = modules.encoder(jnp.concatenate([views.image[:, 0], views.image[:, 1]])).poses
         if self.options.vicreg_input == "pooled":
-            # Capsules are ordered by place, then type.
+            # Capsules are ordered by position, then type.
             poses = jnp.mean(poses.reshape(2 * batch, -1, self.model.primary_types, self.model.primary_dim), axis=1)
         embeddings = functional.at_least_float32(modules.expander(poses))
         terms = vicreg_terms(
