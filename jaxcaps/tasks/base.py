@@ -29,10 +29,10 @@ class Examples(NamedTuple):
         valid: False for padding.
     """
 
-    label: Int[Array, batch]
-    group: Int[Array, batch]
-    source: Int[Array, batch]
-    valid: Bool[Array, batch]
+    label: Int[Array, "batch"]
+    group: Int[Array, "batch"]
+    source: Int[Array, "batch"]
+    valid: Bool[Array, "batch"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Shard:
     def devices(self) -> int:
         return 1 if self.axis is None else lax.axis_size(self.axis)
 
-    def mean(self, values: Float[Array, batch], valid: Bool[Array, batch]) -> Float[Array, ""]:
+    def mean(self, values: Float[Array, "batch"], valid: Bool[Array, "batch"]) -> Float[Array, ""]:
         """Returns this device's contribution to the mean over the valid examples of the global batch."""
         count = jnp.sum(valid.astype(values.dtype))
         if self.axis is not None:

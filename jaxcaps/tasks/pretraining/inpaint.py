@@ -171,14 +171,14 @@ class ContrastAndInpainting(Task):
         views: Views = jax.vmap(view)(jax.random.split(key), masked)
         return views
 
-    def _hidden(self, key: PRNGKeyArray) -> Bool[Array, capsules] | None:
-        """Chooses the hidden capsules: all types at a position, because they predict each other. Capsules are ordered by
-        position, then type."""
+    def _hidden(self, key: PRNGKeyArray) -> Bool[Array, "capsules"] | None:
+        """Chooses the hidden capsules: all types at a position, because they predict each other."""
         if not self.options.hidden_capsules:
             return None
         places = models.geometry(self.model, self.image_size).grid ** 2
         # A separate key, so that views and masks are the same with and without hidden capsules.
         hidden = functional.place_mask(jax.random.fold_in(key, 7), places, fraction=self.options.hidden_capsules)
+        # Capsules are ordered by position, then type.
         return jnp.repeat(hidden, self.model.primary_types)
 
     def _mask(self, key: PRNGKeyArray) -> Bool[Array, "height width"]:

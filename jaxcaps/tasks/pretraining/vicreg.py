@@ -58,7 +58,7 @@ class Views(NamedTuple):
 
 
 def vicreg_terms(
-    first: Float[Array, "batch dim"], second: Float[Array, "batch dim"], valid: Bool[Array, batch]
+    first: Float[Array, "batch dim"], second: Float[Array, "batch dim"], valid: Bool[Array, "batch"]
 ) -> Terms:
     """Computes the terms of VICReg (Bardes et al. 2022, equations 1 to 5).
 
