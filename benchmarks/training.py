@@ -21,7 +21,6 @@ import jax
 
 from jaxcaps.config import Config
 from jaxcaps.data.loader import Loader
-from jaxcaps.large_pages import use_large_pages
 from jaxcaps.presets import preset
 from jaxcaps.training.loop import train
 from jaxcaps.training.mesh import device_mesh
@@ -73,7 +72,6 @@ def main() -> None:
     parser.add_argument("--preset", default="demo")
     parser.add_argument("--stage", default="ssl", choices=("ssl", "finetune"))
     arguments = parser.parse_args()
-    use_large_pages()  # as the commands do
     logging.getLogger("jaxcaps").setLevel(logging.INFO)
     config = preset(arguments.preset, arguments.stage)
     # The built-in images at the preset's size; one evaluation, at the end.

@@ -9,7 +9,6 @@ import tyro
 
 from jaxcaps.commands import absolute, absolute_path, home, run_command
 from jaxcaps.errors import UserError
-from jaxcaps.large_pages import use_large_pages
 
 if TYPE_CHECKING:
     from jaxcaps.studies.plan import Plan
@@ -80,7 +79,6 @@ def main() -> None:
         description="Compares ways of initialising a capsule network: every cell once, resumable, one table.",
     )
     if __name__ == "__main__":  # not where another program calls this
-        use_large_pages()
         _end_by_exception()
     out = home(flags.out)
     if flags.cell is not None:
