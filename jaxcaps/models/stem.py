@@ -7,7 +7,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxcaps.functional import at_least_float32, convolution
+from jaxcaps.functional import at_least_float32, by_shards, convolution
+from jaxcaps.functional.cpu import choose, tuned_forms_fit
+from jaxcaps.functional.cpu.normalisation import tuned_group_normalisation
 
 # Channels normalised together. One alone would make its convolution's bias idle, as the mean is taken away.
 GROUP_SIZE = 8
@@ -28,34 +30,37 @@ class GroupNorm(nnx.GroupNorm):
         super().__init__(width, group_size=GROUP_SIZE, num_groups=None, dtype=dtype, param_dtype=param_dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "batch *places width"], *, mask: Array | None = None) -> Array:
-        if mask is None and jax.default_backend() == "cpu":
-            assert self.scale is not None
-            assert self.bias is not None
-            wide = at_least_float32(x.astype(self.dtype))
-            scale, bias = (each[...].astype(wide.dtype) for each in (self.scale, self.bias))
-            places = wide.reshape(wide.shape[0], -1, wide.shape[-1])
-            return _normalised(places, scale, bias, self.epsilon).reshape(x.shape).astype(self.dtype)
+        if mask is not None or not tuned_forms_fit(*x.shape):
+            return self.plain(x, mask)
+
+        graph, state = nnx.split(self)
+
+        def normalised(state: nnx.State, x: Array) -> Array:
+            y: Array = choose(
+                lambda x, state: nnx.merge(graph, state).tuned(x),
+                lambda x, state: nnx.merge(graph, state).plain(x),
+                x,
+                state,
+            )
+            return y
+
+        return by_shards(normalised, state, x)
+
+    def plain(self, x: Array, mask: Array | None = None) -> Array:
+        """Flax's form."""
         # Flax keeps the statistics in float32, mixing dtypes that strict promotion refuses.
         with jax.numpy_dtype_promotion("standard"):
             y: Array = super().__call__(x, mask=mask)
         return y
 
-
-def _normalised(
-    x: Float[Array, "batch places width"], scale: Float[Array, " width"], bias: Float[Array, " width"], epsilon: float
-) -> Float[Array, "batch places width"]:
-    """The same in a form that is two to three times as fast on a CPU: means of each channel, then of the group's.
-
-    Nor does it lose a small variance beside a large mean, as Flax's mean of squares does: the mean goes first.
-    """
-
-    def over_group(of_channels: Float[Array, "batch width"]) -> Float[Array, "batch 1 width"]:
-        groups = of_channels.reshape(len(of_channels), -1, GROUP_SIZE)
-        return jnp.repeat(jnp.mean(groups, axis=-1), GROUP_SIZE, axis=1)[:, None]
-
-    centred = x - over_group(jnp.mean(x, axis=1))
-    variance = over_group(jnp.mean(jnp.square(centred), axis=1))
-    return centred * (jax.lax.rsqrt(variance + epsilon) * scale[None, None]) + bias[None, None]
+    def tuned(self, x: Array) -> Array:
+        """The form for a CPU."""
+        assert self.scale is not None
+        assert self.bias is not None
+        wide = at_least_float32(x.astype(self.dtype))
+        scale, bias = (each[...].astype(wide.dtype) for each in (self.scale, self.bias))
+        y = tuned_group_normalisation(wide, scale, bias, group_size=GROUP_SIZE, epsilon=self.epsilon)
+        return y.astype(self.dtype)
 
 
 def stem_convolution(
