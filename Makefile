@@ -2,6 +2,8 @@
 # `make test PYTHON=/path/to/python3.12` chooses the Python, when .venv does not exist yet.
 BIN := .venv/bin
 READY := .venv/.ready
+# On Linux, memory in pages of 2 MB: a fifth of a training step on a CPU. Elsewhere it has no effect.
+LARGE_PAGES := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 PYTHON ?=
 # The floor of coverage in percent; processes that tests start are not counted.
 COVERAGE := 90
@@ -12,8 +14,8 @@ CANDIDATES := $(or $(PYTHON),python3.11 python3.12 python3 python3.13 python)
 
 demo: $(READY)  ## self-supervised pre-training and fine-tuning on the built-in images
 	rm -rf runs/demo-*
-	$(BIN)/python -m jaxcaps.train --stage=ssl --task=inpaint --preset=demo --out=runs/demo-ssl
-	$(BIN)/python -m jaxcaps.train --stage=finetune --restore=runs/demo-ssl --out=runs/demo-finetune
+	$(LARGE_PAGES) $(BIN)/python -m jaxcaps.train --stage=ssl --task=inpaint --preset=demo --out=runs/demo-ssl
+	$(LARGE_PAGES) $(BIN)/python -m jaxcaps.train --stage=finetune --restore=runs/demo-ssl --out=runs/demo-finetune
 
 test: $(READY)  ## the tests of every behaviour, in minutes
 	$(BIN)/python -m pytest --durations=20

@@ -21,7 +21,6 @@ from pathlib import Path
 import jax
 
 from jaxcaps.data.loader import Loader
-from jaxcaps.large_pages import use_large_pages
 from jaxcaps.plan.config import Config
 from jaxcaps.plan.length import run_length
 from jaxcaps.plan.presets import preset
@@ -75,7 +74,6 @@ def main() -> None:
     parser.add_argument("--preset", default="demo")
     parser.add_argument("--stage", default="ssl", choices=("ssl", "finetune"))
     arguments = parser.parse_args()
-    use_large_pages()  # as the commands do
     logging.getLogger("jaxcaps").setLevel(logging.INFO)
     config = preset(arguments.preset, arguments.stage)
     # The built-in images at the preset's size, with one evaluation at the end.

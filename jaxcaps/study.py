@@ -12,7 +12,6 @@ import tyro
 from jaxcaps.commands import run_command
 from jaxcaps.config import DataConfig, ModelConfig, choice
 from jaxcaps.errors import UserError
-from jaxcaps.large_pages import use_large_pages
 from jaxcaps.plan.config import Config
 from jaxcaps.plan.flags import check_names, home, with_absolute_paths, with_flags
 from jaxcaps.plan.presets import preset
@@ -77,7 +76,6 @@ def main() -> None:
     arguments = sys.argv[1:]
     flags = parse(arguments)
     if __name__ == "__main__":  # not where another program calls this
-        use_large_pages()
         _end_by_exception()
     out = home(flags.out)
     if flags.cell is not None:

@@ -9,7 +9,7 @@ from jaxcaps.functional.augment import (
     shrink,
     warp,
 )
-from jaxcaps.functional.batching import cpu_tile, over_batch
+from jaxcaps.functional.batching import by_shards, over_batch, over_examples
 from jaxcaps.functional.capsules import (
     AnyRouting,
     class_capsules,
@@ -72,6 +72,7 @@ from jaxcaps.functional.routing import (
     em_routing,
     heinsen_routing,
     inverted_attention_routing,
+    iterates,
     leaky_dynamic_routing,
     named_routing,
     self_attention_routing,
@@ -109,6 +110,7 @@ __all__ = [
     "augment",
     "bin_weights",
     "block_mask",
+    "by_shards",
     "central_mask",
     "chroma",
     "class_capsules",
@@ -119,7 +121,6 @@ __all__ = [
     "convolutional_votes",
     "coordinate_addition",
     "coupling_entropy",
-    "cpu_tile",
     "default_coordinates",
     "dense_capsules",
     "dense_votes",
@@ -136,6 +137,7 @@ __all__ = [
     "hide",
     "initial_deviation",
     "inverted_attention_routing",
+    "iterates",
     "lab_from_rgb",
     "leaky_dynamic_routing",
     "longest_capsule",
@@ -148,6 +150,7 @@ __all__ = [
     "nt_xent",
     "nt_xent_per_anchor",
     "over_batch",
+    "over_examples",
     "perceptual_loss",
     "place_mask",
     "rebalanced_cross_entropy",

@@ -1,28 +1,33 @@
-"""Maps a function of one example over a batch, in tiles whose votes stay in a CPU's cache."""
+"""Maps functions over batches: over tiles of one, over its examples, and over a mesh's shards of it."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import jax
 from jax import lax
+from jax.sharding import PartitionSpec as P
 
-CACHED_BYTES = 2**20
+from jaxcaps.functional.cpu import choose, tuned_forms_fit
+from jaxcaps.functional.cpu.tiling import cpu_tile
+
+T = TypeVar("T")
 
 
 def over_batch(function: Callable[..., Any], *, tile: int | None) -> Callable[..., Any]:
     """Maps a function of one example over the leading axis of all its arguments.
 
     Args:
-        function: takes arrays, or pytrees of them, of one example; what it closes over (weights) is shared.
-        tile: how many examples are computed at a time. The backward pass computes each tile anew instead of keeping
-            its intermediate results. None, or a tile that holds the whole batch, is a plain `jax.vmap`.
+        function: takes arrays, or pytrees of them, of one example. What it closes over, such as weights, is shared.
+        tile: how many examples are computed at a time. The reverse pass computes each tile again instead of keeping
+            its intermediate results. None, or a tile that holds the whole batch, is `jax.vmap`.
 
     Returns:
-        The function of a batch, which need not be a multiple of the tile. On a mesh call it inside `jax.shard_map`, on
-        a device's own examples: tiling an axis that is sharded makes XLA gather the whole batch on every device.
+        The function of a batch, which need not be a multiple of the tile. On a mesh, call it inside `jax.shard_map` on
+        a device's own examples: XLA gathers the whole batch on every device if the tiled axis is sharded.
 
     Raises:
-        ValueError: the tile is below 1.
+        ValueError: `tile` is below 1.
     """
     if tile is not None and tile < 1:
         raise ValueError(f"tile must be at least 1, or None for the whole batch, not {tile!r}")
@@ -38,29 +43,82 @@ def over_batch(function: Callable[..., Any], *, tile: int | None) -> Callable[..
     return mapped
 
 
-def cpu_tile(vote_bytes: int) -> int:
-    """How many examples to compute at a time on a CPU: 4, or more while their votes stay within 1 MiB.
+def over_examples(
+    function: Callable[[Any, Any], T],
+    shared: Any,
+    examples: Any,
+    *,
+    axes: int = 1,
+    vote_bytes: int,
+    fused: Callable[[Any, Any], Callable[[Any, Any], T] | None] | None = None,
+) -> T:
+    """Maps a layer's function of one example over all batch axes, in the form that is fast on the platform.
 
-    The rule is ours, measured with `dense_votes` and `dynamic_routing` (3 iterations), forward and backward, float32,
-    batch 64, on 2 cores of an AMD EPYC (AVX-512, 1 MiB of L2 cache each), in milliseconds (least of 3 to 8 runs on a
-    machine shared with others, so differences below a fifth say little):
-
-    | in x dim -> out x dim | votes of one | tile 1 | 2    | 3   | 4   | 6   | 8    | 16  | 32  | 64  |
-    |-----------------------|--------------|--------|------|-----|-----|-----|------|-----|-----|-----|
-    | 18432x8 -> 3x16       | 3.38 MiB     | 1044   | 1073 |     | 776 |     | 1138 |     |     |     |
-    | 1152x8 -> 10x16       | 0.70 MiB     | 124    | 137  | 196 | 108 | 169 | 156  | 186 | 202 | 259 |
-    | 576x8 -> 16x16        | 0.56 MiB     | 76     | 82   | 113 | 91  | 93  | 79   | 95  | 114 | 141 |
-    | 1024x8 -> 3x16        | 0.19 MiB     | 28     | 41   | 49  | 30  | 55  | 51   | 49  | 52  | 65  |
-    | 256x8 -> 4x16         | 64 KiB       | 9.0    | 10.7 | 13.5| 11.2| 11.6| 9.6  | 8.4 | 8.3 | 7.9 |
-    | 64x8 -> 3x16          | 12 KiB       | 2.0    | 2.6  | 3.7 | 3.1 | 3.8 | 2.7  | 2.0 | 1.8 | 1.4 |
-
-    Large votes are fastest, or near it, four examples at a time whatever their bytes (a shape that the matrix products
-    like: 3 and 6 are slower than 4); small votes gain from larger tiles, which loop less.
+    A CPU gets the fused form, if there is one that fits, or the examples in tiles. Every other platform, and a program
+    that XLA partitions over several devices, gets the whole batch at once.
 
     Args:
+        function: takes `shared` and one example.
+        shared: arrays that all examples share, such as weights.
+        examples: arrays with the same batch axes.
+        axes: how many leading axes of `examples` are batch axes.
         vote_bytes: bytes of the votes of one example.
+        fused: takes `shared` and the examples of a batch with one axis. Returns a function of the same two, the fused
+            form, or None where that does not fit.
 
     Returns:
-        A multiple of 4.
+        What the function returns, with the batch axes leading.
     """
-    return 4 * max(1, CACHED_BYTES // (4 * vote_bytes))
+
+    def of_batch(shared: Any, batch: Any) -> Any:
+        return jax.vmap(partial(function, shared))(batch)
+
+    def of_device(shared: Any, examples: Any) -> Any:
+        lead = jax.tree.leaves(examples)[0].shape[:axes]
+        batch = jax.tree.map(lambda each: each.reshape(-1, *each.shape[axes:]), examples)
+        tuned = _tuned(function, shared, batch, vote_bytes, fused)
+        result = of_batch(shared, batch) if tuned is None else choose(tuned, of_batch, shared, batch)
+        return jax.tree.map(lambda each: each.reshape(*lead, *each.shape[1:]), result)
+
+    result: T = by_shards(of_device, shared, examples, axes=axes)
+    return result
+
+
+def _tuned(
+    function: Callable[[Any, Any], Any],
+    shared: Any,
+    batch: Any,
+    vote_bytes: int,
+    fused: Callable[[Any, Any], Callable[[Any, Any], Any] | None] | None,
+) -> Callable[[Any, Any], Any] | None:
+    """The form for a CPU; None where that is the plain one."""
+    shape = jax.tree.leaves(batch)[0].shape
+    if not tuned_forms_fit(*shape):
+        return None
+    form = None if fused is None else fused(shared, batch)
+    tile = cpu_tile(vote_bytes)
+    if form is None and tile < shape[0]:
+        return lambda shared, batch: over_batch(partial(function, shared), tile=tile)(batch)
+    return form
+
+
+def by_shards(function: Callable[[Any, Any], T], shared: Any, examples: Any, *, axes: int = 1) -> T:
+    """Applies a function of a batch on each device to the device's own examples.
+
+    That is so where the type of the examples says that their batch axes are sharded: on a mesh whose axes are
+    `Explicit`, as those of `jax.make_mesh` are. Elsewhere the function is called as it is.
+
+    Args:
+        function: takes `shared` and the examples of a batch; its results have the same batch axes.
+        shared: arrays that every device has in full.
+        examples: arrays with the same batch axes, sharded alike and over these axes only.
+        axes: how many leading axes of `examples` are batch axes.
+    """
+    sharding = jax.typeof(jax.tree.leaves(examples)[0]).sharding
+    spec = tuple(sharding.spec)[:axes]
+    names = {name for entry in spec if entry is not None for name in (entry if isinstance(entry, tuple) else (entry,))}
+    if not names:
+        return function(shared, examples)
+    split = jax.shard_map(function, mesh=sharding.mesh, in_specs=(P(), P(*spec)), out_specs=P(*spec), axis_names=names)
+    result: T = split(shared, examples)
+    return result

@@ -11,14 +11,18 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float
 
-from jaxcaps.functional.batching import cpu_tile, over_batch
-from jaxcaps.functional.fused import fused_dynamic_fits, fused_em_fits
-from jaxcaps.functional.patches import extract_patches
+from jaxcaps.functional.batching import over_examples
+from jaxcaps.functional.cpu.dynamic import fused_dynamic_fits
+from jaxcaps.functional.cpu.em import fused_em_fits
+from jaxcaps.functional.patches import extract_patches, patch_counts
 from jaxcaps.functional.routing.base import ParameterSpec, Routed, RoutingShape
 from jaxcaps.functional.votes import Transform, convolutional_votes, coordinate_addition, transformed
 
 # A description, or the bare function of an algorithm without learned parameters.
 AnyRouting = Callable[..., Routed]
+# What a layer's examples share, its weights and the routing's parameters; and the poses and activations of one or many.
+Shared = tuple[Array, dict[str, Array]]
+Example = tuple[Array, Array | None]
 
 
 def routing_parameters(routing: AnyRouting, shape: RoutingShape) -> Mapping[str, ParameterSpec]:
@@ -90,20 +94,6 @@ def _checked(routing: AnyRouting, poses: Array, axes: tuple[int | None, ...], ac
         )
 
 
-def _over_examples(
-    one: Callable[[Array, Array | None], Routed], poses: Array, activations: Array | None, core: int, vote_bytes: int
-) -> Routed:
-    """Maps over all axes of `poses` before its last `core` ones, in tiles of cached size."""
-    lead = poses.shape[: poses.ndim - core]
-    tile = cpu_tile(vote_bytes) if jax.default_backend() == "cpu" else None
-    flat = (
-        poses.reshape(-1, *poses.shape[len(lead) :]),
-        None if activations is None else activations.reshape(-1, *activations.shape[len(lead) :]),
-    )
-    routed = over_batch(lambda example: one(*example), tile=tile)(flat)
-    return Routed(*(each.reshape(*lead, *each.shape[1:]) for each in routed))
-
-
 def _route(
     routing: AnyRouting, parameters: Mapping[str, Array], votes: Array, activations: Array | None, poses: Array
 ) -> Routed:
@@ -122,13 +112,12 @@ def dense_capsules(
 ) -> Routed:
     """Every in capsule votes for every out capsule, and the votes are routed.
 
-    A description that has a method `route_fused` (those of dynamic routing) computes both in one where that is faster:
-    on a CPU, where there is then no forward mode (`jax.jvp`).
+    A description with a method `route_fused` (dynamic routing's) computes both in one where that is faster, on a CPU.
 
     Args:
         routing: a description, or a bare routing function.
         weights: see `dense_votes` and `matrix_votes`.
-        parameters: the routing's own, by name.
+        parameters: the routing's learned parameters, by name.
         poses, activations: of the in capsules, [*batch, in, in_dim] and [*batch, in]; poses in the dtype of the
             weights.
 
@@ -141,18 +130,20 @@ def dense_capsules(
     in_capsules, out_capsules, _, terms = weights.shape
     _checked(routing, poses, (in_capsules, terms if transform == "vector" else terms**2), activations)
     out_dim = weights.shape[2] if transform == "vector" else poses.shape[-1]
-    if transform == "vector" and activations is None and hasattr(routing, "route_fused"):
-        lead = poses.shape[:-2]
-        flat = poses.reshape(-1, *poses.shape[-2:])
-        if fused_dynamic_fits(weights, flat):
-            routed = routing.route_fused(weights, flat)
-            return Routed(*(each.reshape(*lead, *each.shape[1:]) for each in routed))
 
-    def one(poses: Array, activations: Array | None) -> Routed:
+    def one(shared: Shared, example: Example) -> Routed:
+        (weights, parameters), (poses, activations) = shared, example
         return _route(routing, parameters, transformed(weights, poses, transform), activations, poses)
 
+    def fused(shared: Shared, batch: Example) -> Callable[[Shared, Example], Routed] | None:
+        fits = transform == "vector" and hasattr(routing, "route_fused") and batch[1] is None
+        if not fits or not fused_dynamic_fits(shared[0], batch[0]):
+            return None
+        return lambda shared, batch: routing.route_fused(shared[0], batch[0])  # type: ignore[attr-defined]
+
     vote_bytes = in_capsules * out_capsules * out_dim * poses.dtype.itemsize
-    return _over_examples(one, poses, activations, 2, vote_bytes)
+    shared, examples = (weights, dict(parameters)), (poses, activations)
+    return over_examples(one, shared, examples, axes=poses.ndim - 2, vote_bytes=vote_bytes, fused=fused)
 
 
 def convolutional_capsules(
@@ -168,9 +159,9 @@ def convolutional_capsules(
 ) -> Routed:
     """The capsules of a patch vote for the out types at its position, and the votes are routed.
 
-    A description that has a method `route_patches` (EM's) lets all the parents of a capsule compete, across positions;
-    any other routes each position's votes by themselves. One that has `route_patches_fused` (EM's) computes votes and
-    routing in one where that is faster: on a CPU, where there is then no forward mode (`jax.jvp`).
+    A description with a method `route_patches` (EM's) lets all the parents of a capsule compete, across positions. Any
+    other routes the votes of each position separately. A description with `route_patches_fused` (EM's) computes votes
+    and routing in one where that is faster, on a CPU.
 
     Args:
         routing, parameters: as `dense_capsules`; the parameters are shared by all positions.
@@ -188,13 +179,9 @@ def convolutional_capsules(
     kernel, _, in_types, out_types, _, terms = weights.shape[-6:]
     _checked(routing, poses, (None, None, in_types, terms if transform == "vector" else terms**2), activations)
     settings: dict[str, Any] = dict(stride=stride, padding=padding)
-    if activations is not None and hasattr(routing, "route_patches_fused") and fused_em_fits(weights, poses):
-        lead = poses.shape[:-4]
-        flat = (each.reshape(-1, *each.shape[len(lead) :]) for each in (poses, activations))
-        across = routing.route_patches_fused(weights, *flat, transform=transform, **settings, **parameters)
-        return Routed(*(each.reshape(*lead, *each.shape[1:]) for each in across))
 
-    def one(poses: Array, activations: Array | None) -> Routed:
+    def one(shared: Shared, example: Example) -> Routed:
+        (weights, parameters), (poses, activations) = shared, example
         votes = convolutional_votes(weights, poses, transform=transform, **settings)
         active = None if activations is None else extract_patches(activations, kernel=kernel, **settings)
         if hasattr(routing, "route_patches"):
@@ -204,19 +191,36 @@ def convolutional_capsules(
         positions = (rows * columns, kernel * kernel * in_types)
         patches = extract_patches(poses, kernel=kernel, **settings).reshape(*positions, -1)
         flat = None if active is None else active.reshape(positions)
-        route = jax.vmap(lambda *position: _route(routing, parameters, *position))
-        routed = route(votes.reshape(*positions, out_types, -1), flat, patches)
+
+        def route(votes: Array, active: Array | None, poses: Array) -> Routed:
+            return _route(routing, parameters, votes, active, poses)
+
+        routed = jax.vmap(route)(votes.reshape(*positions, out_types, -1), flat, patches)
         return Routed(
             routed.poses.reshape(rows, columns, out_types, -1),
             routed.activations.reshape(rows, columns, out_types),
             routed.couplings.reshape(rows, columns, kernel, kernel, in_types, out_types),
         )
 
-    votes = jax.eval_shape(
-        lambda one: convolutional_votes(weights, one, transform=transform, **settings),
-        jax.ShapeDtypeStruct(poses.shape[-4:], poses.dtype),
-    )
-    return _over_examples(one, poses, activations, 4, votes.size * poses.dtype.itemsize)
+    def fused(shared: Shared, batch: Example) -> Callable[[Shared, Example], Routed] | None:
+        fits = hasattr(routing, "route_patches_fused") and batch[1] is not None
+        if not fits or not fused_em_fits(shared[0], batch[0]):
+            return None
+
+        def routed(shared: Shared, batch: Example) -> Routed:
+            weights, parameters = shared
+            found: Routed = routing.route_patches_fused(  # type: ignore[attr-defined]
+                weights, *batch, transform=transform, **settings, **parameters
+            )
+            return found
+
+        return routed
+
+    rows, columns = patch_counts(poses.shape[-4:-2], kernel=kernel, **settings)
+    out_dim = weights.shape[-2] if transform == "vector" else poses.shape[-1]
+    vote_bytes = rows * columns * kernel**2 * in_types * out_types * out_dim * poses.dtype.itemsize
+    shared, examples = (weights, dict(parameters)), (poses, activations)
+    return over_examples(one, shared, examples, axes=poses.ndim - 4, vote_bytes=vote_bytes, fused=fused)
 
 
 def class_capsules(
@@ -253,7 +257,8 @@ def class_capsules(
     in_capsules = height * width * in_types
     scale = 1.0 if getattr(routing, "averages", False) else out_capsules / in_capsules
 
-    def one(poses: Array, activations: Array | None) -> Routed:
+    def one(shared: Shared, example: Example) -> Routed:
+        (weights, parameters), (poses, activations) = shared, example
         votes = convolutional_votes(weights[None, None], poses, transform=transform)[:, :, 0, 0]
         if coordinates is not None:
             votes = coordinate_addition(votes, places=coordinates, scale=scale)
@@ -264,7 +269,8 @@ def class_capsules(
 
     out_dim = weights.shape[2] if transform == "vector" else poses.shape[-1]
     vote_bytes = in_capsules * out_capsules * out_dim * poses.dtype.itemsize
-    return _over_examples(one, poses, activations, 4, vote_bytes)
+    shared, examples = (weights, dict(parameters)), (poses, activations)
+    return over_examples(one, shared, examples, axes=poses.ndim - 4, vote_bytes=vote_bytes)
 
 
 def default_coordinates(transform: str, out_dim: int) -> tuple[int, int]:

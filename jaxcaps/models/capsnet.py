@@ -1,6 +1,5 @@
 """The capsule network: a convolutional stem, primary capsules, and routed class capsules."""
 
-import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -8,7 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxcaps.config import ModelConfig
-from jaxcaps.functional import ROUTINGS, Routed, Routing, safe_norm
+from jaxcaps.functional import Routed, Routing, iterates, named_routing, safe_norm
 from jaxcaps.models.geometry import geometry, primary_capsules
 from jaxcaps.models.settings import dtypes
 from jaxcaps.models.stems import STEMS
@@ -72,10 +71,8 @@ class Encoder(nnx.Module):
 
 def routing_of(model: ModelConfig) -> Routing:
     """The routing of a model, with the model's number of iterations if it iterates."""
-    description = ROUTINGS[model.routing]
-    iterates = any(field.name == "iterations" for field in dataclasses.fields(description))
-    routing: Routing = description(**({"iterations": model.routing_iterations} if iterates else {}))
-    return routing
+    settings = {"iterations": model.routing_iterations} if iterates(model.routing) else {}
+    return named_routing(model.routing, **settings)
 
 
 class RoutedCapsules(DenseCaps):

@@ -13,13 +13,12 @@ from jaxcaps.functional import (
     Routed,
     convolution,
     convolutional_votes,
-    cpu_tile,
     matrix_votes,
-    over_batch,
+    over_examples,
 )
 from jaxcaps.functional.patches import patch_counts
-from jaxcaps.functional.routing.attention import VARIANCE_OFFSET
 from jaxcaps.functional.routing.base import check_iterations
+from jaxcaps.functional.routing.inverted_attention import VARIANCE_OFFSET
 from jaxcaps.models.stem import stem_convolution
 from jaxcaps.nnx import ConvCaps, DenseCaps
 
@@ -112,8 +111,7 @@ class InvertedAttentionCapsNet(nnx.Module):
         with jax.numpy_dtype_promotion("standard"):
             primary = self.primary_norm(features).astype(self.dtype)
         vote_bytes = self.votes * primary.dtype.itemsize
-        tile = cpu_tile(vote_bytes) if jax.default_backend() == "cpu" else None
-        poses, couplings = over_batch(self._route, tile=tile)(primary)
+        poses, couplings = over_examples(lambda _, example: self._route(example), (), primary, vote_bytes=vote_bytes)
         routed = Routed(poses, jnp.zeros(poses.shape[:2], poses.dtype), couplings)
         return routed._replace(activations=jax.nn.softmax(self.logits(routed), axis=-1))
 

@@ -107,15 +107,13 @@ def with_absolute_paths(config: Config) -> Config:
 
 
 def _check_model(config: Config) -> None:
-    from jaxcaps.functional import ROUTINGS
+    from jaxcaps.functional import ROUTINGS, iterates
     from jaxcaps.models import STEMS
 
     model = config.model
 
-    if model.routing not in ROUTINGS:
-        raise UserError(f"--routing={model.routing}: unknown routing{nearest(model.routing, ROUTINGS)}")
-    iterates = any(field.name == "iterations" for field in dataclasses.fields(ROUTINGS[model.routing]))
-    if not iterates and model.routing_iterations != ModelConfig.routing_iterations:
+    ROUTINGS.find(model.routing, "--routing")
+    if not iterates(model.routing) and model.routing_iterations != ModelConfig.routing_iterations:
         raise UserError(
             f"--routing-iterations={model.routing_iterations}: --routing={model.routing} does not iterate; drop the "
             "flag"

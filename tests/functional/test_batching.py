@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcaps.functional import cpu_tile, dense_votes, dynamic_routing, over_batch
+from jaxcaps.functional import dense_votes, dynamic_routing, over_batch
+from jaxcaps.functional.cpu.tiling import cpu_tile
 
 WEIGHTS = jax.random.normal(jax.random.key(0), (6, 3, 4, 5))
 POSES = jax.random.normal(jax.random.key(1), (10, 6, 5))

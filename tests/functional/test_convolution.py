@@ -10,7 +10,7 @@ from flax import nnx
 from jax import lax
 
 from jaxcaps.functional import convolution, transposed_convolution
-from jaxcaps.functional.convolution import THIN
+from jaxcaps.functional.cpu.convolution import THIN
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -45,10 +45,17 @@ CONVOLUTIONS = [
 ]
 
 
-# Of one example weight gradients are made by taps; ten are two tiles of patches. 3 channels to 32 get a fourth.
-@pytest.mark.parametrize(("batch", "channels"), [(2, (3, 2)), (1, (THIN, THIN)), (10, (THIN, THIN)), (2, (3, 32))])
-@pytest.mark.parametrize(("sides", "size", "strides", "pads", "dilation"), CONVOLUTIONS)
-def test_convolution_equals_lax(batch, channels, sides, size, strides, pads, dilation):
+# Weight gradients of one example are made by taps, those of ten by patches in two tiles; 3 channels to 32 get a fourth.
+CASES = [
+    *((batch, channels, each) for batch, channels in [(2, (3, 2)), (1, (THIN, THIN))] for each in CONVOLUTIONS),
+    *((10, (THIN, THIN), each) for each in CONVOLUTIONS[:5]),
+    (2, (3, 32), CONVOLUTIONS[0]),
+]
+
+
+@pytest.mark.parametrize(("batch", "channels", "shape"), CASES)
+def test_convolution_equals_lax(batch, channels, shape):
+    sides, size, strides, pads, dilation = shape
     x = jax.random.normal(jax.random.key(0), (batch, *sides, channels[0]))
     kernel = jax.random.normal(jax.random.key(1), (*size, *channels))
 
@@ -106,8 +113,10 @@ TRANSPOSED = [
 ]
 
 
-@pytest.mark.parametrize("channels", [(3, 2), (THIN, THIN)])
-@pytest.mark.parametrize(("side", "size", "stride", "target"), TRANSPOSED)
+@pytest.mark.parametrize(
+    ("channels", "side", "size", "stride", "target"),
+    [((THIN, THIN), *each) for each in TRANSPOSED] + [((3, 2), *each) for each in TRANSPOSED[:2]],
+)
 def test_transposed_convolution_equals_lax(channels, side, size, stride, target):
     x = jax.random.normal(jax.random.key(0), (2, side, side, channels[0]))
     kernel = jax.random.normal(jax.random.key(1), (size, size, *channels))

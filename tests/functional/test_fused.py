@@ -1,4 +1,4 @@
-"""The fused dense dynamic routing equals the plain form, in value and gradient, and stores no votes."""
+"""The fused dynamic routing of dense capsules equals the plain form, in value and gradient, and stores no votes."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from jax.sharding import PartitionSpec as P
 from jax.test_util import check_grads
 
 from jaxcaps.functional import Dynamic, LeakyDynamic, Routed, dense_capsules, dynamic_routing, leaky_dynamic_routing
-from jaxcaps.functional.fused.dynamic import GATHERED, LEAST_BATCH, TILE, fused_dynamic_fits
+from jaxcaps.functional.cpu.dynamic import GATHERED, LEAST_BATCH, TILE, fused_dynamic_fits
 
 PLAIN = {Dynamic: dynamic_routing, LeakyDynamic: leaky_dynamic_routing}
 
@@ -27,8 +27,7 @@ def loss(routed):
     return total
 
 
-@pytest.mark.parametrize("description", [Dynamic, LeakyDynamic])
-@pytest.mark.parametrize("iterations", [1, 2, 3, 4])
+@pytest.mark.parametrize(("description", "iterations"), [(Dynamic, 1), (LeakyDynamic, 2), (Dynamic, 3)])
 def test_values_and_gradients_equal_the_plain_form(description, iterations):
     weights, poses = arrays(LEAST_BATCH + 1)
     assert fused_dynamic_fits(weights, poses)
@@ -51,7 +50,7 @@ def test_values_and_gradients_equal_the_plain_form(description, iterations):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5 * np.abs(theirs).max())
 
 
-@pytest.mark.parametrize(("batch", "in_capsules"), [(TILE, 24), (2 * TILE, 24), (2 * TILE + 5, 24), (9, 8 * 17 + 4)])
+@pytest.mark.parametrize(("batch", "in_capsules"), [(2 * TILE + 5, 24), (9, 8 * 17 + 4)])
 def test_tiles_and_rests_equal_the_plain_form(batch, in_capsules):
     weights, poses = arrays(batch, in_capsules)
     assert fused_dynamic_fits(weights, poses)
@@ -74,7 +73,10 @@ def test_gradients_equal_finite_differences():
         weights, poses = arrays(LEAST_BATCH, GATHERED, 2, 3, 2, jnp.float64)
         assert fused_dynamic_fits(weights, poses)
         check_grads(
-            jax.jit(lambda *a: loss(dense_capsules(Dynamic(), a[0], {}, a[1]))), (weights, poses), 1, modes=("rev",)
+            jax.jit(lambda *a: loss(dense_capsules(Dynamic(), a[0], {}, a[1]))),
+            (weights, poses),
+            1,
+            modes=("fwd", "rev"),
         )
 
 

@@ -170,7 +170,7 @@ def test_the_only_collectives_are_the_gradients_reduction_and_the_embeddings_gat
     """The trap: a `lax.map` over a sharded batch makes XLA gather the whole batch onto every device."""
     config = CASES[case]
     # A tile smaller than a device's two examples, so that the map is there to be mistreated.
-    monkeypatch.setattr("jaxcaps.functional.capsules.cpu_tile", lambda vote_bytes: 1)
+    monkeypatch.setattr("jaxcaps.functional.batching.cpu_tile", lambda vote_bytes: 1)
     text = compiled_step(config, 8).as_text()
     assert "while" in text
     kinds = r"(all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute|collective-broadcast)"

@@ -1,60 +1,47 @@
-"""Routing algorithms, one file a family: pure functions of one example's votes, and their descriptions for layers."""
+"""Routing algorithms, one file each: a pure function of one example's votes, and its description for layers.
 
-import difflib
+A file's name is the routing's name in configurations, and it defines the description as `ROUTING`. Adding a routing is
+adding one such file.
+"""
+
+from dataclasses import fields
 from typing import Any
 
-from jaxcaps.functional.routing.attention import (
-    InvertedAttention,
-    SelfAttention,
-    inverted_attention_routing,
-    self_attention_routing,
-)
+from data_prep.errors import nearest
+from data_prep.registry import Registry
 from jaxcaps.functional.routing.base import ParameterSpec, Routed, Routing, RoutingShape, coupling_entropy
-from jaxcaps.functional.routing.dynamic import (
-    DetachedDynamic,
-    Dynamic,
-    LeakyDynamic,
-    Uniform,
-    detached_dynamic_routing,
-    dynamic_routing,
-    leaky_dynamic_routing,
-    uniform_routing,
-)
+from jaxcaps.functional.routing.detached_dynamic import DetachedDynamic, detached_dynamic_routing
+from jaxcaps.functional.routing.dynamic import Dynamic, dynamic_routing
 from jaxcaps.functional.routing.em import EM, em_patch_routing, em_routing
-from jaxcaps.functional.routing.gated import SelfRouting, self_routing
 from jaxcaps.functional.routing.heinsen import Heinsen, heinsen_routing
+from jaxcaps.functional.routing.inverted_attention import InvertedAttention, inverted_attention_routing
+from jaxcaps.functional.routing.leaky_dynamic import LeakyDynamic, leaky_dynamic_routing
+from jaxcaps.functional.routing.self_attention import SelfAttention, self_attention_routing
+from jaxcaps.functional.routing.self_routing import SelfRouting, self_routing
+from jaxcaps.functional.routing.uniform import Uniform, uniform_routing
 from jaxcaps.functional.routing.variational import Variational, variational_routing
 
-# The names that configurations and flags use.
-ROUTINGS: dict[str, type] = {
-    "dynamic": Dynamic,
-    "detached-dynamic": DetachedDynamic,
-    "leaky-dynamic": LeakyDynamic,
-    "em": EM,
-    "variational": Variational,
-    "self-attention": SelfAttention,
-    "inverted-attention": InvertedAttention,
-    "self-routing": SelfRouting,
-    "heinsen": Heinsen,
-    "uniform": Uniform,
-}
+ROUTINGS: Registry[type] = Registry("jaxcaps.functional.routing", "ROUTING", what="routing")
 
 
 def named_routing(name: str, **settings: Any) -> Routing:
     """The routing description of that name, such as `named_routing("em", iterations=2)`.
 
     Raises:
-        ValueError: no such name (the nearest is given), or a setting that it does not have.
+        ValueError: there is no such routing (the nearest name is given), or it has no such setting.
     """
     if name not in ROUTINGS:
-        near = difflib.get_close_matches(name, ROUTINGS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"routing {name!r} is unknown: {hint}there are {', '.join(ROUTINGS)}")
+        raise ValueError(f"unknown routing {name!r}{nearest(name, ROUTINGS.names)}")
     try:
         description: Routing = ROUTINGS[name](**settings)
     except TypeError as error:
         raise ValueError(f"routing {name!r}: {error}") from None
     return description
+
+
+def iterates(routing: str) -> bool:
+    """Whether the routing of that name iterates: whether its description has the setting `iterations`."""
+    return "iterations" in {field.name for field in fields(ROUTINGS[routing])}
 
 
 __all__ = [
@@ -80,6 +67,7 @@ __all__ = [
     "em_routing",
     "heinsen_routing",
     "inverted_attention_routing",
+    "iterates",
     "leaky_dynamic_routing",
     "named_routing",
     "self_attention_routing",

@@ -6,6 +6,7 @@ owns the parameters.
 """
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
@@ -125,8 +126,8 @@ def in_weights(votes: Float[Array, "in out dim"], in_activations: Float[Array, "
 
 def even_couplings(votes: Float[Array, "in out dim"]) -> Float[Array, "in out"]:
     """1 / out, as long as nothing is known of the out capsules."""
-    in_capsules, out_capsules, _ = votes.shape
-    return jnp.full((in_capsules, out_capsules), 1 / out_capsules, votes.dtype)
+    # Like the votes, so that it varies over a mesh as they do inside `jax.shard_map`.
+    return jnp.full_like(votes[:, :, 0], 1 / votes.shape[1])
 
 
 def as_votes(routed: Routed, votes: Array) -> Routed:
@@ -161,15 +162,18 @@ def check_iterations(iterations: int) -> None:
         raise ValueError(f"iterations must be a Python int of at least 1, not {iterations!r}")
 
 
-def check_positive(**settings: float) -> None:
-    """Refuses settings that are no finite numbers above 0.
+def check_settings(description: Any) -> None:
+    """Checks a description's settings: `iterations` as `check_iterations`, any other that is not None to be positive.
 
     Raises:
         ValueError: names the setting and its value.
     """
-    for name, value in settings.items():
-        if not 0 < value < float("inf"):
-            raise ValueError(f"{name} must be a finite number above 0, not {value!r}")
+    for field in fields(description):
+        value = getattr(description, field.name)
+        if field.name == "iterations":
+            check_iterations(value)
+        elif value is not None and not 0 < value < float("inf"):
+            raise ValueError(f"{field.name} must be a finite number above 0, not {value!r}")
 
 
 def coupling_entropy(couplings: Float[Array, "in out"]) -> Float[Array, ""]:

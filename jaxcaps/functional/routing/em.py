@@ -3,27 +3,28 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge, Gt
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxcaps.functional.fused.em import EMSettings, fused_em_patches
+from jaxcaps.functional.cpu.em import EMSettings, fused_em_patches
 from jaxcaps.functional.patches import compete_across
 from jaxcaps.functional.precision import at_least_float32
+from jaxcaps.functional.routing._gaussian import log_density, weighted_gaussian
 from jaxcaps.functional.routing.base import (
     ParameterSpec,
     Routed,
     RoutingShape,
     as_votes,
     check_iterations,
-    check_positive,
+    check_settings,
     check_votes,
     in_weights,
 )
-from jaxcaps.functional.routing.gaussian import log_density, weighted_gaussian
 from jaxcaps.functional.votes import Transform
 
 # Hinton et al. 2018 leave the schedule of the inverse temperature open; this is that of their authors' code.
@@ -79,7 +80,7 @@ def _route(
     def iterate(iteration: Array, couplings: Array) -> Array:
         return compete(_expect(votes, parents_of(couplings, iteration)))
 
-    even = compete(jnp.zeros(votes.shape[:3], votes.dtype))
+    even = compete(jnp.zeros_like(votes[..., 0]))
     # The reverse pass computes an iteration anew instead of keeping several arrays as large as the votes.
     couplings = lax.fori_loop(0, settings.iterations - 1, jax.checkpoint(iterate, prevent_cse=False), even)
     return parents_of(couplings, settings.iterations - 1), couplings
@@ -212,17 +213,15 @@ class EM:
     sigmoid's ends.
     """
 
-    iterations: int = 3
-    inverse_temperature: float = INVERSE_TEMPERATURE
-    variance_floor: float = VARIANCE_FLOOR
-    cost_scale: float | None = None
+    iterations: Annotated[int, Ge(1)] = 3
+    inverse_temperature: Annotated[float, Gt(0)] = INVERSE_TEMPERATURE
+    variance_floor: Annotated[float, Gt(0)] = VARIANCE_FLOOR
+    cost_scale: Annotated[float, Gt(0)] | None = None
     needs: ClassVar[tuple[str, ...]] = ("in_activations",)
     averages: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_iterations(self.iterations)
-        scale = {} if self.cost_scale is None else {"cost_scale": self.cost_scale}
-        check_positive(inverse_temperature=self.inverse_temperature, variance_floor=self.variance_floor, **scale)
+        check_settings(self)
 
     def parameters(self, shape: RoutingShape) -> Mapping[str, ParameterSpec]:
         return {name: ParameterSpec((shape.out_capsules,)) for name in ("beta_a", "beta_u")}
@@ -269,9 +268,6 @@ class EM:
     ) -> Routed:
         """`route_patches` of the convolutional votes of a batch, see `fused_em_patches`."""
         kernel, _, in_types, out_types = weights.shape[:4]
-        for name, value in {"beta_a": beta_a, "beta_u": beta_u}.items():
-            if value.shape != (out_types,):
-                raise ValueError(f"{name}: shape [{out_types}] expected, found {list(value.shape)}")
         settings = EMSettings(**self._settings(kernel * kernel * in_types, out_types))
         means, logits, couplings = fused_em_patches(
             weights,
@@ -285,3 +281,6 @@ class EM:
             settings=settings,
         )
         return Routed(means, jax.nn.sigmoid(logits), couplings)
+
+
+ROUTING = EM

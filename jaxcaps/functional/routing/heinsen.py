@@ -2,25 +2,27 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge
 from jax import lax
 from jaxtyping import Array, Float
 
 from jaxcaps.functional.precision import at_least_float32
+from jaxcaps.functional.routing._gaussian import log_density, weighted_gaussian
 from jaxcaps.functional.routing.base import (
     ParameterSpec,
     Routed,
     RoutingShape,
     as_votes,
     check_iterations,
+    check_settings,
     check_votes,
     even_couplings,
     in_weights,
 )
-from jaxcaps.functional.routing.gaussian import log_density, weighted_gaussian
 
 # Of the paper's code, as what is added to every variance.
 VARIANCE_OFFSET = 1e-5
@@ -85,12 +87,12 @@ def heinsen_routing(
 class Heinsen:
     """The description of `heinsen_routing`. Learned: `beta_use` and `beta_ignore` [in, out], from 0."""
 
-    iterations: int = 3
+    iterations: Annotated[int, Ge(1)] = 3
     needs: ClassVar[tuple[str, ...]] = ("in_activations",)
     averages: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_iterations(self.iterations)
+        check_settings(self)
 
     def parameters(self, shape: RoutingShape) -> Mapping[str, ParameterSpec]:
         matrix = (shape.in_capsules, shape.out_capsules)
@@ -107,3 +109,6 @@ class Heinsen:
         return heinsen_routing(
             votes, in_activations, beta_use=beta_use, beta_ignore=beta_ignore, iterations=self.iterations
         )
+
+
+ROUTING = Heinsen

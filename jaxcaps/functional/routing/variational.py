@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge, Gt
 from jax import lax
 from jax.scipy.special import digamma
 from jaxtyping import Array, Float
 
 from jaxcaps.functional.precision import at_least_float32
+from jaxcaps.functional.routing._gaussian import weighted_gaussian
 from jaxcaps.functional.routing.base import (
     ParameterSpec,
     Routed,
@@ -19,12 +21,11 @@ from jaxcaps.functional.routing.base import (
     agreement,
     as_votes,
     check_iterations,
-    check_positive,
+    check_settings,
     check_votes,
     even_couplings,
     in_weights,
 )
-from jaxcaps.functional.routing.gaussian import weighted_gaussian
 
 
 def variational_routing(
@@ -104,16 +105,15 @@ def variational_routing(
 class Variational:
     """The description of `variational_routing`. Learned: `beta_a` and `beta_u` [out], from 0."""
 
-    iterations: int = 3
-    mixing_prior: float = 1.0
-    mean_prior: float = 1.0
-    scale_prior: float = 1.0
+    iterations: Annotated[int, Ge(1)] = 3
+    mixing_prior: Annotated[float, Gt(0)] = 1.0
+    mean_prior: Annotated[float, Gt(0)] = 1.0
+    scale_prior: Annotated[float, Gt(0)] = 1.0
     needs: ClassVar[tuple[str, ...]] = ("in_activations",)
     averages: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_iterations(self.iterations)
-        check_positive(mixing_prior=self.mixing_prior, mean_prior=self.mean_prior, scale_prior=self.scale_prior)
+        check_settings(self)
 
     def parameters(self, shape: RoutingShape) -> Mapping[str, ParameterSpec]:
         return {name: ParameterSpec((shape.out_capsules,)) for name in ("beta_a", "beta_u")}
@@ -127,3 +127,6 @@ class Variational:
         beta_u: Float[Array, "out"],
     ) -> Routed:
         return variational_routing(votes, in_activations, beta_a=beta_a, beta_u=beta_u, **asdict(self))
+
+
+ROUTING = Variational

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxcaps.functional.fused.fence import fence, spelled_sum, vary_alike
+from jaxcaps.functional.cpu.fence import fence, spelled_sum
 from jaxcaps.functional.squash import squash
 
 # Examples computed at a time: two or four vectors of a CPU's registers. Measured at 1152x8 -> 10x16, forward and
@@ -43,8 +43,7 @@ def fused_dynamic_fits(weights: Float[Array, "in out dim_out dim_in"], poses: Fl
     """Whether the fused form is the one to use: on a CPU, in full precision, for shapes that it is fast at."""
     in_capsules, out_capsules, out_dim, in_dim = weights.shape
     return (
-        jax.default_backend() == "cpu"
-        and poses.dtype.itemsize >= 4
+        poses.dtype.itemsize >= 4
         and poses.shape[0] >= LEAST_BATCH
         and out_dim * in_dim <= MOST_TERMS
         and in_capsules >= GATHERED
@@ -73,7 +72,6 @@ def fused_dynamic(
         Poses and couplings of the out capsules.
     """
     batch = poses.shape[0]
-    weights = vary_alike(weights, poses)
     whole = batch // TILE * TILE if batch >= 2 * TILE else 0
     parts = [part for part in (poses[:whole].reshape(-1, TILE, *poses.shape[1:]), poses[None, whole:]) if part.size]
     results = [_of_tiles(iterations, couple, weights, part) for part in parts]

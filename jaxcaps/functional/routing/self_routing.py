@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxcaps.functional.precision import at_least_float32
+from jaxcaps.functional.routing._gaussian import LEAST_MASS
 from jaxcaps.functional.routing.base import (
     ParameterSpec,
     Routed,
@@ -18,7 +19,6 @@ from jaxcaps.functional.routing.base import (
     gather,
     in_weights,
 )
-from jaxcaps.functional.routing.gaussian import LEAST_MASS
 
 
 def self_routing(
@@ -99,3 +99,6 @@ class SelfRouting:
         gate_bias: Float[Array, "in out"] | None = None,
     ) -> Routed:
         return self_routing(votes, in_activations, in_poses=in_poses, gate_weights=gate_weights, gate_bias=gate_bias)
+
+
+ROUTING = SelfRouting

@@ -33,12 +33,3 @@ def fence(function: Callable[..., Any], *arguments: Array) -> Any:
 def spelled_sum(terms: Iterable[Array]) -> Array:
     """The sum of terms, each written out: what XLA's CPU compiler turns into vector instructions."""
     return reduce(operator.add, terms)
-
-
-def vary_alike(array: Array, other: Array) -> Array:
-    """The array, of a type that varies over all that the other varies over inside `jax.shard_map`.
-
-    Weights, which all devices share, meet a device's own examples there. JAX makes operands alike by itself, but not
-    the arguments of a function with a reverse pass of its own.
-    """
-    return jnp.where(True, array, other.ravel()[0])

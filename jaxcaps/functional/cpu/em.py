@@ -25,7 +25,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxcaps.functional.fused.fence import fence, spelled_sum, vary_alike
+from jaxcaps.functional.cpu.fence import fence, spelled_sum
 from jaxcaps.functional.patches import combine_onto_map, extract_patches
 from jaxcaps.functional.precision import LEAST_MASS
 from jaxcaps.functional.votes import Transform
@@ -70,8 +70,7 @@ def fused_em_fits(weights: Float[Array, "... kernel kernel in out a b"], poses: 
     kernel, _, in_types, _, rows, columns = weights.shape
     terms = max(rows * columns, poses.shape[-1] * columns)
     return (
-        jax.default_backend() == "cpu"
-        and poses.dtype.itemsize >= 4
+        poses.dtype.itemsize >= 4
         and math.prod(poses.shape[:-4]) >= LEAST_BATCH
         and terms <= MOST_TERMS
         and _group(kernel**2 * in_types) >= LEAST_GATHERED
@@ -126,8 +125,8 @@ def fused_em_patches(
         layer = _Layer(settings, stride, kernel, rows, columns)
         of_lanes = patches.transpose(2, 3, 4, 5, 6, 0, 1, 7).reshape(len(flat), terms, -1, rows * columns * examples)
         active = met.transpose(2, 3, 4, 0, 1, 5).reshape(len(flat), -1).astype(dtype)
-        weights, *betas = (vary_alike(each.astype(dtype), of_lanes) for each in (flat, beta_a, beta_u))
-        mean, logit, couplings = _route(layer, weights, of_lanes, vary_alike(active, of_lanes), *betas)
+        weights, *betas = (each.astype(dtype) for each in (flat, beta_a, beta_u))
+        mean, logit, couplings = _route(layer, weights, of_lanes, active, *betas)
         places = (rows, columns, examples)
         mean = mean.reshape(out_types, *mean.shape[1:3], *places).transpose(5, 3, 4, 0, 2, 1)
         couplings = couplings.reshape(kernel, kernel, in_types, out_types, *places).transpose(6, 4, 5, 0, 1, 2, 3)
