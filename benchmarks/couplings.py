@@ -5,8 +5,9 @@ first output capsule and 10 to 19 on that of the second, with votes of standard 
 random with standard deviation 1. Learned parameters have their initial values, except for self-routing, whose gates are
 set to what training would have to find. Input activations, for routings that need them, are 1.
 
-Writes `docs/figures/couplings-NAME.png` and prints the table of `docs/routing.md`: for each number of iterations, the
-entropy of the couplings, and the mean coupling of the agreeing capsules with the output capsule on which they agree.
+Writes `docs/explanation/figures/couplings-NAME.png` and prints the table of `docs/explanation/routing.md`: for each
+number of iterations, the entropy of the couplings, and the mean coupling of the agreeing capsules with the output
+capsule on which they agree.
 """
 
 from pathlib import Path
@@ -20,7 +21,7 @@ from matplotlib.image import AxesImage
 
 from jaxcaps.functional import ROUTINGS, Routed, RoutingShape, coupling_entropy, routing_parameters
 
-FOLDER = Path(__file__).parent.parent / "docs" / "figures"
+FOLDER = Path(__file__).parent.parent / "docs/explanation/figures"
 IN, OUT, DIM = 24, 3, 4
 ITERATIONS = (1, 2, 3, 4, 5)
 AGREEING = ((slice(0, 10), 0), (slice(10, 20), 1))

@@ -160,7 +160,7 @@ class ModelConfig:
         choice(
             "jaxcaps.functional.routing",
             "ROUTING",
-            "routing algorithm of class and latent capsules; see docs/routing.md",
+            "routing algorithm of class and latent capsules; see docs/explanation/routing.md",
         ),
     ] = "dynamic"
     routing_iterations: Annotated[int, Interval(ge=1, le=100)] = 3

@@ -25,7 +25,7 @@ class Flags:
     plan: str | None = None
     """a ready-made study: paper, components, open-questions, architecture; other flags go before its own"""
     inits: str | None = None
-    """initialisations, separated by commas: random,inpaint,contrast,inpaint+epochs=100,... (docs/study.md)"""
+    """initialisations, separated by commas: random,inpaint,contrast,inpaint+epochs=100,... (docs/how-to/study.md)"""
     seeds: str | None = None
     """seeds, separated by commas; 0,1,2 if not given"""
     label_fractions: str = "1"

@@ -1,6 +1,6 @@
 """Contrast-limited adaptive histogram equalisation (Zuiderveld 1994) of the lightness, by OpenCV.
 
-The a and b of Lab stay as they are. docs/preparation.md says how OpenCV differs from scikit-image.
+The a and b of Lab stay as they are. docs/explanation/preparation.md says how OpenCV differs from scikit-image.
 """
 
 from dataclasses import dataclass

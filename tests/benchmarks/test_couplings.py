@@ -10,7 +10,7 @@ import pytest
 from benchmarks.couplings import AGREEING, ITERATIONS, example_votes, found, route, with_remainder
 from jaxcaps.functional import ROUTINGS, coupling_entropy
 
-DOCS = Path(__file__).parent.parent.parent / "docs"
+DOCS = Path(__file__).parent.parent.parent / "docs/explanation"
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_found_by_hand():
 def test_the_table_has_the_last_iterations_numbers(name, votes):
     page = (DOCS / "routing.md").read_text(encoding="utf-8")
     row = re.search(rf"^\| `{name}` \| ([\d., ]+) \| ([\d., ]+) \|$", page, re.MULTILINE)
-    assert row, f"docs/routing.md has no measurement of {name}"
+    assert row, f"docs/explanation/routing.md has no measurement of {name}"
     entropies, shares = ([float(each) for each in cell.split(", ")] for cell in row.groups())
     iterated = hasattr(ROUTINGS[name], "iterations")
     assert len(entropies) == len(shares) == (len(ITERATIONS) if iterated else 1)
@@ -54,5 +54,5 @@ def test_the_table_has_the_last_iterations_numbers(name, votes):
 def test_every_routing_is_explained_with_its_figure(name):
     overview = (DOCS / "routing.md").read_text(encoding="utf-8")
     link = re.search(rf"^\| \[`{name}`\]\(([^)#]+)", overview, re.MULTILINE)
-    assert link, f"docs/routing.md has no link to an explanation of {name}"
+    assert link, f"docs/explanation/routing.md has no link to an explanation of {name}"
     assert f"../figures/couplings-{name}.png" in (DOCS / link[1]).read_text(encoding="utf-8")

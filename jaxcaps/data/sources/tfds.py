@@ -130,7 +130,7 @@ def _texts(records: Any, features: Any) -> list[dict[str, Any]]:
 
 
 SOURCE = SourceKind(
-    about="a data set prepared by TensorFlow Datasets, below DIR if @DIR is given; see docs/tfds.md",
+    about="a data set prepared by TensorFlow Datasets, below DIR if @DIR is given; see docs/how-to/tfds.md",
     open=PreparedRecords,
     place="NAME",
 )

@@ -125,7 +125,9 @@ def _not_prepared(name: str, config: str | None, prepared: list[PreparedSet], da
         return f"{there}; did you mean tfds:{close[0]}?"
     close = difflib.get_close_matches(name, registered, n=1, cutoff=0.7)
     meant = f" (did you mean {close[0]}?)" if close else ""
-    return f"{there}. TFDS has no data set of that name{meant}; see docs/tfds.md for how to prepare your own images"
+    return (
+        f"{there}. TFDS has no data set of that name{meant}; see docs/how-to/tfds.md for how to prepare your own images"
+    )
 
 
 def _registered() -> list[str]:

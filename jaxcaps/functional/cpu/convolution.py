@@ -1,7 +1,7 @@
 """Convolutions of a batch whose gradients are fast on a CPU.
 
 XLA's CPU convolution without any padding takes two to five times as long as with some, and its gradients fall off a
-cliff for some shapes (`python -m benchmarks.convolutions`, tabled in docs/results.md): the input gradient of Sabour's
+cliff for some shapes (`python -m benchmarks.convolutions`, tabled in docs/results): the input gradient of Sabour's
 primary convolution takes over thirty times its forward pass, the weight gradients of the reference study's decoder a
 hundred times and more. Here a weight gradient is a matrix product with the patches of a few examples at a time, or one
 product for each tap of the kernel where patches are too large. An input gradient is a convolution for each phase of the

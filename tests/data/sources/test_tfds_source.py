@@ -434,9 +434,10 @@ def test_a_set_that_is_not_prepared_is_answered_with_how_to(several, monkeypatch
     refused("tfds:mnist_corrupted/fog", f"tfds.builder('mnist_corrupted/fog', data_dir='{several}'")
     refused("tfds:piccolo", "from jaxcaps.data.tfds.builders import Piccolo")
     refused(
-        "tfds:colorectal_histolgy", "TFDS has no set of that name (did you mean colorectal_histology?); docs/tfds.md"
+        "tfds:colorectal_histolgy",
+        "TFDS has no set of that name (did you mean colorectal_histology?); docs/how-to/tfds.md",
     )
-    refused("tfds:zzzzzz", "TFDS has no set of that name; docs/tfds.md")
+    refused("tfds:zzzzzz", "TFDS has no set of that name; docs/how-to/tfds.md")
     assert sorted(path.name for path in several.iterdir() if path.name != "downloads") == ["corrupted", "frames"]
 
 
