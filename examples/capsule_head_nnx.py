@@ -1,7 +1,8 @@
 """A capsule head on an existing Flax NNX network: `python examples/capsule_head_nnx.py`.
 
-The convolutions are those of an ordinary CNN. In place of a dense layer, primary capsules read the last feature map, and
-one capsule per class is routed from them. Its length encodes the presence of the class, its direction the properties.
+The convolutions are those of an ordinary CNN. In place of a dense layer, primary capsules read the last feature map,
+and one capsule per class is routed from them. Its length encodes the presence of the class, its direction the
+properties.
 """
 
 import jax

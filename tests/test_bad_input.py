@@ -78,17 +78,17 @@ FLAGS = {
         ["--contrast-weight=0", "--inpaint-weight=0", "--preset=tiny"],
         ["--contrast-weight=0", "--inpaint-weight=0"],
     ),
-    "learnt weights of one term": (
+    "learned weights of one term": (
         ["--loss-weighting=uncertainty", "--inpaint-weight=0", "--preset=tiny"],
         ["--loss-weighting=uncertainty", "give both a weight"],
     ),
-    "learnt weights of terms that are learnt apart": (
+    "learned weights of terms that are trained separately": (
         ["--loss-weighting=uncertainty", "--ssl-stages=contrast-then-inpaint", "--preset=tiny"],
         ["--ssl-stages=contrast-then-inpaint", "--ssl-stages=joint"],
     ),
     "capsules to predict, and nothing else": (
         ["--contrast-weight=0", "--inpaint-weight=0", "--hidden-capsules=0.5", "--capsule-weight=1", "--preset=tiny"],
-        ["--capsule-weight alone", "all capsules alike"],
+        ["--capsule-weight alone", "all capsules would collapse"],
     ),
     "nothing hidden, and to be filled in": (
         ["--masked-views=none", "--preset=tiny"],
@@ -96,7 +96,7 @@ FLAGS = {
     ),
     "too few capsules to hide": (
         ["--hidden-capsules=0.01", "--preset=tiny"],
-        ["--hidden-capsules=0.01", "places rounds to 0"],
+        ["--hidden-capsules=0.01", "positions rounds to 0"],
     ),
     "patience for nothing": (
         ["--stage=finetune", "--patience=3", "--best-metric=none", "--preset=tiny"],

@@ -36,7 +36,7 @@ def test_pre_training_by_l1_leaves_an_encoder_that_fine_tuning_takes(capsys, tmp
     kept = json.loads((tmp_path / "ssl" / "metrics.json").read_text())
     assert kept["step"] == first["step"] < rows[-1]["step"]
     assert kept["validation/loss"] == first["validation/loss"]
-    assert f"Metrics of micro-step {first['step']}, whose parameters the run keeps" in outcome.output
+    assert f"Metrics at micro-step {first['step']}, whose parameters are kept" in outcome.output
     assert "Perceptual loss: a fixed random network" in outcome.output
     assert "33 of 33 training pictures are colourful" in outcome.output
     assert "Perceptual loss" in (tmp_path / "ssl" / "log.txt").read_text()
@@ -55,7 +55,7 @@ def test_pre_training_by_l1_leaves_an_encoder_that_fine_tuning_takes(capsys, tmp
     flags = ("--epochs=0.5", "--lr-mult=stem:0.1,decoder:3")
     tuned = run(capsys, "--stage=finetune", f"--restore={tmp_path}/ssl", *flags, f"--out={tmp_path}/finetune")
     assert tuned.status == 0, tuned.errors
-    assert "--lr-mult: this network has no decoder\n" in tuned.output
+    assert "--lr-mult has no effect on decoder: this network has no such layers\n" in tuned.output
     assert "+ encoder/primary/convolution/kernel" in tuned.output
 
 
@@ -70,7 +70,7 @@ def test_bins_are_weighed_by_the_training_pictures_the_same_each_time():
     np.testing.assert_allclose(task.bin_weights, bin_weights(counts))
     assert counts.sum() == len(dataset.splits["train"]) * (config.data.image_size * config.data.oversampling) ** 2
     assert task.perceptual is None
-    assert task.notes(16)[0].startswith("Colours: 262 bins; a pixel counts 0.")
+    assert task.notes(16)[0].startswith("Colours: 262 bins, with weights from 0.")
 
 
 def test_grey_pictures_are_refused_before_anything_is_written(capsys, tmp_path, monkeypatch):

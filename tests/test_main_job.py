@@ -197,13 +197,13 @@ def test_other_data_is_scored_whole_and_beside_the_runs_own_scores(runs, capsys,
         path.unlink()
 
 
-def test_pictures_that_were_learnt_from_are_not_scored(runs, capsys, tmp_path):
+def test_training_pictures_are_not_scored(runs, capsys, tmp_path):
     """Another split of the same data would put pictures of pre-training into validation or test."""
     outcome = run(
         capsys, "--stage=finetune", f"--restore={runs}/ssl", "--split-seed=1", "--epochs=1", f"--out={tmp_path}/x"
     )
     assert outcome.status == 2
-    assert "of the validation split were learnt from" in outcome.errors
+    assert "pictures of the validation split" in outcome.errors
     assert not (tmp_path / "x").exists()
     learnt = runs / "finetune" / "learnt_from.txt"
     before = learnt.read_text()
@@ -213,7 +213,7 @@ def test_pictures_that_were_learnt_from_are_not_scored(runs, capsys, tmp_path):
     outcome = run(capsys, f"--restore={runs}/finetune", command="evaluate")
     learnt.write_text(before)
     assert outcome.status == 2
-    assert "1 pictures of the validation split were learnt from" in outcome.errors
+    assert "was trained on 1 pictures of the validation split" in outcome.errors
 
 
 def test_data_with_other_classes_is_refused(runs, capsys, tmp_path):
@@ -246,7 +246,7 @@ def test_restoring_from_an_unfinished_run_says_so(runs, capsys, tmp_path):
     shutil.copytree(runs / "finetune", tmp_path / "unfinished", ignore=ours)
     outcome = run(capsys, f"--restore={tmp_path}/unfinished", command="evaluate")
     assert outcome.status == 0
-    assert "unfinished has not finished: its checkpoint of micro-step" in outcome.output + outcome.errors
+    assert "unfinished has not finished; using its checkpoint from micro-step" in outcome.output + outcome.errors
     assert "has not finished" not in run(capsys, f"--restore={runs}/finetune", command="evaluate").output
 
 
@@ -262,7 +262,7 @@ def test_an_encoder_of_another_architecture_is_refused(runs, capsys, tmp_path):
         capsys, "--stage=finetune", f"--restore={runs}/ssl", "--preset=tiny", "--primary-types=8", f"--out={tmp_path}/x"
     )
     assert outcome.status == 2
-    assert "of another architecture" in outcome.errors
+    assert "its encoder has another architecture" in outcome.errors
     assert "encoder/primary/convolution/kernel float32[3, 3, 16, 32]" in outcome.errors
     assert not (tmp_path / "x").exists()
 

@@ -84,10 +84,10 @@ def test_a_set_beyond_the_cache_is_read_anew_and_is_the_same(tmp_path):
     for name in ("train", "validation", "test"):
         for index in range(4):
             np.testing.assert_array_equal(streamed.splits[name].read(index), kept.splits[name].read(index))
-    assert "validation and test would exceed --cache-mb" in streamed.notes[-1]
+    assert "validation and test: decoded, they would exceed --cache-mb" in streamed.notes[-1]
     assert streamed.fingerprint == kept.fingerprint
     (tmp_path / "2.png").unlink()
-    with pytest.raises(UserError, match=r"2\.png can no longer be read, unlike before training: no such file"):
+    with pytest.raises(UserError, match=r"2\.png can no longer be read: no such file"):
         streamed.splits["test"].read(0)
 
 
@@ -112,7 +112,7 @@ def test_near_duplicates_become_groups_before_the_split(tmp_path):
         folder.mkdir(exist_ok=True)
         cv2.imwrite(str(folder / f"{number:02d}.png"), frame)
     dataset = load(f"folder:{tmp_path}")
-    assert "40 images form 20 groups, the largest of 2" in dataset.notes[0]
+    assert "40 images form 20 groups of at most 2" in dataset.notes[0]
     members = {}
     for name, split in dataset.splits.items():
         assert split.has_groups
@@ -145,7 +145,7 @@ def test_validation_is_taken_from_training_where_the_data_has_none(tmp_path):
 
 def test_a_split_asked_for_that_is_empty_is_named(tmp_path):
     rows = [("ab"[n % 2], f"g{n}", "train" if n < 8 else "val") for n in range(12)]
-    with pytest.raises(UserError, match="there is no readable image in the test split"):
+    with pytest.raises(UserError, match="the test split has no readable image"):
         load(write_table(tmp_path, rows), splits=("test",))
 
 
@@ -230,7 +230,7 @@ def test_exactly_the_allowed_share_is_skipped(tmp_path):
 
 def test_a_split_whose_images_are_all_unreadable_is_named(tmp_path):
     spec = write_table(tmp_path, [*three_splits(), ("a", "h", "train")], skip=[2, 5, 8, 11])
-    with pytest.raises(UserError, match="there is no readable image in the test split"):
+    with pytest.raises(UserError, match="the test split has no readable image"):
         load(spec, max_bad_images=0.5)
 
 
@@ -249,7 +249,7 @@ def test_unlabelled_images_are_left_out_of_training_alone(tmp_path):
     for labels in ("training", "required"):
         dataset = load(spec, labels=labels)
         assert dataset.splits["train"].names == ("3.png", "6.png", "9.png", "12.png", "15.png")
-        assert "Training leaves out 1 images that have no label." in dataset.notes
+        assert "Training leaves out 1 images without a label." in dataset.notes
         assert dataset.splits["test"].labels.tolist() == [0, -1, 0, 1, 0, 1]
         assert "Test: 6 images (a 3, b 2, unlabelled 1)." in dataset.notes
     dataset = load(spec, labels="optional")
@@ -275,9 +275,9 @@ def test_what_is_scored_need_not_be_fit_for_training(tmp_path):
 
 def test_a_set_without_labels_serves_pre_training_and_prediction_alone(tmp_path):
     spec = write_table(tmp_path, [() for _ in range(30)], "path")
-    with pytest.raises(UserError, match="the images have no labels, and fine-tuning learns from labels"):
+    with pytest.raises(UserError, match="the images have no labels, but fine-tuning needs them"):
         load(spec)
-    with pytest.raises(UserError, match="the images have no labels, and scores compare predictions with labels"):
+    with pytest.raises(UserError, match="the images have no labels, but scoring needs them"):
         load(spec, labels="required")
     dataset = load(spec, labels="optional")
     assert dataset.classes == ()

@@ -157,5 +157,5 @@ def test_a_picture_that_vanishes_while_streaming_stops_the_run_by_name():
             raise BadImage("no such file")
 
     split = dataclasses.replace(make_split(resident=False), source=Vanished(None))
-    with pytest.raises(UserError, match="can no longer be read, unlike before training: no such file"):
+    with pytest.raises(UserError, match="can no longer be read: no such file"):
         next(iter(Loader(split, in_order(np.arange(COUNT), BATCH), mesh_of(1), start=0, stop=1)))

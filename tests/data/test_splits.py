@@ -78,7 +78,7 @@ def test_the_data_s_own_splits_are_taken_over():
 
 
 def test_images_without_a_split_among_others_are_refused():
-    with pytest.raises(UserError, match=r"2 of 3 images have no split, the first is 0\.png"):
+    with pytest.raises(UserError, match=r"2 of 3 images have no split, such as 0\.png"):
         given_splits(items((None, None), (None, "train"), (None, None)), "x", SPLITS)
 
 

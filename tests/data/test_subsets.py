@@ -88,7 +88,7 @@ def test_a_class_is_made_rare_in_nested_groups():
         ("normal", r"expected CLASS:SHARE"),
         ("normal:1.5", r"expected CLASS:SHARE"),
         ("normul:0.1", r"no class 'normul' in npz:x; did you mean 'normal'"),
-        ("normal:0.9", r"'normal' already makes up less of training, 0.25"),
+        ("normal:0.9", r"'normal' is already rarer, 0.25 of training"),
     ],
 )
 def test_a_rare_class_that_cannot_be_is_refused(minority, message):

@@ -107,5 +107,5 @@ def test_an_example_does_not_depend_on_its_batch():
 
 
 def test_a_width_of_no_whole_groups_is_refused():
-    with pytest.raises(ValueError, match="width=12: a multiple of 8 expected"):
+    with pytest.raises(ValueError, match="width=12: expected a multiple of 8"):
         GroupNorm(12, rngs=nnx.Rngs(0))

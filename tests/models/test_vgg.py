@@ -61,7 +61,7 @@ def test_a_classifier_starts_from_the_kernels(vgg_file, tmp_path, capsys):
     [
         (["--preset=demo"], "give --preset=vgg, and --extra-convs of 5 to 7"),
         (["--preset=vgg", "--extra-convs=4"], "give --preset=vgg, and --extra-convs of 5 to 7"),
-        (["--preset=vgg", "--stage=finetune", "--restore=RUN"], "both start the stem; give one"),
+        (["--preset=vgg", "--stage=finetune", "--restore=RUN"], "both initialise the stem; give only one"),
     ],
 )
 def test_a_stem_that_has_no_place_for_them_is_refused(flags, message, tmp_path, vgg_file):

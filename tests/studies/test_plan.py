@@ -158,7 +158,7 @@ def test_arms_that_differ_in_more_than_their_start_are_refused():
         ),
         ({"finetune": ("--best-metric=mmc",)}, "--best-metric=mmc: unknown; did you mean 'mcc'"),
         ({"finetune": ("--batch-size=7",)}, "is not a multiple of --batch-size=7"),
-        ({"pretrain": ("--contrast-weight=0", "--inpaint-weight=0")}, "leave nothing to learn"),
+        ({"pretrain": ("--contrast-weight=0", "--inpaint-weight=0")}, "leave no loss"),
         (
             {"finetune": ("--sampling=shuffled", "--batch-size=64", "--effective-batch=64")},
             "--batch-size=64 is larger than the training set of 33 images",

@@ -68,7 +68,7 @@ def test_what_a_task_declares_is_what_its_network_and_its_loss_have(name):
 
 
 def test_a_parameter_without_a_layer_group_is_named():
-    with pytest.raises(ValueError, match="names no layer group for 'forgotten'"):
+    with pytest.raises(ValueError, match="has no layer group for the module 'forgotten'"):
         PRETRAINING_TASKS["vicreg"].group_of("forgotten/kernel")
 
 

@@ -26,10 +26,10 @@ def test_a_damaged_checkpoint_is_named_with_the_way_back(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         for step in (1, 2):
             checkpoints.save(state._replace(step=state.step + step), None, {})
-    # As a copy that was interrupted leaves it.
+    # The state after an interrupted copy.
     for path in (tmp_path / "checkpoints" / "2").iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    complaint = r"checkpoints/2 cannot be read as a checkpoint; remove it to go on from that of micro-step 1"
+    complaint = r"checkpoints/2 cannot be read as a checkpoint; remove it to resume from micro-step 1"
     with Checkpoints(tmp_path) as checkpoints, pytest.raises(UserError, match=complaint):
         checkpoints.restore(state)
     with pytest.raises(UserError, match=complaint):

@@ -109,7 +109,7 @@ def test_latent_capsules_that_say_nothing_are_found():
     for words in (
         "latent capsules: 100% are dead",
         "latent capsules: collapsed",
-        "decoder hardly needs the capsules",
+        "decoder hardly uses the capsules",
         "couplings are uniform",
         "projection: collapsed",
     ):
@@ -117,7 +117,7 @@ def test_latent_capsules_that_say_nothing_are_found():
     # No weights, no ratio.
     assert findings["gradient_over_weight"]["routing"] is None
     assert findings["gradient_over_weight"]["stem/0"] == 0
-    assert "stem/0: at the end of training no term of the loss reaches it" in told
+    assert "stem/0: no loss term reaches it at the end of training" in told
 
 
 HEALTHY = {
@@ -131,20 +131,20 @@ HEALTHY = {
     "saturation": 0.9,
     "reconstruction": {"term": "inpainting", "error": 0.1, "shuffled": 1.5},
 }
-AILMENTS = {
-    "stem/0: its gradient is 1.0e-06": ("gradient_over_weight", "stem/0", 1e-6),
+UNHEALTHY = {
+    "stem/0: its gradient is only 1.0e-06": ("gradient_over_weight", "stem/0", 1e-6),
     "50% of the pictures' saturation": ("saturation", 0.4999),
     "primary capsules: 51% are saturated": ("parts", "encoder", "saturated", 0.51),
-    "effective rank of 1.0% of the most": ("parts", "encoder", "rank", 0.01),
-    "worsen the inpainting by 5.0% only": ("reconstruction", "shuffled", 1.05),
+    "1.0% of the maximum effective rank": ("parts", "encoder", "rank", 0.01),
+    "increase the inpainting by only 5.0%": ("reconstruction", "shuffled", 1.05),
 }
 
 
-@pytest.mark.parametrize("words", AILMENTS)
+@pytest.mark.parametrize("words", UNHEALTHY)
 def test_each_ailment_is_told_in_one_sentence(words):
     assert warnings(HEALTHY) == []
     findings = copy.deepcopy(HEALTHY)
-    *where, name, value = AILMENTS[words]
+    *where, name, value = UNHEALTHY[words]
     functools.reduce(dict.get, where, findings)[name] = value
     (told,) = warnings(findings)
     assert words in told

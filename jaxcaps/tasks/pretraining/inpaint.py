@@ -172,8 +172,8 @@ class ContrastAndInpainting(Task):
         return views
 
     def _hidden(self, key: PRNGKeyArray) -> Bool[Array, capsules] | None:
-        """Chooses the hidden capsules: all types at a position, because they predict each other. Capsules are ordered by
-        position, then type."""
+        """Chooses the hidden capsules, ordered by position, then type. All types at a position are hidden together,
+        because they predict each other."""
         if not self.options.hidden_capsules:
             return None
         places = models.geometry(self.model, self.image_size).grid ** 2

@@ -182,7 +182,7 @@ def test_files_are_found_by_content_and_classes_by_folder(tmp_path):
         ("test/c.dcm", None, "test"),
         ("test/malignant/b.png", "malignant", "test"),
     ]
-    assert source.notes == ("DICOM: 3 files hold no DICOM picture and are skipped.",)
+    assert source.notes == ("DICOM: skipped 3 files without a DICOM picture.",)
 
 
 def test_a_table_names_files_classes_and_splits(tmp_path):
@@ -202,12 +202,12 @@ def test_a_table_names_files_classes_and_splits(tmp_path):
 def test_split_folders_beside_others_are_refused(tmp_path):
     write_dicom(tmp_path / "train" / "a" / "1.dcm", noise(0, PLAIN))
     write_dicom(tmp_path / "dev" / "a" / "1.dcm", noise(0, PLAIN))
-    refused(f"dicom:{tmp_path}", "train are named as splits, and the folders beside them are not")
+    refused(f"dicom:{tmp_path}", "train are named as splits, but the folders beside them are not")
 
 
 def test_a_folder_without_dicom_files_is_refused(tmp_path):
     (tmp_path / "x.dcm").write_text("text")
-    refused(f"dicom:{tmp_path}", "no DICOM picture found; 1 other files are there")
+    refused(f"dicom:{tmp_path}", "no DICOM picture found among 1 files")
 
 
 def test_damaged_and_undecodable_files_are_bad_images(tmp_path):

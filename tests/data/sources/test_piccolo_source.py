@@ -47,7 +47,7 @@ def test_larger_pictures_are_prepared_apart(release):
 
 def test_another_folder_is_refused_by_the_flag(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"--data=piccolo:.*/empty: preparing it in .*: .*no frame found"):
+    with pytest.raises(UserError, match=r"--data=piccolo:.*/empty: cannot prepare it in .*: .*no frame found"):
         open_spec(f"piccolo:{tmp_path}/empty")
 
 

@@ -291,10 +291,10 @@ def test_the_builders_supervised_keys_say_what_is_picture_and_class(data_dir):
     assert records.items[0].label == "q"
     np.testing.assert_array_equal(records.read(0), noise(1)[..., ::-1])
     build(data_dir, features, {"train": [example]}, name="unclear")
-    refused("tfds:unclear", "left and right are pictures, and none is called image")
+    refused("tfds:unclear", "left and right are pictures, but none is named image")
     del features["left"], example["left"]
     build(data_dir, features, {"train": [example]}, name="classes")
-    refused("tfds:classes", "coarse and fine are classes, and none is called label")
+    refused("tfds:classes", "coarse and fine are classes, but none is named label")
 
 
 def test_pictures_without_labels_are_read_too(data_dir):
@@ -302,7 +302,7 @@ def test_pictures_without_labels_are_read_too(data_dir):
     records = open_spec("tfds:other")
     assert records.items == (Item("train/0", None, None, None), Item("train/1", None, None, None))
     np.testing.assert_array_equal(records.read(1), noise(1)[..., ::-1])
-    with pytest.raises(UserError, match="--data=tfds:other: the images have no labels, and fine-tuning learns from"):
+    with pytest.raises(UserError, match="--data=tfds:other: the images have no labels, but fine-tuning needs them"):
         load("tfds:other")
 
 
@@ -434,9 +434,10 @@ def test_a_set_that_is_not_prepared_is_answered_with_how_to(several, monkeypatch
     refused("tfds:mnist_corrupted/fog", f"tfds.builder('mnist_corrupted/fog', data_dir='{several}'")
     refused("tfds:piccolo", "from jaxcaps.data.tfds.builders import Piccolo")
     refused(
-        "tfds:colorectal_histolgy", "TFDS has no set of that name (did you mean colorectal_histology?); docs/tfds.md"
+        "tfds:colorectal_histolgy",
+        "TFDS has no data set of that name (did you mean colorectal_histology?); see docs/tfds.md",
     )
-    refused("tfds:zzzzzz", "TFDS has no set of that name; docs/tfds.md")
+    refused("tfds:zzzzzz", "TFDS has no data set of that name; see docs/tfds.md")
     assert sorted(path.name for path in several.iterdir() if path.name != "downloads") == ["corrupted", "frames"]
 
 
@@ -447,10 +448,10 @@ def test_the_command_for_a_registered_set_names_the_set(tmp_path):
 
 
 def test_a_folder_without_sets_is_named(data_dir):
-    refused("tfds:cifar10", f"there is no folder {data_dir}", "TFDS_DATA_DIR=DIR, or tfds:NAME@DIR")
+    refused("tfds:cifar10", f"the folder {data_dir} does not exist", "TFDS_DATA_DIR=DIR or give tfds:NAME@DIR")
     data_dir.mkdir()
-    refused("tfds:cifar10", f"{data_dir} has no sets")
-    refused("tfds:cifar10@nowhere", "there is no folder nowhere")
+    refused("tfds:cifar10", f"{data_dir} has no data sets")
+    refused("tfds:cifar10@nowhere", "the folder nowhere does not exist")
 
 
 @pytest.mark.parametrize("spec", ["../frames", "frames/../x", "a b", "9lives", "kaggle:dogs", "frames:1"])
@@ -545,7 +546,7 @@ def unprepared(folder, data_dir, match, **settings):
 
 def test_a_folder_that_is_not_prepared_well_is_refused(tmp_path, data_dir):
     unprepared(tmp_path / "nowhere", data_dir, r"nowhere/labels\.csv: no such file")
-    unprepared(tmp_path, data_dir, "name='my frames': expected a letter and then", name="my frames")
+    unprepared(tmp_path, data_dir, "name='my frames': expected a letter followed by", name="my frames")
     folder = prepared_folder(tmp_path / "frames", three_splits(4))
     table = folder / "labels.csv"
     for text, match in (
