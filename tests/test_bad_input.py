@@ -1,4 +1,4 @@
-"""Each mistake gets one clear message that names it, exit status 2, no traceback, and nothing overwritten."""
+"""Every user error gives one message that names it and exit status 2, without a traceback or overwritten files."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ PICTURES = np.random.default_rng(0).integers(0, 256, (40, 12, 12, 3), np.uint8)
 
 
 def write_pictures(folder: Path, count: int = 30, **overrides: str) -> Path:
-    """A CSV set of `count` pictures in three classes, with given splits; `overrides` replace rows by number."""
+    """Writes a CSV data set of `count` pictures in three classes with splits; `overrides` replace rows by number."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for number in range(count):
@@ -90,7 +90,7 @@ FLAGS = {
         ["--contrast-weight=0", "--inpaint-weight=0", "--hidden-capsules=0.5", "--capsule-weight=1", "--preset=tiny"],
         ["--capsule-weight alone", "all capsules would collapse"],
     ),
-    "nothing hidden, and to be filled in": (
+    "nothing hidden to in-paint": (
         ["--masked-views=none", "--preset=tiny"],
         ["--masked-views=none", "--inpaint-weight=10", "--inpaint-weight=0"],
     ),

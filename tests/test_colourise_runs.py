@@ -1,4 +1,4 @@
-"""Colourisation end to end at the smallest size: the figure, an encoder that restores, mistakes refused."""
+"""Colourisation end to end at the smallest size: figure, restored encoder, user errors."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ COLOURISE = ("--stage=ssl", "--task=colourise", "--preset=tiny")
 
 @pytest.mark.slow
 def test_pre_training_by_l1_leaves_an_encoder_that_fine_tuning_takes(capsys, tmp_path, monkeypatch):
-    # The encoder that is kept is the first one, and what is reported its row.
+    # The first encoder is kept, and its metrics are reported.
     scores = iter([0.9, 0.1, 0.1])
     monkeypatch.setattr(Probe, "__call__", lambda self, parameters: iter([(LINEAR_PROBE, next(scores))]))
     flags = ("--epochs=1", "--evaluate-every=0.5", "--select-by-probe")
@@ -48,7 +48,7 @@ def test_pre_training_by_l1_leaves_an_encoder_that_fine_tuning_takes(capsys, tmp
         assert np.isfinite(row[f"train/{name}"]), name
         assert np.isfinite(row[f"validation/{name}"]), name
     assert f"colour_saturation {row['train/colour_saturation']:.4f}" in outcome.output
-    # No frozen network in the checkpoint.
+    # The checkpoint does not contain the frozen network.
     parameters, _ = read_parameters(tmp_path / "ssl")
     assert {path.split("/")[0] for path in parameters} == {"encoder", "latent_capsules", "decoder"}
 
@@ -59,7 +59,7 @@ def test_pre_training_by_l1_leaves_an_encoder_that_fine_tuning_takes(capsys, tmp
     assert "+ encoder/primary/convolution/kernel" in tuned.output
 
 
-def test_bins_are_weighed_by_the_training_pictures_the_same_each_time():
+def test_bin_weights_come_from_the_training_pictures_and_are_reproducible():
     config = preset("tiny", "ssl")
     colourise = dataclasses.replace(config.colourise, colour_loss="bins")
     config = dataclasses.replace(config, task="colourise", colourise=colourise)
@@ -73,7 +73,7 @@ def test_bins_are_weighed_by_the_training_pictures_the_same_each_time():
     assert task.notes(16)[0].startswith("Colours: 262 bins, with weights from 0.")
 
 
-def test_grey_pictures_are_refused_before_anything_is_written(capsys, tmp_path, monkeypatch):
+def test_grey_pictures_are_rejected_before_anything_is_written(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     labels = write_pictures(tmp_path / "data")
     for path in (tmp_path / "data").glob("*.png"):

@@ -1,4 +1,4 @@
-"""Where a configuration's values come from, and what two runs may differ in."""
+"""The sources of a configuration's values, and the identity of runs."""
 
 import dataclasses
 
@@ -37,7 +37,7 @@ def test_a_flags_value_may_follow_after_a_space():
 
 @pytest.fixture
 def earlier(tmp_path):
-    """The folder of an earlier run on the user's data, with a network of its own."""
+    """The folder of an earlier run on the user's data, with another network."""
     folder = tmp_path / "ssl"
     folder.mkdir()
     config = preset("tiny", "ssl")

@@ -78,12 +78,12 @@ def test_a_published_encoder_is_found_by_name(file, monkeypatch):
         jaxcaps.load_pretrained("encodr")
 
 
-def test_an_encoders_file_starts_a_fine_tuning_on_ones_own_data(encoder, file, caplog):
+def test_an_encoder_file_initialises_fine_tuning_on_other_data(encoder, file, caplog):
     flags = ["--stage=finetune", f"--restore={file}", "--synthetic-count=60"]
     with pytest.raises(UserError, match=r"this encoder was trained on csv:labels\.csv; give your data with --data"):
         parse_config(flags)
     config = parse_config([*flags, "--data=synthetic"])
-    # The network and the size of its pictures come from the file.
+    # The network and its image size come from the file.
     assert (config.model, config.data.image_size, config.data.folds) == (TINY.model, 16, 0)
     _, draw = make_modules(config, make_task(config, load_data(config, ("train", "validation"))))
     drawn = draw()
@@ -105,7 +105,7 @@ def test_arrays_of_other_shapes_or_meanings_are_refused(encoder, file, tmp_path)
         write_encoder(tmp_path / f"{name}.safetensors", changed, TINY, frozenset())
         with pytest.raises(UserError, match=f"{name}.safetensors: primary/convolution/"):
             jaxcaps.load_pretrained(str(tmp_path / f"{name}.safetensors"))
-    # Trap: 2 types of 16 dimensions have the kernels of 4 types of 8.
+    # 2 types of 16 dimensions have kernels of the same shape as 4 types of 8.
     regrouped = ["--primary-types=2", "--primary-dim=16"]
     config = parse_config(["--stage=finetune", f"--restore={file}", "--data=synthetic", *regrouped])
     _, draw = make_modules(config, make_task(config, load_data(config, ("train", "validation"))))
@@ -115,7 +115,7 @@ def test_arrays_of_other_shapes_or_meanings_are_refused(encoder, file, tmp_path)
         starting_parameters(config, draw())
 
 
-def test_files_that_are_no_encoders_are_refused(tmp_path, capsys):
+def test_files_that_are_not_encoders_are_rejected(tmp_path, capsys):
     (tmp_path / "text.safetensors").write_text("hello", encoding="utf-8")
     save_file({"encoder/x": np.zeros(3, np.float32)}, tmp_path / "bare.safetensors")
     for name, message in (

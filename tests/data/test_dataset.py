@@ -25,12 +25,12 @@ def load(data, **changes):
 
 
 def picture(number):
-    """Noise that no two numbers share."""
+    """Noise that differs for each number."""
     return np.random.default_rng(number).integers(0, 256, (24, 24, 3), np.uint8)
 
 
 def write_table(folder, rows, header="path,label,group,split", skip=()):
-    """A table and its images: `rows` are the columns after the path, image number i is `picture(i)`."""
+    """Writes a table and its images: `rows` are the columns after the path; image i is `picture(i)`."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [header]
     for number, row in enumerate(rows):
@@ -78,7 +78,7 @@ def test_splits_not_asked_for_are_never_decoded(tmp_path):
 def test_a_set_beyond_the_cache_is_read_anew_and_is_the_same(tmp_path):
     spec = write_table(tmp_path, three_splits())
     kept, streamed = load(spec), load(spec, cache_bytes=5 * 8 * 8 * 3)
-    # Four images fit, the training split; the rest does not.
+    # Only the four images of the training split fit.
     assert streamed.splits["train"].images is not None
     assert streamed.splits["test"].images is None
     for name in ("train", "validation", "test"):
@@ -105,7 +105,7 @@ def test_a_set_without_splits_is_split_with_its_groups_together(tmp_path):
 
 
 def test_near_duplicates_become_groups_before_the_split(tmp_path):
-    # Images 2k and 2k + 1 are the same frame, the second brighter.
+    # Images 2k and 2k + 1 are the same frame; the second is brighter.
     for number in range(40):
         frame = cv2.resize(picture(number // 2) // 2, (64, 64), interpolation=cv2.INTER_LINEAR) + number % 2 * 30
         folder = tmp_path / "ab"[number // 2 % 2]
@@ -159,7 +159,7 @@ def test_classes_that_are_numbers_are_sorted_as_numbers(tmp_path):
 
 
 def test_grey_pictures_have_one_channel(tmp_path):
-    """The luma of BT.601 in OpenCV's fixed point, before the picture is resized."""
+    """The luma of BT.601 in OpenCV's fixed-point arithmetic, computed before resizing."""
     spec = write_table(tmp_path, three_splits())
     kept, streamed = load(spec, image_size=24, channels=1), load(spec, image_size=24, channels=1, cache_bytes=0)
     luma = np.round(picture(0) @ [0.299, 0.587, 0.114])
@@ -169,7 +169,7 @@ def test_grey_pictures_have_one_channel(tmp_path):
         for index in range(len(split)):
             np.testing.assert_array_equal(streamed.splits[name].read(index), split.read(index))
     assert len({kept.fingerprint, streamed.fingerprint, load(spec, image_size=24).fingerprint}) == 2
-    # A third of the memory is enough.
+    # A third of the memory suffices.
     assert load(spec, channels=1, cache_bytes=12 * 8 * 8).splits["test"].images is not None
 
 
@@ -355,7 +355,7 @@ def test_the_built_in_set_loads():
 
 def test_near_duplicates_of_the_ultrasound_set_are_found(shared_data):
     dataset = load(f"folder:{shared_data}/busi/images")
-    # The number that its own grouping has, made by the same rule.
+    # The number of groups in the data's own grouping, which follows the same rule.
     assert "780 images form 734 groups" in dataset.notes[0]
 
 

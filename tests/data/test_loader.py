@@ -16,7 +16,7 @@ COUNT, BATCH = 37, 16
 
 
 class Arrays:
-    """A source of pictures that lie in memory."""
+    """A source of pictures in memory."""
 
     items = ()
 
@@ -134,7 +134,7 @@ def test_gathering_a_batch_takes_no_communication_between_devices():
 
 
 def test_a_process_reads_only_the_pictures_of_its_own_devices(monkeypatch):
-    """The second of two processes, as far as one process can show it: its positions are the upper half."""
+    """Simulates the second of two processes, whose positions are the upper half."""
     split, mesh, order = make_split(resident=False), mesh_of(8), shuffled(COUNT, BATCH, 0)
     loader = Loader(split, order, mesh, start=0, stop=1)
     np.testing.assert_array_equal(loader._positions(), np.arange(BATCH))

@@ -49,7 +49,7 @@ def test_every_order_is_equally_likely():
 
 
 def test_the_streams_are_the_same_for_ever():
-    """Golden values: a change would silently give resumed runs other data."""
+    """Golden values: a change would silently give resumed runs different data."""
     np.testing.assert_array_equal(shuffled(8, 8, seed=0)(0)[0], [0, 2, 1, 5, 4, 3, 6, 7])
     np.testing.assert_array_equal(
         balanced(np.array([0, 0, 0, 0, 0, 0, 1, 2]), 8, seed=0)(5)[0], [0, 6, 6, 7, 7, 7, 7, 7]

@@ -1,4 +1,4 @@
-"""Folds, shares of the labels and a class made rare."""
+"""Folds, shares of labels and rare classes."""
 
 import cv2
 import numpy as np
@@ -113,7 +113,7 @@ def load(subset, *, labels="training", data="synthetic"):
 
 
 def test_a_rare_class_keeps_the_share_of_labels_that_the_others_keep():
-    """Of what is left of it, and not of what it was."""
+    """The share refers to the remaining images, not to the original ones."""
     labels = np.repeat([0, 1], [400, 900]).astype(np.int32)
     groups, everywhere = np.arange(1300), np.full(1300, TRAIN)
     readable = np.ones(1300, bool)
@@ -146,7 +146,7 @@ def test_a_data_set_in_folds_hides_labels_in_training_and_validation_alone(table
     assert np.any(few.splits["validation"].labels == -1)
     assert few.splits["test"].names == whole.splits["test"].names
     assert few.splits["test"].labels.min() == 0
-    # Pre-training sees all pictures, and of the labels no more than fine-tuning does.
+    # Pre-training sees all pictures, but no more labels than fine-tuning.
     unlabelled = load(Subset(folds=3, fold=1, label_fraction=0.5), data=table, labels="optional")
     assert unlabelled.splits["train"].names == whole.splits["train"].names
     train = unlabelled.splits["train"]

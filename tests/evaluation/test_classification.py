@@ -1,4 +1,4 @@
-"""Whole evaluations of a classifier: values worked by hand, each class against scikit-learn, what is refused."""
+"""Full evaluation of a classifier: hand-worked values, comparison with scikit-learn, invalid input."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Whole networks: shapes and counts by shape evaluation, and that they compute."""
+"""Complete networks: shapes and parameter counts by shape evaluation, and forward passes."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Every pre-training task in the table: what it declares is so, and whole runs of it go through to a classifier."""
+"""Every pre-training task in the table: its declarations are true, and complete runs lead to a classifier."""
 
 import dataclasses
 import json
@@ -50,7 +50,7 @@ def test_what_a_task_declares_is_what_its_network_and_its_loss_have(name):
         loss, metrics = task.loss(network, views, examples, jnp.float32(0.5), Shard())
         return parameters_of(network), loss, metrics
 
-    # Traced, not computed: names and shapes are what is asked.
+    # Trace without computing: only names and shapes are needed.
     parameters, loss, metrics = jax.eval_shape(learn, jnp.zeros((BATCH, 32, 32, 3), jnp.uint8))
     assert loss.shape == ()
     assert loss.dtype == jnp.float32

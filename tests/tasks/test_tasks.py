@@ -1,4 +1,4 @@
-"""What the tasks' losses add up to, and that the encoder sees only what it may."""
+"""The losses of tasks, and the encoder's input."""
 
 import dataclasses
 
@@ -76,7 +76,7 @@ def test_the_joint_loss_is_the_weighted_sum_of_its_terms():
 def test_latent_capsules_do_not_see_hidden_ones_and_learn_to_predict_them():
     plain, task = inpaint_task(), inpaint_task(hidden_capsules=0.5, capsule_weight=2.0, contrast_on="primary")
     views, modules = views_of(task), network(task)
-    # The views are those of without, and half of the places are hidden, with all their types.
+    # The views are the same as without hidden capsules, and all types at half of the positions are hidden.
     np.testing.assert_allclose(views.image, views_of(plain).image, atol=1e-6)
     np.testing.assert_array_equal(views.mask, views_of(plain).mask)
     places = views.hidden.reshape(BATCH, 2, -1, task.model.primary_types)
@@ -123,7 +123,7 @@ def test_uncertainties_weigh_the_terms_and_their_gradients_are_those_of_the_pape
 
 
 def test_the_encoder_sees_only_the_masked_picture_skips_included():
-    """Trap: with skips, hidden pixels could reach the decoder past the mask."""
+    """Regression: with skips, hidden pixels could bypass the mask and reach the decoder."""
     config = preset("tiny", "ssl")
     task = dataclasses.replace(inpaint_task(), model=dataclasses.replace(config.model, decoder_skips=True))
     modules, views = network(task), views_of(task)
@@ -191,10 +191,10 @@ SHARED = {
 
 @pytest.mark.parametrize("shared", SHARED)
 def test_pictures_of_one_lesion_and_one_picture_drawn_twice_are_no_negatives(shared):
-    """Trap: false negatives. The first two pictures' views say nothing of each other in the loss."""
+    """False negatives: the views of the first two pictures are not negatives of each other in the loss."""
     task = inpaint_task(inpaint_weight=0.0, masked_views="none", contrast_on="primary")
     modules, views = network(task), views_of(task)
-    # As alike as can be: as a negative the second picture would be the hardest there is.
+    # Equal pictures: as a negative, the second picture would be the hardest possible.
     views = views._replace(image=views.image.at[1].set(views.image[0]))
     _, apart = loss_of(task, modules, views)
     _, together = loss_of(task, modules, views, examples(**SHARED[shared]))
@@ -251,7 +251,7 @@ def test_views_are_two_different_augmentations_with_their_masks(mask):
 
 @pytest.mark.parametrize("make", [inpaint_task, classify_task])
 def test_views_have_the_networks_size_whatever_the_data_keeps(make):
-    """Trap: views resampled from pictures of their own size are blurred, so the data keeps larger ones."""
+    """Views resampled from pictures of the same size would be blurred, so the data stores larger pictures."""
     task = make()
     large = jnp.repeat(jnp.repeat(images(), 2, axis=1), 2, axis=2)
     views = jax.jit(jax.vmap(task.views))(jax.random.split(jax.random.key(0), BATCH), large)

@@ -1,4 +1,4 @@
-"""A run's state on disk."""
+"""Checkpoints of a run."""
 
 import shutil
 
@@ -40,7 +40,7 @@ def test_a_damaged_checkpoint_is_named_with_the_way_back(tmp_path):
 
 
 def test_a_run_is_resumed_on_another_number_of_devices(tmp_path):
-    """Trap: orbax lays arrays out as they were saved unless it is told the new shardings."""
+    """Orbax restores arrays with their saved shardings unless it gets new ones."""
     config = preset("tiny", "ssl")
     _, parameters = network_of(config)
     with jax.numpy_dtype_promotion("standard"):

@@ -1,4 +1,4 @@
-"""The diagnosis of a pre-trained network: its numbers by hand, and a warning for each ailment."""
+"""The diagnosis of a pre-trained network: hand-worked values, and a warning for each problem."""
 
 import copy
 import dataclasses
@@ -45,7 +45,7 @@ def task_and_network():
 
 @functools.cache
 def findings_of(change=""):
-    """With the parameters whose path begins with `change` set to 0."""
+    """Diagnoses a network with the parameters whose path starts with `change` set to 0."""
     task, network = task_and_network()
     parameters = {
         path: jnp.zeros_like(value) if change and path.startswith(change) else value
@@ -69,7 +69,7 @@ def test_gradients_and_reconstructions_are_those_of_the_loss_itself():
             return task.loss(with_parameters(network, parameters), views, examples, jnp.float32(1), Shard())
 
         gradients, metrics = jax.grad(loss, has_aux=True)(parameters)
-        # Another picture's poses: those of the view before.
+        # Another picture's poses: those of the previous view.
         modules = with_parameters(network, parameters)
         seen = jnp.concatenate([jnp.where(views.mask[:, i, ..., None], 0.5, views.image[:, i]) for i in range(2)])
         encoded = modules.encoder(seen)
@@ -114,7 +114,7 @@ def test_latent_capsules_that_say_nothing_are_found():
         "projection: collapsed",
     ):
         assert words in told
-    # No weights, no ratio.
+    # Without weights, there is no ratio.
     assert findings["gradient_over_weight"]["routing"] is None
     assert findings["gradient_over_weight"]["stem/0"] == 0
     assert "stem/0: no loss term reaches it at the end of training" in told
@@ -151,7 +151,7 @@ def test_each_ailment_is_told_in_one_sentence(words):
 
 
 def test_activity_is_right_for_half_precision():
-    """Trap: NumPy adds up bfloat16 in bfloat16, and stalls at 256 times the addend."""
+    """NumPy accumulates bfloat16 in bfloat16, which stalls at 256 times the addend."""
     activations = np.full((512, 8), 0.5, jnp.bfloat16)
     assert _capsules(np.random.default_rng(0).random((512, 8, 4)), activations)["activity"] == 0.5
 
@@ -182,7 +182,7 @@ def test_saturation_is_a_ratio_of_distances_from_grey_and_none_for_grey_pictures
 
 @pytest.mark.parametrize(("count", "at_a_time"), [(1, 4), (PICTURES, 1)])
 def test_another_pictures_poses_are_another_pictures(count, at_a_time):
-    """Trap: with one picture at a time its own poses, or those of its other view, were handed to the decoder."""
+    """Regression: with batches of one picture, the decoder got the picture's own poses or those of its other view."""
     task, network = task_and_network()
     findings = diagnose(task, network, parameters_of(network), Pictures(count), at_a_time, {})
     assert findings["pictures"] == count

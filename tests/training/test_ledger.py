@@ -1,4 +1,4 @@
-"""Which commit a line of the ledger names."""
+"""The commit that a line of the ledger names."""
 
 import subprocess
 
@@ -9,7 +9,7 @@ from jaxcaps.training import ledger
 
 @pytest.fixture
 def repository(tmp_path):
-    """A repository with one commit and, in it, a file of ours."""
+    """A repository with one commit that contains a file of the package."""
 
     def git(*arguments):
         identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]

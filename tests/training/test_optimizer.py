@@ -35,7 +35,7 @@ def applied(config, length, gradients, parameters, steps):
 
 def test_an_epochs_end_may_fall_inside_a_batch():
     length = run_length(config_of(epochs=3, batch_size=16, effective_batch=32), examples=100)
-    # 300 images in updates of 32 are 9.375, so 10 whole updates of two micro-steps.
+    # 300 images in updates of 32 are 9.375 updates, so 10 complete updates of two micro-steps.
     assert length == Length(micro_steps=20, accumulate=2, updates=10, per_epoch=6.25)
 
 
@@ -59,7 +59,7 @@ def test_the_rate_ends_at_its_floor_on_the_last_applied_update(updates, warmup):
 
 
 def test_accumulation_stretches_the_schedule_over_micro_steps():
-    """Under constant gradients AdamW moves by the rate at each applied update, whatever the accumulation."""
+    """With constant gradients, each applied update of AdamW moves by the rate, for any accumulation."""
     config = config_of(batch_size=8, effective_batch=32)
     config = dataclasses.replace(
         config, optimizer=OptimizerConfig(lr=0.1, weight_decay=0.0, clip_norm=1e6, warmup=0.0, final_lr=0.01)

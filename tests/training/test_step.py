@@ -1,4 +1,4 @@
-"""One train step, on one device and on eight, and what the compiled program sends between devices."""
+"""The training step on one device and on eight, and the communication between devices."""
 
 import dataclasses
 import functools
@@ -35,7 +35,7 @@ def batch_on(mesh, *, padding=0):
     batch = Batch(
         image=numbers.integers(0, 256, (BATCH, 16, 16, 3), np.uint8),
         label=(np.arange(BATCH) % 3).astype(np.int32),
-        # Some examples share a group, and one image is drawn twice.
+        # Some examples share a group, and one image occurs twice.
         group=(np.arange(BATCH) // 3).astype(np.int32),
         source=np.maximum(np.arange(BATCH) - 1, 0).astype(np.int32),
         valid=np.arange(BATCH) < BATCH - padding,
@@ -58,7 +58,7 @@ def task_for(config):
 
 @functools.cache
 def network_of(config):
-    """The network's structure, and its initial parameters as NumPy arrays, committed to no device."""
+    """The network's structure, and its initial parameters as NumPy arrays, which are not committed to a device."""
     modules, draw = make_modules(config, task_for(config))
     return modules, jax.device_get(draw())
 
@@ -76,7 +76,7 @@ def test_bfloat16_trains_float32_parameters_close_to_float32():
 
 CASES = {
     "ssl": config_of("ssl"),
-    "ssl with skips, masked and contrasted primary capsules, learnt weights": config_of(
+    "ssl with skips, masked and contrasted primary capsules, learned weights": config_of(
         "ssl",
         model={"decoder_skips": True},
         inpaint={
@@ -105,7 +105,7 @@ def gradients_of(config, devices):
 
 
 def gradients_on(config, devices, padding=0):
-    """The parts of the loss and the gradients; compiled once for each number of devices."""
+    """The parts of the loss and the gradients, compiled once for each number of devices."""
     mesh, function = gradients_of(config, devices)
     _, parameters = network_of(config)
     dtype = next(iter(parameters.values())).dtype
@@ -113,7 +113,7 @@ def gradients_on(config, devices, padding=0):
     return jax.device_get(function(parameters, batch_on(mesh, padding=padding), seed, step, progress))
 
 
-# Padding in the default tests; the longer losses, which take a quarter of a minute each to compile, in the slow ones.
+# The default tests cover padding. The longer losses take a quarter of a minute each to compile and are slow tests.
 @pytest.mark.parametrize(
     ("case", "padding"),
     [
@@ -135,7 +135,7 @@ def test_loss_and_gradients_are_the_same_on_one_device_and_on_eight(case, paddin
 
 @pytest.mark.parametrize("stage", [pytest.param("ssl", marks=pytest.mark.slow), "finetune"])
 def test_parameters_after_ten_adamw_steps_are_the_same_in_float64(stage):
-    # Flax's initialisers and optax mix dtypes when they are handed float64.
+    # Flax's initialisers and optax mix dtypes with float64.
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         config = config_of(stage, dtype="float64")
         results = []
@@ -167,9 +167,9 @@ def compiled_step(config, devices):
 
 @pytest.mark.parametrize("case", ["ssl", "spread"])
 def test_the_only_collectives_are_the_gradients_reduction_and_the_embeddings_gather(case, monkeypatch):
-    """The trap: a `lax.map` over a sharded batch makes XLA gather the whole batch onto every device."""
+    """By default, XLA gathers the whole batch on every device for a `lax.map` over a sharded batch."""
     config = CASES[case]
-    # A tile smaller than a device's two examples, so that the map is there to be mistreated.
+    # A tile smaller than a device's two examples, so that the program contains such a map.
     monkeypatch.setattr("jaxcaps.functional.capsules.cpu_tile", lambda vote_bytes: 1)
     text = compiled_step(config, 8).as_text()
     assert "while" in text
@@ -177,7 +177,7 @@ def test_the_only_collectives_are_the_gradients_reduction_and_the_embeddings_gat
     collectives = re.findall(rf"= (.+?) {kinds}(?:-start)?\(", text)
     gathered = [shape for shape, kind in collectives if kind == "all-gather"]
     assert {kind for _, kind in collectives} == ({"all-reduce", "all-gather"} if case == "ssl" else {"all-reduce"})
-    # Nothing larger than the embeddings of the global batch is gathered: 16 x 64 floats.
+    # No gathered array is larger than the embeddings of the global batch, 16 x 64 floats.
     for shape in gathered:
         sizes = [int(np.prod([int(n) for n in dims.split(",") if n])) for dims in re.findall(r"\[([\d,]*)\]", shape)]
         assert max(sizes) <= BATCH * config.inpaint.projection_dim, shape
@@ -187,14 +187,14 @@ def test_the_only_collectives_are_the_gradients_reduction_and_the_embeddings_gat
 def test_each_of_eight_devices_does_an_eighth_of_the_operations(case):
     flops = [compiled_step(CASES[case], devices).cost_analysis()["flops"] for devices in (1, 8)]
     parameters = sum(value.size for value in network_of(CASES[case])[1].values())
-    # AdamW and the norms are done by every device, some 40 operations a parameter, and so is NT-Xent: its products
-    # of all pairs of 2n views, forward and twice backward.
+    # Every device computes AdamW and the norms, about 40 operations per parameter, and NT-Xent, with the products of
+    # all pairs of 2n views, forward and twice backward.
     everywhere = 40 * parameters + (3 * 2 * (2 * BATCH) ** 2 * 64 if case == "ssl" else 0)
     assert flops[1] - everywhere < flops[0] / 8 * 1.1
 
 
 def test_randomness_depends_on_the_position_in_the_global_batch_not_on_the_image():
-    """One image drawn twice gets two views; the same step gives the same views again."""
+    """An image that is drawn twice gets two different views. The same step gives the same views again."""
     config = config_of("ssl")
     task = task_for(config)
     image = jnp.asarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8))

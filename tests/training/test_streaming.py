@@ -1,4 +1,4 @@
-"""A set that is streamed trains to the same parameters as one that is kept."""
+"""Streamed data gives the same parameters as data in memory."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Strict transfer: what is taken, what is left, what is refused."""
+"""Strict transfer: restored, new and unused parameters, and mismatches."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Rows survive kills and hold what JSON cannot."""
+"""Metrics rows survive interruptions and store values that JSON cannot represent."""
 
 import csv
 import math

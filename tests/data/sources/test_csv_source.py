@@ -43,7 +43,7 @@ def test_paths_are_relative_to_the_table(tmp_path, monkeypatch):
     monkeypatch.chdir("/")
     source = open_spec(spec)
     assert source.read(0)[0, 0, 0] == 7
-    # An absolute path is named as if it were relative.
+    # An absolute path gets a name as if it were relative.
     assert source.items[1] == Item("images/1.png", None, None, None)
     with pytest.raises(BadImage, match="no such file"):
         source.read(1)

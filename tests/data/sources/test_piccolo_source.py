@@ -1,4 +1,4 @@
-"""`--data=piccolo:`: prepared into the cache folder when first used, then trained on."""
+"""`--data=piccolo:`: preparation into the cache folder at first use, and training."""
 
 import numpy as np
 import pytest

@@ -22,7 +22,7 @@ Features = tfds.features
 
 
 class OtherSet(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A set of TFDS's as somebody else would build it: `splits` maps each split to its examples, in order."""
+    """Builds a TFDS data set without our builders: `splits` maps each split to its examples, in order."""
 
     def __init__(self, features, splits, *, name="other", version="1.0.0", keys=None, **settings):
         self.name, self.VERSION = name, tfds.core.Version(version)
@@ -46,7 +46,7 @@ class OtherSet(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 @pytest.fixture
 def data_dir(tmp_path, monkeypatch):
-    """Where TFDS keeps its sets."""
+    """The data folder of TFDS."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "sets"))
     return tmp_path / "sets"
 
@@ -105,7 +105,7 @@ def three_splits(count=20):
     ]
 
 
-# --- what is read is what the table names
+# --- data sets from our builders
 
 
 @pytest.mark.parametrize("divided", [True, False])
@@ -134,7 +134,7 @@ def test_what_was_fitted_on_the_training_split_is_known_in_tfds_too(tmp_path, da
 
 
 def test_tfds_itself_reads_what_a_prepared_folder_became(tmp_path, data_dir):
-    """By TFDS's own decoder, for whom the builder is written too."""
+    """The builders also work with TFDS's own decoder."""
     folder = prepared_folder(tmp_path / "frames", three_splits(5))
     builder = PreparedFolder(folder, name="frames", version="1.2.0", data_dir=data_dir)
     builder.download_and_prepare()
@@ -180,7 +180,7 @@ print(len(records.items), "tensorflow" in sys.modules, "jax" in sys.modules)
 
 def test_piccolo_is_built_from_the_manual_directory(tmp_path, data_dir):
     builder = Piccolo(data_dir=data_dir)
-    # TFDS's own check of the directory, which shows the instructions.
+    # TFDS checks the directory and shows the instructions.
     with pytest.raises(AssertionError, match=r"python -m data_prep --source=piccolo:RELEASE --out=MANUAL_DIR/piccolo"):
         builder.download_and_prepare()
     manual = data_dir / "downloads" / "manual"
@@ -215,11 +215,11 @@ def test_real_ultrasound_images_read_through_tfds_as_by_their_table(shared_data,
         np.testing.assert_array_equal(records.read(places[table.items[place].name]), table.read(place))
 
 
-# --- sets that others built
+# --- data sets from other builders
 
 
 def test_names_of_classes_splits_and_records(data_dir):
-    """-1 is an unknown class; a split of no known name is left out; grey pictures become RGB."""
+    """-1 is an unknown class, a split with an unknown name is skipped, and grey pictures become RGB."""
     features = {
         "image": Features.Image(shape=(9, 7, 1)),
         "label": Features.ClassLabel(names=["cat", "dog"]),
@@ -267,7 +267,7 @@ def test_a_validation_split_is_carved_out_where_there_is_none(data_dir):
     assert dataset.classes == ("0", "1", "2")
     assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 48, "validation": 12, "test": 12}
     train, validation = (dataset.splits[name] for name in ("train", "validation"))
-    # Six neighbours form a group, whatever feature type it has.
+    # Six adjacent pictures form a group, for any type of feature.
     assert len(set(train.groups)) == 8
     assert not set(train.groups) & set(validation.groups)
 
@@ -350,7 +350,7 @@ UNFIT = {
 def test_a_set_of_something_else_than_single_pictures_is_refused(data_dir, case):
     features, example, words = UNFIT[case]
     if example is None:
-        # To prepare such a set takes TensorFlow: another set's description is replaced by its.
+        # Preparing such a data set needs TensorFlow, so its description replaces that of another.
         build(data_dir, {"image": Features.Image(shape=(None, None, 1))}, {"train": [{"image": encoded(0)}]})
         Features.FeaturesDict(features).save_config(data_dir / "other" / "1.0.0")
     else:
@@ -376,15 +376,15 @@ def test_splits_of_other_names_alone_are_refused(data_dir):
     refused("tfds:other", "its splits are left, right; expected train, validation and test")
 
 
-# --- which set is meant
+# --- finding a data set
 
-# Each holds one picture, of the number given here.
+# Each contains one picture with this number.
 SETS = {"frames:1.9.0": 0, "frames:1.10.0": 1, "corrupted/fog:1.0.0": 2, "corrupted/snow:1.0.0": 3}
 
 
 @pytest.fixture
 def several(data_dir):
-    """A set in two versions, and one in two configurations."""
+    """A data set in two versions, and one in two configurations."""
     for full_name, number in SETS.items():
         name, version = full_name.split(":")
         name, _, config = name.partition("/")
@@ -401,7 +401,7 @@ def test_a_set_is_found_by_name_configuration_version_and_folder(several, monkey
 
     for full_name, expected in SETS.items():
         assert number(full_name) == expected
-    # 1.10.0 is the higher of the two.
+    # 1.10.0 is higher than 1.9.0.
     assert number("frames") == number("frames:1.*.*") == 1
     assert number("frames:*.9.*") == 0
     assert number("corrupted/snow") == 3
@@ -442,7 +442,7 @@ def test_a_set_that_is_not_prepared_is_answered_with_how_to(several, monkeypatch
 
 
 def test_the_command_for_a_registered_set_names_the_set(tmp_path):
-    """As far as it can be tried without a download: TFDS takes these arguments."""
+    """Without a download, the test only shows that TFDS accepts these arguments."""
     builder = tfds.builder("mnist_corrupted/fog", data_dir=str(tmp_path), file_format="array_record")
     assert (builder.name, builder.builder_config.name, builder.is_prepared()) == ("mnist_corrupted", "fog", False)
 
@@ -464,7 +464,7 @@ def test_what_can_be_no_name_of_a_set_is_refused(spec):
 
 @pytest.fixture
 def frames(data_dir):
-    """The folder of a prepared set of 20 pictures."""
+    """The folder of a prepared data set of 20 pictures."""
     features = {"image": Features.Image(), "label": Features.ClassLabel(names=["a", "b"])}
     examples = [{"image": encoded(n), "label": n % 2} for n in range(20)]
     build(data_dir, features, {"train": examples, "test": examples[:2]}, name="frames")
@@ -495,7 +495,7 @@ def test_a_missing_file_of_records_is_refused(frames):
 
 
 def test_a_record_that_is_lost_while_training_is_a_bad_image(data_dir):
-    """An unlabelled set's records are not read before their pictures are."""
+    """Without labels, records are only read with their pictures."""
     build(data_dir, {"image": Features.Image()}, {"train": [{"image": encoded(n)} for n in range(2)]})
     file = data_dir / "other" / "1.0.0" / "other-train.array_record-00000-of-00001"
     content = bytearray(file.read_bytes())
@@ -521,7 +521,7 @@ def test_damaged_metadata_are_refused(frames):
 
 @pytest.mark.parametrize("text", ["a\n", "a\na\n", "a\nb\nc\n"])
 def test_names_that_do_not_fit_the_classes_are_refused(frames, text):
-    """TFDS takes any number of them."""
+    """TFDS accepts any number of class names."""
     (frames / "label.labels.txt").write_text(text)
     refused("tfds:frames", "label is ClassLabel(", "num_classes=2) with names ['a'", "the set is damaged")
 
@@ -535,7 +535,7 @@ def test_another_file_format_is_refused_with_what_it_takes(frames):
     )  # fmt: skip
 
 
-# --- folders that are not prepared well
+# --- invalid folders
 
 
 def unprepared(folder, data_dir, match, **settings):

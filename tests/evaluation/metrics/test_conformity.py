@@ -1,4 +1,4 @@
-"""What holds for every metric of the table."""
+"""Tests of every metric of the table."""
 
 import warnings
 
@@ -23,7 +23,7 @@ def of_predicted(function, **settings):
     return lambda labels, probabilities: function(labels, probabilities.argmax(axis=1), **settings)
 
 
-# Further metrics have an oracle, or values worked by hand, in a test file of their own.
+# Other metrics are compared with a reference or hand-worked values in their own test file.
 ORACLES = {
     "accuracy": of_predicted(oracle.accuracy_score),
     "balanced_accuracy": of_predicted(oracle.balanced_accuracy_score),
@@ -36,7 +36,7 @@ ORACLES = {
 
 
 def value(name, labels, probabilities, weights=None):
-    """Of one weighting, or one value for each column of several."""
+    """Values for one weighting, or for each column of several."""
     weights = np.ones((len(labels), 1)) if weights is None else np.asarray(weights, float).reshape(len(labels), -1)
     return METRICS[name].function(WeightedPredictions(labels, probabilities, weights))
 
@@ -53,7 +53,7 @@ def test_the_printed_order_is_declared():
 def test_unit_weights_give_scikit_learns_value(name, seed, absent):
     labels, probabilities = random_case(seed, absent=absent)
     with warnings.catch_warnings():
-        # Of a class that is predicted but has no example.
+        # A class that is predicted but has no example.
         warnings.simplefilter("ignore", UserWarning)
         expected = ORACLES[name](labels, probabilities)
     np.testing.assert_allclose(value(name, labels, probabilities), [expected], atol=1e-12)
@@ -64,7 +64,7 @@ def test_unit_weights_give_scikit_learns_value(name, seed, absent):
 def test_an_integer_weight_counts_an_example_that_often_and_0_leaves_it_out(name, seed, classes):
     numbers = np.random.default_rng(seed)
     labels = numbers.integers(0, classes, 12)
-    # Sixteenths, so that scores tie.
+    # Multiples of 1/16, so that scores tie.
     probabilities = numbers.multinomial(16, np.ones(classes) / classes, 12) / 16
     weights = numbers.integers(0, 3, (12, 3))
     weights[0] = 1
