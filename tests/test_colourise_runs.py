@@ -24,7 +24,7 @@ COLOURISE = ("--stage=ssl", "--task=colourise", "--preset=tiny")
 
 
 @pytest.mark.slow
-def test_pre_training_by_l1_leaves_an_encoder_that_fine_tuning_takes(capsys, tmp_path, monkeypatch):
+def test_pre_training_with_l1_gives_an_encoder_for_fine_tuning(capsys, tmp_path, monkeypatch):
     # The first encoder is kept, and its metrics are reported.
     scores = iter([0.9, 0.1, 0.1])
     monkeypatch.setattr(Probe, "__call__", lambda self, parameters: iter([(LINEAR_PROBE, next(scores))]))
@@ -101,5 +101,5 @@ def test_perceptual_weights_of_another_shape_are_refused_before_anything_is_writ
         ("--task=colourise", "--perceptual-strength=0"),
     ],
 )
-def test_perceptual_weights_that_nothing_would_use_are_refused(flags, capsys):
+def test_unused_perceptual_weights_are_refused(flags, capsys):
     refused(run(capsys, *flags, "--perceptual-weights=vgg.safetensors"), "--perceptual-weights", "--colour-loss=l1")

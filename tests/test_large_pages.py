@@ -31,14 +31,14 @@ def lines(tmp_path, variable):
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="for glibc only")
-def test_the_program_starts_again_once_with_its_arguments_in_its_process(tmp_path):
+def test_the_program_restarts_once_in_its_process_with_its_arguments(tmp_path):
     first, second, last = lines(tmp_path, None)
     assert first == second
     assert first.startswith("begun ")
     assert last == f"{SETTING} ['--flag=a b']"
 
 
-def test_the_users_own_setting_stays(tmp_path):
+def test_the_users_setting_is_kept(tmp_path):
     first, last = lines(tmp_path, "glibc.malloc.check=0")
     assert first.startswith("begun ")
     assert last == "glibc.malloc.check=0 ['--flag=a b']"

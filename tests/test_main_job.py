@@ -53,7 +53,7 @@ def shell(*arguments):
     return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
 
 
-def test_pre_training_leaves_what_the_run_folder_promises(runs):
+def test_pre_training_writes_all_files_of_the_run_folder(runs):
     found = {path.name for path in (runs / "ssl").iterdir()}
     assert {
         "config.yaml", "metrics.csv", "metrics.jsonl", "metrics.json", "log.txt", "checkpoints", "encoder.safetensors",
@@ -81,7 +81,7 @@ def test_pre_training_logs_what_the_study_needs(runs):
         assert f"Warning: {told}" in log
 
 
-def test_the_csv_says_what_the_json_lines_say(runs):
+def test_the_csv_equals_the_json_lines(runs):
     rows = read_rows(runs / "ssl" / "metrics.jsonl")
     with (runs / "ssl" / "metrics.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
@@ -90,7 +90,7 @@ def test_the_csv_says_what_the_json_lines_say(runs):
         assert {name: float(value) for name, value in line.items() if value} == row
 
 
-def test_the_exported_encoder_is_the_checkpoints(runs):
+def test_the_exported_encoder_equals_the_checkpoint(runs):
     exported = load_file(runs / "ssl" / "encoder.safetensors")
     parameters, _ = read_parameters(runs / "ssl")
     assert set(exported) == {path for path in parameters if path.startswith("encoder/")}

@@ -50,7 +50,7 @@ def test_a_loaded_encoder_computes_what_the_written_one_did(encoder, file):
     np.testing.assert_array_equal(loaded(pictures).poses, encoder(pictures).poses)
 
 
-def test_the_header_tells_what_it_is_and_not_where_it_was(file):
+def test_the_header_describes_the_encoder_without_its_paths(file):
     header = read_header(file)
     assert header.config.model == TINY.model
     assert header.config.data.data == "csv:labels.csv"

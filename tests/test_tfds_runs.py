@@ -74,7 +74,7 @@ def test_training_on_a_prepared_set(sets, capsys):
     assert predicted.probabilities.shape == (6, 3)
 
 
-def test_a_set_that_is_not_prepared_is_told_before_anything_is_written(sets, capsys):
+def test_a_set_that_is_not_prepared_is_refused_before_anything_is_written(sets, capsys):
     outcome = run(capsys, "--data=tfds:frame", "--preset=tiny")
     assert outcome.status == 2
     assert "Traceback" not in outcome.errors

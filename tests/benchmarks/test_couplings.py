@@ -36,7 +36,7 @@ def test_found_by_hand():
 
 
 @pytest.mark.parametrize("name", ROUTINGS)
-def test_the_table_has_the_last_iterations_numbers(name, votes):
+def test_the_documented_table_matches_the_last_iteration(name, votes):
     page = (DOCS / "routing.md").read_text(encoding="utf-8")
     row = re.search(rf"^\| `{name}` \| ([\d., ]+) \| ([\d., ]+) \|$", page, re.MULTILINE)
     assert row, f"docs/routing.md has no measurement of {name}"

@@ -78,7 +78,7 @@ def test_affine_maps_keep_the_ink_and_change_the_shape(pictures):
     assert len(np.unique(ratios.round(3))) > 150
 
 
-def test_jitter_is_about_the_middle(pictures):
+def test_jitter_is_centred(pictures):
     moved = jittered(pictures, generator())
     centres = np.array([np.argwhere(each > 127).mean(axis=0) for each in moved])
     # The block's centre, (12, 10.5), rotates around the picture's, so on average it moves towards it.

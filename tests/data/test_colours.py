@@ -70,7 +70,7 @@ def test_counts_of_bins_by_hand():
     assert found == {(40, 40): 16, (0, 0): 32}
 
 
-def test_of_a_large_set_pictures_are_taken_from_all_over_it():
+def test_pictures_are_sampled_from_the_whole_of_a_large_set():
     images = np.zeros((2 * MOST_PICTURES, 1, 1, 3), np.uint8)
     images[MOST_PICTURES:] = [190, 90, 60]
     counts = bin_counts(split_of(images))

@@ -75,7 +75,7 @@ def test_splits_not_asked_for_are_never_decoded(tmp_path):
     assert dataset.bad_images == ()
 
 
-def test_a_set_beyond_the_cache_is_read_anew_and_is_the_same(tmp_path):
+def test_a_set_larger_than_the_cache_is_streamed_unchanged(tmp_path):
     spec = write_table(tmp_path, three_splits())
     kept, streamed = load(spec), load(spec, cache_bytes=5 * 8 * 8 * 3)
     # Only the four images of the training split fit.
@@ -132,7 +132,7 @@ def test_without_near_duplicates_every_image_is_its_own_group(tmp_path):
     assert not dataset.splits["train"].has_groups
 
 
-def test_validation_is_taken_from_training_where_the_data_has_none(tmp_path):
+def test_a_missing_validation_split_is_taken_from_training(tmp_path):
     rows = [("ab"[n % 2], "train" if n < 20 else "test") for n in range(30)]
     spec = write_table(tmp_path, rows, "path,label,split", skip=range(20, 30))
     dataset = load(spec, splits=("train", "validation"))
@@ -242,7 +242,7 @@ def test_a_set_of_unreadable_images_is_refused_whatever_is_allowed(tmp_path):
 # --- labels
 
 
-def test_unlabelled_images_are_left_out_of_training_alone(tmp_path):
+def test_unlabelled_images_are_only_left_out_of_training(tmp_path):
     rows = three_splits(18)
     rows[0], rows[5] = ("", "g0", "train"), ("", "g5", "test")
     spec = write_table(tmp_path, rows)
@@ -267,13 +267,13 @@ def test_a_split_without_any_label_can_be_loaded_but_not_scored(tmp_path):
             load(spec, labels=labels)
 
 
-def test_what_is_scored_need_not_be_fit_for_training(tmp_path):
+def test_data_to_score_need_not_be_suitable_for_training(tmp_path):
     rows = three_splits()
     rows[1] = ("rare", "g1", "validation")
     assert load(write_table(tmp_path, rows), labels="required").classes == ("a", "b", "rare")
 
 
-def test_a_set_without_labels_serves_pre_training_and_prediction_alone(tmp_path):
+def test_a_set_without_labels_only_allows_pre_training_and_prediction(tmp_path):
     spec = write_table(tmp_path, [() for _ in range(30)], "path")
     with pytest.raises(UserError, match="the images have no labels, but fine-tuning needs them"):
         load(spec)
@@ -299,7 +299,7 @@ def test_a_class_missing_from_training_is_named(tmp_path):
         load(write_table(tmp_path, rows))
 
 
-def test_a_class_that_is_in_the_given_test_split_alone_is_named(tmp_path):
+def test_a_class_that_is_only_in_the_test_split_is_named(tmp_path):
     rows = [("ab"[n % 2], "train") for n in range(20)] + [("rare", "test")]
     with pytest.raises(UserError, match="class 'rare' is in test but not in training"):
         load(write_table(tmp_path, rows, "path,label,split"))

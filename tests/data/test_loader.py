@@ -95,7 +95,7 @@ def test_batches_are_sharded_over_the_data_axis(resident):
 
 
 @pytest.mark.parametrize("resident", [True, False], ids=["resident", "streamed"])
-def test_a_loader_may_be_left_early_gone_through_twice_and_be_empty(resident):
+def test_a_loader_can_be_stopped_early_repeated_and_empty(resident):
     split, mesh, order = make_split(resident=resident), mesh_of(1), shuffled(COUNT, BATCH, 0)
     loader = Loader(split, order, mesh, start=0, stop=50)
     first = next(iter(loader))
@@ -112,7 +112,7 @@ def test_batches_have_the_channels_of_the_split(resident):
     np.testing.assert_array_equal(batch.image[3], split.read(3))
 
 
-def test_loaders_of_a_kept_split_share_one_copy_that_goes_with_it():
+def test_loaders_of_a_split_in_memory_share_one_copy_that_is_freed_with_it():
     split, mesh = make_split(resident=True), mesh_of(8)
     before = len(loader_module._placed)
     for order in (shuffled(COUNT, BATCH, 0), in_order(np.arange(COUNT), BATCH)):

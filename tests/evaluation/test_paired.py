@@ -82,7 +82,7 @@ def test_equal_arms_differ_by_nothing_and_are_never_significant():
     assert difference(arm, arm, "balanced_accuracy") == (0.0, 0.0, 0.0, 1.0)
 
 
-def test_intervals_hold_what_they_promise():
+def test_intervals_have_the_promised_coverage():
     """For arms of equal quality, the interval of the difference excludes 0 in about one of twenty trials."""
     missed = 0
     for trial in range(60):

@@ -52,7 +52,7 @@ def computed(network):
     )
 
 
-def test_it_is_its_layers_by_hand(network, computed):
+def test_it_equals_its_layers_applied_by_hand(network, computed):
     features, logits, probabilities = computed
     parameters = {path: np.asarray(value) for path, value in parameters_of(network).items()}
     hidden = np.maximum(features, 0).reshape(3, -1) @ parameters["hidden/kernel"] + parameters["hidden/bias"]
@@ -67,7 +67,7 @@ def test_it_is_its_layers_by_hand(network, computed):
     np.testing.assert_allclose(capsules, by_capsule * np.sqrt(squared) / (1 + squared), rtol=1e-4, atol=1e-5)
 
 
-def test_its_loss_is_cross_entropy_over_the_valid(network, computed):
+def test_its_loss_is_cross_entropy_over_valid_examples(network, computed):
     task = ConvNetClassification(TINY.model, TINY.augmentation, 16, 3)
     labels = jnp.array([0, 2, 1], jnp.int32)
     numbers = jnp.arange(3, dtype=jnp.int32)
@@ -84,6 +84,6 @@ def test_every_parameter_has_a_layer_group(network):
     assert set(groups.values()) == {"stem", "primary", "head"}
 
 
-def test_its_architecture_is_another_and_capsules_keep_the_hash_of_before():
+def test_its_architecture_hash_differs_and_that_of_capsules_is_unchanged():
     plain = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, architecture="convnet"))
     assert architecture_hash(plain, 3) != architecture_hash(TINY, 3) == "f5d6ba85336f"

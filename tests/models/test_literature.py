@@ -90,7 +90,7 @@ def test_sabours_decoder_completes_its_count():
 @pytest.mark.parametrize(
     ("shape", "classes"), [((28, 28, 1), 10), ((32, 32, 2), 5), ((48, 48, 2), 5), ((36, 28, 3), 2)]
 )
-def test_pictures_of_any_size_and_channels_give_one_capsule_a_class(network, shape, classes):
+def test_pictures_of_any_size_and_channels_give_one_capsule_per_class(network, shape, classes):
     def classify(images):
         return network(shape=shape, classes=classes, rngs=nnx.Rngs(0))(images)
 
@@ -241,7 +241,7 @@ def test_inverted_attention_routes_all_layers_at_once_after_the_first_iteration(
         (lambda rngs: InvertedAttentionCapsNet(iterations=0, rngs=rngs), "iterations"),
     ],
 )
-def test_what_cannot_be_built_is_refused(build, message):
+def test_invalid_networks_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         nnx.eval_shape(lambda: build(nnx.Rngs(0)))
 

@@ -76,7 +76,7 @@ def test_a_tensor_that_does_not_fit_is_named(change, words, tmp_path):
         assert word in str(caught.value)
 
 
-def test_a_file_that_is_none_is_named(tmp_path):
+def test_an_invalid_file_is_named(tmp_path):
     (tmp_path / "text.safetensors").write_text("not at all")
     for name in ("text.safetensors", "nowhere.safetensors"):
         with pytest.raises(UserError, match=f"{name} cannot be read as a safetensors file"):

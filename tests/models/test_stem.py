@@ -61,7 +61,7 @@ def by_numpy(x, scale, bias):
         ("bfloat16", "float32", 2e-2, (2, 5, 4, WIDTH)),
     ],
 )
-def test_value_and_gradients_are_flaxs(dtype, param_dtype, tolerance, shape):
+def test_value_and_gradients_equal_those_of_flax(dtype, param_dtype, tolerance, shape):
     with jax.enable_x64(dtype == "float64"):
         ours, theirs = layers(jnp.dtype(dtype), jnp.dtype(param_dtype))
         x = jnp.asarray(wide_inputs(shape), dtype)
@@ -106,6 +106,6 @@ def test_an_example_does_not_depend_on_its_batch():
     np.testing.assert_allclose(ours(x)[1:2], ours(x[1:2]), rtol=1e-6, atol=1e-6)
 
 
-def test_a_width_of_no_whole_groups_is_refused():
+def test_a_width_that_is_not_a_multiple_of_the_group_size_is_refused():
     with pytest.raises(ValueError, match="width=12: expected a multiple of 8"):
         GroupNorm(12, rngs=nnx.Rngs(0))

@@ -64,7 +64,7 @@ def test_a_classifier_starts_from_the_kernels(vgg_file, tmp_path, capsys):
         (["--preset=vgg", "--stage=finetune", "--restore=RUN"], "both initialise the stem; give only one"),
     ],
 )
-def test_a_stem_that_has_no_place_for_them_is_refused(flags, message, tmp_path, vgg_file):
+def test_a_stem_that_does_not_fit_the_kernels_is_refused(flags, message, tmp_path, vgg_file):
     (tmp_path / "config.yaml").write_text("preset: vgg\n")
     with pytest.raises(UserError, match=message):
         parse_config([*(flag.replace("RUN", str(tmp_path)) for flag in flags), f"--vgg-weights={vgg_file}"])

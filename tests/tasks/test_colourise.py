@@ -84,7 +84,7 @@ def test_a_view_is_the_augmented_picture_in_lab():
 
 
 @pytest.mark.parametrize(("loss", "skips"), [("l1", False), ("bins", True)])
-def test_what_is_made_of_a_picture_does_not_depend_on_its_colours(loss, skips):
+def test_the_prediction_does_not_depend_on_the_colours(loss, skips):
     task = task_of(loss)
     task = dataclasses.replace(task, model=dataclasses.replace(task.model, decoder_skips=skips))
     modules = network(task)
@@ -155,7 +155,7 @@ def test_padding_does_not_count(loss):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", ["l1", "bins"])
-def test_colours_start_near_grey_or_alike_and_the_loss_falls(loss):
+def test_initial_colours_are_near_grey_or_equal_and_the_loss_falls(loss):
     task = task_of(loss)
     if loss == "bins":
         counts = np.bincount(np.asarray(jax.vmap(nearest_bin)(views_of(task).ab)).ravel(), minlength=262)
@@ -186,12 +186,12 @@ def test_colours_start_near_grey_or_alike_and_the_loss_falls(loss):
     assert 0.5 < history[-1]["colour_saturation"] < 1.5
 
 
-def test_the_perceptual_network_is_no_parameter():
+def test_the_perceptual_network_has_no_parameters():
     paths = set(parameters_of(network(task_of("l1"))))
     assert paths
     assert {path.split("/")[0] for path in paths} == {"encoder", "latent_capsules", "decoder"}
 
 
-def test_the_bins_have_a_logit_each():
+def test_each_bin_has_a_logit():
     modules = network(task_of("bins"))
     assert made_by(modules, views_of(task_of("bins"))).shape == (BATCH, 16, 16, len(ab_bins().centres))

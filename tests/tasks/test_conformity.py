@@ -38,7 +38,7 @@ def task_of(name):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_what_a_task_declares_is_what_its_network_and_its_loss_have(name):
+def test_the_declarations_of_a_task_match_its_network_and_its_loss(name):
     task = task_of(name)
     rows = jnp.arange(BATCH, dtype=jnp.int32)
     examples = Examples(rows % 2, rows, rows, jnp.ones(BATCH, bool))
@@ -97,7 +97,7 @@ CASES = [(name, channels) for name in PRETRAINING_TASKS for channels in (3, 1) i
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "channels"), CASES)
-def test_a_whole_run_ends_in_a_classifier(name, channels, pictures, capsys, tmp_path):
+def test_a_complete_run_ends_in_a_classifier(name, channels, pictures, capsys, tmp_path):
     common = ["--preset=tiny", "--epochs=1", "--batch-size=8", "--effective-batch=8"]
     ssl = run(
         capsys, "--stage=ssl", f"--task={name}", f"--channels={channels}", f"--data=folder:{pictures}", *common,

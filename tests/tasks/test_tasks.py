@@ -103,7 +103,7 @@ def test_contrast_then_inpaint_learns_one_after_the_other(progress, term):
     np.testing.assert_allclose(loss, metrics[term], rtol=1e-6)
 
 
-def test_uncertainties_weigh_the_terms_and_their_gradients_are_those_of_the_paper():
+def test_uncertainties_weight_the_terms_with_the_papers_gradients():
     """Kendall et al. 2018, equation 7 without its halves: L = sum of exp(-s) L_i + s."""
     task = inpaint_task(contrast_weight=2.0, inpaint_weight=3.0, loss_weighting="uncertainty")
     modules, views = network(task), views_of(task)
@@ -145,7 +145,7 @@ READ = {
 
 
 @pytest.mark.parametrize(("on", "what"), READ)
-def test_the_contrastive_head_reads_the_capsules_it_is_told_to(on, what):
+def test_the_contrastive_head_reads_the_configured_capsules(on, what):
     task = inpaint_task(inpaint_weight=0.0, temperature=0.5, contrast_on=on, projection_input=what)
     modules, views = network(task), views_of(task)
 
@@ -162,7 +162,7 @@ def test_the_contrastive_head_reads_the_capsules_it_is_told_to(on, what):
     np.testing.assert_allclose(metrics["nt_xent"], by_hand(modules, views), rtol=1e-5)
 
 
-def test_with_one_masked_view_the_other_is_whole_and_the_first_alone_is_filled_in():
+def test_with_one_masked_view_only_the_first_is_masked_and_in_painted():
     task = inpaint_task(masked_views="one", contrast_weight=0.0)
     modules, views = network(task), views_of(task)
     assert views.mask[:, 0].any(axis=(1, 2)).all()
@@ -190,7 +190,7 @@ SHARED = {
 
 
 @pytest.mark.parametrize("shared", SHARED)
-def test_pictures_of_one_lesion_and_one_picture_drawn_twice_are_no_negatives(shared):
+def test_pictures_of_one_lesion_and_repeated_pictures_are_not_negatives(shared):
     """False negatives: the views of the first two pictures are not negatives of each other in the loss."""
     task = inpaint_task(inpaint_weight=0.0, masked_views="none", contrast_on="primary")
     modules, views = network(task), views_of(task)
@@ -276,7 +276,7 @@ def test_each_classification_loss_is_the_mean_of_the_functional_one():
         np.testing.assert_allclose(metrics["accuracy"], np.mean(np.argmax(activations, 1) == labels), err_msg=name)
 
 
-def test_probabilities_are_the_softmax_of_scaled_norms_with_a_learnt_scale_for_cross_entropy():
+def test_probabilities_are_the_softmax_of_scaled_norms_with_a_learned_scale_for_cross_entropy():
     views = views_of(classify_task())
     for name in ("spread", "margin", "cross-entropy"):
         modules = network(classify_task(loss=name))

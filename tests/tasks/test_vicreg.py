@@ -105,7 +105,7 @@ def test_settings_that_cannot_learn_are_refused(flags, words):
         parse_config(["--preset=tiny", "--task=vicreg", *flags])
 
 
-def test_it_has_no_latent_capsules_to_hand_on(tmp_path):
+def test_it_has_no_latent_capsules_to_transfer(tmp_path):
     config = dataclasses.replace(preset("tiny", "ssl"), task="vicreg")
     assert checked(config).task == "vicreg"
     assert not Vicreg.hands_on

@@ -16,7 +16,7 @@ from jaxcaps.training.step import initial_state
 from tests.training.test_step import mesh_of, network_of
 
 
-def test_a_damaged_checkpoint_is_named_with_the_way_back(tmp_path):
+def test_a_damaged_checkpoint_is_named_with_a_remedy(tmp_path):
     config = preset("tiny", "ssl")
     _, parameters = network_of(config)
     mesh = mesh_of(1)

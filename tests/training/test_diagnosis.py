@@ -100,7 +100,7 @@ def test_gradients_and_reconstructions_are_those_of_the_loss_itself():
     np.testing.assert_allclose(findings["coupling_entropy"], metrics["coupling_entropy"], rtol=1e-5)
 
 
-def test_latent_capsules_that_say_nothing_are_found():
+def test_uninformative_latent_capsules_are_found():
     findings = findings_of("latent_capsules/")
     assert findings["parts"]["latent_capsules"] == {"activity": 0.0, "dead": 1.0, "saturated": 0.0, "rank": 0.0}
     assert findings["reconstruction"]["shuffled"] == 1.0
@@ -141,7 +141,7 @@ UNHEALTHY = {
 
 
 @pytest.mark.parametrize("words", UNHEALTHY)
-def test_each_ailment_is_told_in_one_sentence(words):
+def test_each_problem_gives_one_warning(words):
     assert warnings(HEALTHY) == []
     findings = copy.deepcopy(HEALTHY)
     *where, name, value = UNHEALTHY[words]
@@ -156,7 +156,7 @@ def test_activity_is_right_for_half_precision():
     assert _capsules(np.random.default_rng(0).random((512, 8, 4)), activations)["activity"] == 0.5
 
 
-def test_what_was_not_measured_is_not_warned_of():
+def test_missing_measurements_give_no_warning():
     assert warnings(HEALTHY | {"saturation": None, "reconstruction": None, "coupling_entropy": None}) == []
 
 
@@ -181,7 +181,7 @@ def test_saturation_is_a_ratio_of_distances_from_grey_and_none_for_grey_pictures
 
 
 @pytest.mark.parametrize(("count", "at_a_time"), [(1, 4), (PICTURES, 1)])
-def test_another_pictures_poses_are_another_pictures(count, at_a_time):
+def test_shuffled_poses_are_those_of_another_picture(count, at_a_time):
     """Regression: with batches of one picture, the decoder got the picture's own poses or those of its other view."""
     task, network = task_and_network()
     findings = diagnose(task, network, parameters_of(network), Pictures(count), at_a_time, {})

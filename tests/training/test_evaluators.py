@@ -11,7 +11,7 @@ from tests.training.test_step import config_of, mesh_of, network_of, task_of
 COUNT, BATCH = 32, 8
 
 
-def test_the_held_out_contrast_is_not_of_neighbours():
+def test_the_held_out_contrast_does_not_compare_adjacent_pictures():
     """A batch of adjacent pictures is often one lesion, whose pictures are not negatives, so NT-Xent would be 0."""
     config = config_of("ssl", inpaint={"inpaint_weight": 0.0, "masked_views": "none"})
     modules, parameters = network_of(config)

@@ -40,7 +40,7 @@ def test_an_epochs_end_may_fall_inside_a_batch():
 
 
 @pytest.mark.parametrize(("batch_size", "effective"), [(48, 64), (128, 64)])
-def test_an_effective_batch_that_is_no_multiple_is_refused(batch_size, effective):
+def test_an_effective_batch_that_is_not_a_multiple_is_refused(batch_size, effective):
     with pytest.raises(
         UserError, match=f"--effective-batch={effective} is not a multiple of --batch-size={batch_size}"
     ):
@@ -100,7 +100,7 @@ def test_weight_decay_spares_biases_norms_and_scales():
     assert decayed(dict.fromkeys(names, jnp.ones(()))) == names
 
 
-def test_multipliers_scale_the_steps_of_their_group_alone():
+def test_multipliers_only_scale_the_steps_of_their_group():
     config = config_of()
     config = dataclasses.replace(
         config, optimizer=OptimizerConfig(lr=0.01, clip_norm=1e6, warmup=0.0, lr_mult="primary:3,routing:10")
@@ -129,7 +129,7 @@ def test_a_malformed_multiplier_is_named(text, complaint):
 
 
 @pytest.mark.parametrize("restore", ["runs/ssl", None])
-def test_freezing_keeps_the_encoder_for_the_first_epochs_alone(restore):
+def test_freezing_only_keeps_the_encoder_for_the_first_epochs(restore):
     config = config_of(stage="finetune")
     config = dataclasses.replace(
         config, restore=restore, classify=dataclasses.replace(config.classify, freeze_epochs=1)

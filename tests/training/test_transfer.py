@@ -47,7 +47,7 @@ def test_the_encoder_is_taken_and_every_parameter_accounted_for():
     }
 
 
-def test_latent_capsules_become_class_capsules_where_asked_and_of_equal_shape():
+def test_latent_capsules_become_class_capsules_on_request_if_shapes_match():
     result = transfer(restored(), new(), hands_on=LATENT, **KNOWN)
     assert float(result.parameters["class_capsules/weights"].min()) == 9.0
     with pytest.raises(UserError, match="as many --ssl-capsules as classes"):

@@ -142,7 +142,7 @@ def palette(number):
         *((kind, palette) for kind in kinds("palette")),
     ],
 )
-def test_pictures_of_all_forms_become_rgb(kind, stored, written):
+def test_all_pixel_formats_become_rgb(kind, stored, written):
     pictures = [stored(number) for number in range(3)]
     matched(written(kind, [picture for picture, _ in pictures])[1], pictures, lambda picture: picture[1])
 

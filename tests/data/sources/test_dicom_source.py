@@ -257,7 +257,7 @@ def texts_of(folder):
     return source, repr((source, source.items, source.notes, dataset, reasons))
 
 
-def test_nothing_tells_who_the_patient_is(tmp_path, caplog):
+def test_no_output_identifies_the_patient(tmp_path, caplog):
     for number in range(4):
         issued = dict(IssuerOfPatientID="clinic")
         write_dicom(tmp_path / "benign" / f"mustermann_{number}.dcm", noise(number, (40, 40)), **issued)

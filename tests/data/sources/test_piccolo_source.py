@@ -38,7 +38,7 @@ def test_the_items_are_the_prepared_frames(release, cache):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")} == before
 
 
-def test_larger_pictures_are_prepared_apart(release):
+def test_larger_pictures_have_a_separate_folder(release):
     small, larger = preparation(release, 64), preparation(release, 300)
     assert (small.steps.size, larger.steps.size) == (224, 300)
     assert small.out != larger.out

@@ -125,7 +125,7 @@ def test_a_prepared_folder_reads_through_tfds_as_by_its_table(tmp_path, data_dir
         np.testing.assert_array_equal(records.read(places[item.name]), table.read(place))
 
 
-def test_what_was_fitted_on_the_training_split_is_known_in_tfds_too(tmp_path, data_dir):
+def test_tfds_metadata_record_the_steps_fitted_on_the_training_split(tmp_path, data_dir):
     folder = prepared_folder(tmp_path / "frames", three_splits())
     record = {"fitted": {"reference_histogram": {"on": "3 training frames"}}}
     (folder / "dataset.yaml").write_text(yaml.safe_dump(record), encoding="utf-8")
@@ -133,7 +133,7 @@ def test_what_was_fitted_on_the_training_split_is_known_in_tfds_too(tmp_path, da
     assert open_spec("tfds:frames").fitted == open_spec(f"csv:{folder}/labels.csv").fitted == ("histogram matching",)
 
 
-def test_tfds_itself_reads_what_a_prepared_folder_became(tmp_path, data_dir):
+def test_tfds_itself_reads_the_built_data_set(tmp_path, data_dir):
     """The builders also work with TFDS's own decoder."""
     folder = prepared_folder(tmp_path / "frames", three_splits(5))
     builder = PreparedFolder(folder, name="frames", version="1.2.0", data_dir=data_dir)
@@ -147,7 +147,7 @@ def test_tfds_itself_reads_what_a_prepared_folder_became(tmp_path, data_dir):
     np.testing.assert_array_equal(example["image"], file[..., ::-1])
 
 
-def test_a_set_is_prepared_and_read_where_tensorflow_cannot_be_imported(tmp_path):
+def test_a_set_is_prepared_and_read_without_tensorflow(tmp_path):
     folder = prepared_folder(tmp_path / "frames", three_splits(10))
     code = """
 import sys
@@ -252,7 +252,7 @@ def test_names_of_classes_splits_and_records(data_dir):
         np.testing.assert_array_equal(records.read(place), np.stack([grey] * 3, axis=-1))
 
 
-def test_a_validation_split_is_carved_out_where_there_is_none(data_dir):
+def test_a_missing_validation_split_is_taken_from_training(data_dir):
     features = {
         "image": Features.Image(),
         "label": Features.ClassLabel(num_classes=3),
@@ -278,7 +278,7 @@ def test_a_set_of_one_split_is_undivided(data_dir):
     assert open_spec("tfds:other").items[1] == Item("train/1", "b", None, None)
 
 
-def test_the_builders_supervised_keys_say_what_is_picture_and_class(data_dir):
+def test_supervised_keys_name_the_picture_and_the_class(data_dir):
     features = {
         "left": Features.Image(),
         "right": Features.Image(),
@@ -347,7 +347,7 @@ UNFIT = {
 
 
 @pytest.mark.parametrize("case", UNFIT)
-def test_a_set_of_something_else_than_single_pictures_is_refused(data_dir, case):
+def test_a_set_without_single_pictures_is_refused(data_dir, case):
     features, example, words = UNFIT[case]
     if example is None:
         # Preparing such a data set needs TensorFlow, so its description replaces that of another.
@@ -359,7 +359,7 @@ def test_a_set_of_something_else_than_single_pictures_is_refused(data_dir, case)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is installed")
-def test_a_video_says_that_it_takes_tensorflow(data_dir):
+def test_the_error_for_a_video_mentions_tensorflow(data_dir):
     build(data_dir, {"image": Features.Image()}, {"train": [{"image": encoded(0)}]})
     file = data_dir / "other" / "1.0.0" / "features.json"
     description = json.loads(file.read_text())
@@ -371,7 +371,7 @@ def test_a_video_says_that_it_takes_tensorflow(data_dir):
     refused("tfds:other", "its features cannot be read here (No module named 'tensorflow')", "such as Video")
 
 
-def test_splits_of_other_names_alone_are_refused(data_dir):
+def test_a_set_with_only_unknown_split_names_is_refused(data_dir):
     build(data_dir, {"image": Features.Image()}, {name: [{"image": encoded(0)}] for name in ("left", "right")})
     refused("tfds:other", "its splits are left, right; expected train, validation and test")
 
@@ -413,7 +413,7 @@ def test_a_set_is_found_by_name_configuration_version_and_folder(several, monkey
     assert number("corrupted/fog@~/tensorflow_datasets") == 2
 
 
-def test_what_is_not_prepared_is_answered_with_what_is(several):
+def test_the_error_for_a_missing_set_lists_the_prepared_ones(several):
     refused("tfds:corrupted", "several configurations", "name one of tfds:corrupted/fog, tfds:corrupted/snow")
     refused("tfds:corrupted/rain", "has corrupted/fog:1.0.0, corrupted/snow:1.0.0")
     refused("tfds:frames:2.0.0", "has frames:1.10.0, frames:1.9.0")
@@ -421,7 +421,7 @@ def test_what_is_not_prepared_is_answered_with_what_is(several):
     refused("tfds:frame", f"{several} has corrupted, frames", "did you mean tfds:frames?")
 
 
-def test_a_set_that_is_not_prepared_is_answered_with_how_to(several, monkeypatch):
+def test_the_error_for_a_missing_set_says_how_to_prepare_it(several, monkeypatch):
     def forbidden(*_, **__):
         raise AssertionError("it would be downloaded")
 
@@ -455,7 +455,7 @@ def test_a_folder_without_sets_is_named(data_dir):
 
 
 @pytest.mark.parametrize("spec", ["../frames", "frames/../x", "a b", "9lives", "kaggle:dogs", "frames:1"])
-def test_what_can_be_no_name_of_a_set_is_refused(spec):
+def test_an_invalid_name_of_a_set_is_refused(spec):
     refused(f"tfds:{spec}", "expected tfds:NAME, tfds:NAME/CONFIG or tfds:NAME/CONFIG:VERSION")
 
 
@@ -526,7 +526,7 @@ def test_names_that_do_not_fit_the_classes_are_refused(frames, text):
     refused("tfds:frames", "label is ClassLabel(", "num_classes=2) with names ['a'", "the set is damaged")
 
 
-def test_another_file_format_is_refused_with_what_it_takes(frames):
+def test_another_file_format_is_refused_with_a_remedy(frames):
     description = json.loads((frames / "dataset_info.json").read_text())
     (frames / "dataset_info.json").write_text(json.dumps(description | {"fileFormat": "tfrecord"}))
     refused(
@@ -544,7 +544,7 @@ def unprepared(folder, data_dir, match, **settings):
     assert not list(data_dir.glob("frames/*/features.json"))
 
 
-def test_a_folder_that_is_not_prepared_well_is_refused(tmp_path, data_dir):
+def test_an_invalid_prepared_folder_is_refused(tmp_path, data_dir):
     unprepared(tmp_path / "nowhere", data_dir, r"nowhere/labels\.csv: no such file")
     unprepared(tmp_path, data_dir, "name='my frames': expected a letter followed by", name="my frames")
     folder = prepared_folder(tmp_path / "frames", three_splits(4))
@@ -562,7 +562,7 @@ def test_a_folder_that_is_not_prepared_well_is_refused(tmp_path, data_dir):
         unprepared(folder, data_dir, match)
 
 
-def test_a_prepared_set_stays_until_the_version_rises(tmp_path, data_dir):
+def test_a_prepared_set_is_kept_until_the_version_increases(tmp_path, data_dir):
     folder = prepared_folder(tmp_path / "frames", three_splits(10))
     PreparedFolder(folder, name="frames", data_dir=data_dir).download_and_prepare()
     (folder / "labels.csv").write_text("path,label\nimages/0.png,other\n")

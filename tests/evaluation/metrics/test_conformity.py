@@ -61,7 +61,7 @@ def test_unit_weights_give_scikit_learns_value(name, seed, absent):
 
 @every_metric
 @given(seed=st.integers(0, 10_000), classes=st.integers(2, 4))
-def test_an_integer_weight_counts_an_example_that_often_and_0_leaves_it_out(name, seed, classes):
+def test_integer_weights_repeat_examples_and_0_leaves_them_out(name, seed, classes):
     numbers = np.random.default_rng(seed)
     labels = numbers.integers(0, classes, 12)
     # Multiples of 1/16, so that scores tie.
@@ -74,7 +74,7 @@ def test_an_integer_weight_counts_an_example_that_often_and_0_leaves_it_out(name
 
 
 @every_metric
-def test_a_metric_of_no_weight_at_all_is_nan(name):
+def test_a_metric_is_nan_if_all_weights_are_0(name):
     labels, probabilities = random_case(0)
     assert np.isnan(value(name, labels, probabilities, np.zeros(len(labels)))).all()
 
@@ -95,7 +95,7 @@ def test_a_value_lies_within_the_bounds(name, seed, classes):
         assert low - 1e-9 <= value(name, labels, probabilities) <= high + 1e-9
 
 
-def test_all_metrics_together_are_each_alone():
+def test_metrics_computed_together_equal_those_computed_alone():
     labels, probabilities = random_case(2)
     weights = np.random.default_rng(2).integers(0, 3, (len(labels), 2)).astype(float)
     together = weighted_scores(labels, probabilities, weights)
