@@ -162,7 +162,7 @@ def test_a_published_encoder_is_fine_tuned(tmp_path, capsys):
         "--epochs=0.5", "--batch-size=8", "--effective-batch=8", f"--out={tmp_path}/run",
     )  # fmt: skip
     assert outcome.status == 0, outcome.errors
-    assert "From pretrained:busi-demo" in outcome.output
+    assert "Parameters from pretrained:busi-demo" in outcome.output
     assert "+ encoder/primary/convolution/kernel" in outcome.output
     # The training pictures of the encoder are remembered in addition to those of this run.
     origins = {data for data, _ in read_learnt(tmp_path / "run")}

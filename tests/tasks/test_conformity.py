@@ -58,7 +58,7 @@ def test_the_declarations_of_a_task_match_its_network_and_its_loss(name):
     assert all(metric.shape == () and metric.dtype == jnp.float32 for metric in metrics.values())
     assert {task.group_of(path) for path in parameters} <= set(LAYER_GROUPS)
     assert set(task.layers) >= {path.partition("/")[0] for path in parameters} - {"encoder"}
-    assert set(task.hands_on) <= set(task.layers)
+    assert set(task.transfers) <= set(task.layers)
     own = [each.removeprefix("train/") for each in task.reported if each.startswith("train/")]
     assert own
     assert set(own) <= set(metrics)

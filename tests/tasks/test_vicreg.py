@@ -108,4 +108,4 @@ def test_settings_that_cannot_learn_are_refused(flags, words):
 def test_it_has_no_latent_capsules_to_transfer(tmp_path):
     config = dataclasses.replace(preset("tiny", "ssl"), task="vicreg")
     assert checked(config).task == "vicreg"
-    assert not Vicreg.hands_on
+    assert not Vicreg.transfers
