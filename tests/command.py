@@ -1,4 +1,4 @@
-"""Runs the commands in this process, as a shell would see them."""
+"""Runs commands in this process."""
 
 import logging
 import sys
@@ -19,7 +19,7 @@ class Outcome(NamedTuple):
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str, command: str = "train") -> Outcome:
-    """Exit status, standard output and standard error of `python -m jaxcaps.<command> <arguments>`."""
+    """Returns exit status, standard output and standard error of `python -m jaxcaps.<command> <arguments>`."""
     module = getattr(jaxcaps, command)
     log, argv = logging.getLogger("jaxcaps"), sys.argv
     handlers = list(log.handlers)

@@ -1,4 +1,4 @@
-"""Each mistake gets one clear message that names it, exit status 2, no traceback, and nothing overwritten."""
+"""Every user error gives one message that names it and exit status 2, without a traceback or overwritten files."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ PICTURES = np.random.default_rng(0).integers(0, 256, (40, 12, 12, 3), np.uint8)
 
 
 def write_pictures(folder: Path, count: int = 30, **overrides: str) -> Path:
-    """A CSV set of `count` pictures in three classes, with given splits; `overrides` replace rows by number."""
+    """Writes a CSV data set of `count` pictures in three classes with splits; `overrides` replace rows by number."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for number in range(count):
@@ -78,25 +78,25 @@ FLAGS = {
         ["--contrast-weight=0", "--inpaint-weight=0", "--preset=tiny"],
         ["--contrast-weight=0", "--inpaint-weight=0"],
     ),
-    "learnt weights of one term": (
+    "learned weights of one term": (
         ["--loss-weighting=uncertainty", "--inpaint-weight=0", "--preset=tiny"],
         ["--loss-weighting=uncertainty", "give both a weight"],
     ),
-    "learnt weights of terms that are learnt apart": (
+    "learned weights of terms that are trained separately": (
         ["--loss-weighting=uncertainty", "--ssl-stages=contrast-then-inpaint", "--preset=tiny"],
         ["--ssl-stages=contrast-then-inpaint", "--ssl-stages=joint"],
     ),
     "capsules to predict, and nothing else": (
         ["--contrast-weight=0", "--inpaint-weight=0", "--hidden-capsules=0.5", "--capsule-weight=1", "--preset=tiny"],
-        ["--capsule-weight alone", "all capsules alike"],
+        ["--capsule-weight alone", "all capsules would collapse"],
     ),
-    "nothing hidden, and to be filled in": (
+    "nothing hidden to in-paint": (
         ["--masked-views=none", "--preset=tiny"],
         ["--masked-views=none", "--inpaint-weight=10", "--inpaint-weight=0"],
     ),
     "too few capsules to hide": (
         ["--hidden-capsules=0.01", "--preset=tiny"],
-        ["--hidden-capsules=0.01", "places rounds to 0"],
+        ["--hidden-capsules=0.01", "positions rounds to 0"],
     ),
     "patience for nothing": (
         ["--stage=finetune", "--patience=3", "--best-metric=none", "--preset=tiny"],
@@ -120,7 +120,7 @@ FLAGS = {
 
 
 @pytest.mark.parametrize("case", FLAGS)
-def test_a_mistaken_flag_is_named_and_nothing_written(case, capsys, in_folder):
+def test_a_wrong_flag_is_named_and_nothing_is_written(case, capsys, in_folder):
     arguments, words = FLAGS[case]
     refused(run(capsys, *arguments), *words)
     assert list(in_folder.iterdir()) == []
@@ -137,7 +137,7 @@ def test_text_where_a_section_of_the_configuration_should_be_is_named(capsys, in
     refused(run(capsys, "--config=my.yaml"), "my.yaml", "data")
 
 
-def test_a_known_name_in_the_wrong_section_is_answered_with_its_section(capsys, in_folder):
+def test_a_known_name_in_the_wrong_section_is_named_with_its_section(capsys, in_folder):
     (in_folder / "my.yaml").write_text("epochs: 3\n")
     refused(run(capsys, "--config=my.yaml"), "did you mean 'training.epochs'")
 
@@ -147,7 +147,7 @@ def test_an_output_folder_below_a_file_is_refused(capsys, in_folder):
     refused(run(capsys, "--preset=tiny", "--out=file/run"), "--out=file/run", "another --out")
 
 
-def test_a_configuration_file_that_is_no_yaml_is_named(capsys, in_folder):
+def test_a_configuration_file_that_is_not_yaml_is_named(capsys, in_folder):
     (in_folder / "my.yaml").write_text("a: [1\n")
     refused(run(capsys, "--config=my.yaml"), "my.yaml is not YAML")
 
@@ -206,12 +206,12 @@ def test_a_study_in_a_file_or_in_another_folder_is_refused_before_its_data_is_re
     refused(run(capsys, "--data=csv:nowhere.csv", "--out=full", command="study"), "--out=full", "holds no study")
 
 
-def test_a_home_folder_that_the_shell_left_is_found(monkeypatch, tmp_path):
+def test_an_unexpanded_home_folder_is_expanded(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert parse_config(["--out=~/runs/x"]).out == f"{tmp_path}/runs/x"
 
 
-def test_a_folder_that_is_no_run_is_never_overwritten(capsys, in_folder):
+def test_a_folder_that_is_not_a_run_is_never_overwritten(capsys, in_folder):
     (in_folder / "mine").mkdir()
     (in_folder / "mine" / "thesis.txt").write_text("precious")
     refused(run(capsys, "--preset=tiny", "--out=mine"), "--out=mine", "mine-2")
@@ -225,7 +225,7 @@ def test_a_restore_folder_without_a_checkpoint_is_refused(capsys, in_folder):
     assert not (in_folder / "runs").exists()
 
 
-def test_evaluating_what_is_no_run_is_refused(capsys, in_folder):
+def test_evaluating_a_folder_that_is_not_a_run_is_refused(capsys, in_folder):
     (in_folder / "empty").mkdir()
     refused(run(capsys, "--restore=nowhere", command="evaluate"), "nowhere")
     refused(run(capsys, "--restore=empty", command="evaluate"), "empty", "no checkpoint")

@@ -1,4 +1,4 @@
-"""Colourisation end to end at the smallest size: the figure, an encoder that restores, mistakes refused."""
+"""Colourisation end to end at the smallest size: figure, restored encoder, user errors."""
 
 import dataclasses
 import json
@@ -24,8 +24,8 @@ COLOURISE = ("--stage=ssl", "--task=colourise", "--preset=tiny")
 
 
 @pytest.mark.slow
-def test_pre_training_by_l1_leaves_an_encoder_that_fine_tuning_takes(capsys, tmp_path, monkeypatch):
-    # The encoder that is kept is the first one, and what is reported its row.
+def test_pre_training_with_l1_gives_an_encoder_for_fine_tuning(capsys, tmp_path, monkeypatch):
+    # The first encoder is kept, and its metrics are reported.
     scores = iter([0.9, 0.1, 0.1])
     monkeypatch.setattr(Probe, "__call__", lambda self, parameters: iter([(LINEAR_PROBE, next(scores))]))
     flags = ("--epochs=1", "--evaluate-every=0.5", "--select-by-probe")
@@ -36,7 +36,7 @@ def test_pre_training_by_l1_leaves_an_encoder_that_fine_tuning_takes(capsys, tmp
     kept = json.loads((tmp_path / "ssl" / "metrics.json").read_text())
     assert kept["step"] == first["step"] < rows[-1]["step"]
     assert kept["validation/loss"] == first["validation/loss"]
-    assert f"Metrics of micro-step {first['step']}, whose parameters the run keeps" in outcome.output
+    assert f"Metrics at micro-step {first['step']}, whose parameters are kept" in outcome.output
     assert "Perceptual loss: a fixed random network" in outcome.output
     assert "33 of 33 training pictures are colourful" in outcome.output
     assert "Perceptual loss" in (tmp_path / "ssl" / "log.txt").read_text()
@@ -48,18 +48,18 @@ def test_pre_training_by_l1_leaves_an_encoder_that_fine_tuning_takes(capsys, tmp
         assert np.isfinite(row[f"train/{name}"]), name
         assert np.isfinite(row[f"validation/{name}"]), name
     assert f"colour_saturation {row['train/colour_saturation']:.4f}" in outcome.output
-    # No frozen network in the checkpoint.
+    # The checkpoint does not contain the frozen network.
     parameters, _ = read_parameters(tmp_path / "ssl")
     assert {path.split("/")[0] for path in parameters} == {"encoder", "latent_capsules", "decoder"}
 
     flags = ("--epochs=0.5", "--lr-mult=stem:0.1,decoder:3")
     tuned = run(capsys, "--stage=finetune", f"--restore={tmp_path}/ssl", *flags, f"--out={tmp_path}/finetune")
     assert tuned.status == 0, tuned.errors
-    assert "--lr-mult: this network has no decoder\n" in tuned.output
+    assert "--lr-mult has no effect on decoder: this network has no such layers\n" in tuned.output
     assert "+ encoder/primary/convolution/kernel" in tuned.output
 
 
-def test_bins_are_weighed_by_the_training_pictures_the_same_each_time():
+def test_bin_weights_come_from_the_training_pictures_and_are_reproducible():
     config = preset("tiny", "ssl")
     colourise = dataclasses.replace(config.colourise, colour_loss="bins")
     config = dataclasses.replace(config, task="colourise", colourise=colourise)
@@ -70,10 +70,10 @@ def test_bins_are_weighed_by_the_training_pictures_the_same_each_time():
     np.testing.assert_allclose(task.bin_weights, bin_weights(counts))
     assert counts.sum() == len(dataset.splits["train"]) * (config.data.image_size * config.data.oversampling) ** 2
     assert task.perceptual is None
-    assert task.notes(16)[0].startswith("Colours: 262 bins; a pixel counts 0.")
+    assert task.notes(16)[0].startswith("Colours: 262 bins, with weights from 0.")
 
 
-def test_grey_pictures_are_refused_before_anything_is_written(capsys, tmp_path, monkeypatch):
+def test_grey_pictures_are_rejected_before_anything_is_written(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     labels = write_pictures(tmp_path / "data")
     for path in (tmp_path / "data").glob("*.png"):
@@ -101,5 +101,7 @@ def test_perceptual_weights_of_another_shape_are_refused_before_anything_is_writ
         ("--task=colourise", "--perceptual-strength=0"),
     ],
 )
-def test_perceptual_weights_that_nothing_would_use_are_refused(flags, capsys):
-    refused(run(capsys, *flags, "--perceptual-weights=vgg.safetensors"), "--perceptual-weights", "--colour-loss=l1")
+def test_unused_perceptual_weights_are_refused(flags, capsys):
+    refused(
+        run(capsys, *flags, "--perceptual-weights=vgg.safetensors"), "--perceptual-weights", "this run does not use"
+    )

@@ -1,4 +1,4 @@
-"""Where a configuration's values come from, and what two runs may differ in."""
+"""The sources of a configuration's values, and the identity of runs."""
 
 import dataclasses
 
@@ -37,7 +37,7 @@ def test_a_flags_value_may_follow_after_a_space():
 
 @pytest.fixture
 def earlier(tmp_path):
-    """The folder of an earlier run on the user's data, with a network of its own."""
+    """The folder of an earlier run on the user's data, with another network."""
     folder = tmp_path / "ssl"
     folder.mkdir()
     config = preset("tiny", "ssl")
@@ -78,7 +78,7 @@ def test_the_path_of_the_data_is_made_absolute(tmp_path, monkeypatch):
     assert parse_config(["--data=tfds:mnist@sets"]).data.data == f"tfds:mnist@{tmp_path}/sets"
 
 
-def test_where_a_run_computes_is_no_part_of_what_it_is():
+def test_the_machine_is_not_part_of_a_runs_identity():
     config = preset("tiny", "ssl")
     elsewhere = dataclasses.replace(config, out="x", machine=dataclasses.replace(config.machine, process_id=1))
     assert identity(config) == identity(elsewhere)
@@ -90,7 +90,7 @@ def test_a_wrong_type_in_a_file_is_named():
         from_dict(Config, merged(to_dict(preset("tiny", "ssl")), {"training": {"epochs": [1]}}), "my.yaml")
 
 
-def test_the_architecture_hash_sees_what_a_classifier_computes_and_nothing_else():
+def test_the_architecture_hash_depends_only_on_the_computation_of_the_classifier():
     config = preset("tiny", "finetune")
     same = [
         dataclasses.replace(config, seed=3),

@@ -1,4 +1,4 @@
-"""The Python of the documentation runs, its links lead somewhere, and it names the version of the package."""
+"""The documentation: its Python code runs, its links exist, and it names the package's version."""
 
 import re
 import tomllib
@@ -30,14 +30,14 @@ BLOCKS = {name: re.findall(r"```python\n(.*?)```", MODULE.sub("", text), re.DOTA
 
 @pytest.mark.parametrize("page", [name for name, blocks in BLOCKS.items() if blocks])
 def test_the_python_blocks_of_a_page_run(page):
-    """As a reader would type them, one after the other."""
+    """Runs the blocks of a page in order, as a reader would."""
     names: dict[str, object] = {}
     for block in BLOCKS[page]:
         exec(block, names)
 
 
 def anchors(page: Path) -> set[str]:
-    """What GitHub makes of the headings: lower case, hyphens for spaces, no punctuation."""
+    """The anchors that GitHub makes of headings: lower case, hyphens for spaces, no punctuation."""
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
@@ -55,7 +55,7 @@ def test_what_a_page_links_to_exists(page):
 
 
 def test_the_pages_that_the_code_names_exist():
-    """A user reads these paths in help texts and error messages."""
+    """Help texts and error messages mention these paths."""
     missing = [
         f"{file.relative_to(ROOT)}: {path}"
         for package in ("jaxcaps", "data_prep")

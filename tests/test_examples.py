@@ -1,4 +1,4 @@
-"""The examples run, and reach what they say, as a user would run them: under JAX's ordinary promotion of types."""
+"""The examples run and reach the stated accuracy, with JAX's default dtype promotion as for users."""
 
 import importlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The modules that the how-to pages add are extensions that work."""
+"""The example extensions of the how-to pages work."""
 
 import dataclasses
 import re
@@ -23,7 +23,7 @@ from jaxcaps.plan.presets import preset
 from jaxcaps.tasks import Examples, Shard
 
 ROOT = Path(__file__).parent.parent
-# A block that begins with the path of a module is that module.
+# A block that starts with the path of a module is that module.
 MODULE = re.compile(r"```python\n# ((?:jaxcaps|data_prep)/\S+\.py)\n(.*?)```", re.DOTALL)
 PAGES = {page.stem: page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs/how-to").glob("*.md"))}
 MODULES = {path: code for page in PAGES.values() for path, code in MODULE.findall(page)}
@@ -40,13 +40,13 @@ ATTRIBUTES = {
 
 
 def needs(folder):
-    """A test that waits for the folder of extensions that its page describes."""
+    """Skips a test until the folder of extensions of its page exists."""
     return pytest.mark.skipif(not (ROOT / folder).is_dir(), reason=f"{folder} is not there yet")
 
 
 @pytest.fixture
 def extension(tmp_path, monkeypatch):
-    """The extension that a page defines, found by a table of extensions in a package of its own."""
+    """The extension that a page defines, found by a registry in a separate package."""
 
     def find(path):
         folder = str(Path(path).parent)
@@ -104,7 +104,7 @@ def test_the_task(extension):
     loss, metrics = loss_of(network, views)
     assert np.isfinite(loss)
     assert {f"train/{name}" for name in metrics} >= {name for name in task.reported if name.startswith("train/")}
-    # Padding does not count.
+    # Padding is ignored.
     other = views._replace(image=views.image.at[4:].set(0))
     np.testing.assert_array_equal(loss_of(network, other)[0], loss)
 
@@ -129,7 +129,7 @@ def test_the_source(extension, tmp_path):
 
 def test_the_routing(extension):
     routing = extension("jaxcaps/functional/routing/loudest.py")(sharpness=2.0)
-    # Lengths 1 and 3, weighed e^2 to e^6.
+    # Lengths 1 and 3, weighted e^2 to e^6.
     votes = jnp.array([[[1.0, 0.0], [0.0, 3.0]]])
     routed = routing(votes)
     shares = np.exp([2, 6]) / np.exp([2, 6]).sum()
@@ -154,7 +154,7 @@ def test_the_stem(extension):
             assert smooth == plain
     model = preset("tiny", "ssl").model
     smooth, plain = (staged(each, model.stages[0], model)(maps) for each in (stem, PlainStage))
-    # GELU lets a little of what is negative through.
+    # GELU does not clip all negative values.
     assert smooth.min() < 0 == plain.min()
 
 

@@ -1,4 +1,4 @@
-"""The main job end to end at the smallest size: pre-train, fine-tune, evaluate, resume."""
+"""The main workflow end to end at the smallest size: pre-train, fine-tune, evaluate, resume."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ TINY = ("--preset=tiny", "--synthetic-count=60", "--epochs=3")
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A pre-training and a fine-tuning run, made once."""
+    """A pre-training run and a fine-tuning run, shared by the tests."""
     folder = tmp_path_factory.mktemp("main_job")
     for arguments in (
         ["--stage=ssl", *TINY, f"--out={folder}/ssl"],
@@ -40,7 +40,7 @@ def runs(tmp_path_factory):
     return folder
 
 
-# On one device, which compiles faster than the eight of the other tests.
+# One device compiles faster than the eight of the other tests.
 ENVIRONMENT = os.environ | {
     "PYTHONPATH": str(Path(__file__).parents[1]),
     "PYTHONWARNINGS": "default",
@@ -53,7 +53,7 @@ def shell(*arguments):
     return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
 
 
-def test_pre_training_leaves_what_the_run_folder_promises(runs):
+def test_pre_training_writes_all_files_of_the_run_folder(runs):
     found = {path.name for path in (runs / "ssl").iterdir()}
     assert {
         "config.yaml", "metrics.csv", "metrics.jsonl", "metrics.json", "log.txt", "checkpoints", "encoder.safetensors",
@@ -75,13 +75,13 @@ def test_pre_training_logs_what_the_study_needs(runs):
     assert "30 negatives per anchor" in log
     assert "with another picture's poses" in log
     assert "latent capsules: activity 0." in log
-    # What logging cannot format it reports there, and goes on.
+    # Logging reports formatting errors there and continues.
     assert (runs / "ssl.errors").read_text() == ""
     for told in json.loads((runs / "ssl" / "diagnosis.json").read_text())["warnings"]:
         assert f"Warning: {told}" in log
 
 
-def test_the_csv_says_what_the_json_lines_say(runs):
+def test_the_csv_equals_the_json_lines(runs):
     rows = read_rows(runs / "ssl" / "metrics.jsonl")
     with (runs / "ssl" / "metrics.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
@@ -90,7 +90,7 @@ def test_the_csv_says_what_the_json_lines_say(runs):
         assert {name: float(value) for name, value in line.items() if value} == row
 
 
-def test_the_exported_encoder_is_the_checkpoints(runs):
+def test_the_exported_encoder_equals_the_checkpoint(runs):
     exported = load_file(runs / "ssl" / "encoder.safetensors")
     parameters, _ = read_parameters(runs / "ssl")
     assert set(exported) == {path for path in parameters if path.startswith("encoder/")}
@@ -136,7 +136,7 @@ def test_fine_tuning_scores_validation_with_intervals_and_the_majority_baseline_
 
 
 def flat(values, prefix=""):
-    """Nested mappings and lists as one mapping of paths."""
+    """Flattens nested mappings and lists to a mapping by path."""
     if isinstance(values, list):
         values = dict(enumerate(values))
     if isinstance(values, dict):
@@ -149,7 +149,7 @@ def test_evaluate_scores_the_test_split_beside_the_run(runs, capsys):
     assert outcome.status == 0, outcome.errors
     assert (runs / "finetune" / "metrics-test.json").is_file()
     assert (runs / "finetune" / "predictions-test.csv").is_file()
-    # Each reading of a test split is on record.
+    # Each reading of a test split is recorded.
     assert len((runs / "ledger.csv").read_text(encoding="utf-8").splitlines()) == 2
     again = run(capsys, f"--restore={runs}/finetune", "--split=validation", command="evaluate")
     assert again.status == 0
@@ -158,7 +158,7 @@ def test_evaluate_scores_the_test_split_beside_the_run(runs, capsys):
     )
     one.pop("selected", None)
     two.pop("data")
-    # Trained on one device and scored here on eight: equal to rounding.
+    # Trained on one device and scored here on eight: equal up to rounding.
     one, two = flat(one), flat(two)
     assert one.keys() == two.keys()
     for name, value in one.items():
@@ -170,7 +170,7 @@ def test_evaluate_scores_the_test_split_beside_the_run(runs, capsys):
 
 
 def test_other_data_is_scored_whole_and_beside_the_runs_own_scores(runs, capsys, tmp_path):
-    """Pictures of another hospital: no training split among them, and the run's own test scores stay."""
+    """Data of another hospital without a training split. The run's own test scores are not overwritten."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     classes = json.loads((runs / "finetune" / "metrics.json").read_text())["per_class"]
@@ -189,7 +189,7 @@ def test_other_data_is_scored_whole_and_beside_the_runs_own_scores(runs, capsys,
     assert scores["data"] == f"csv:{folder}/labels.csv"
     assert len((runs / "finetune" / "predictions-test-elsewhere.csv").read_text().splitlines()) == 7
     assert not (runs / "finetune" / "metrics-test.json").exists()
-    # What is refused before any picture is opened is no reading.
+    # An evaluation that fails before any picture is opened is not recorded.
     refused = run(capsys, f"--restore={runs}/ssl", "--split=test", command="evaluate")
     assert refused.status == 2
     assert len((runs / "ledger.csv").read_text().splitlines()) == max(1, len(before)) + 1
@@ -197,13 +197,13 @@ def test_other_data_is_scored_whole_and_beside_the_runs_own_scores(runs, capsys,
         path.unlink()
 
 
-def test_pictures_that_were_learnt_from_are_not_scored(runs, capsys, tmp_path):
-    """Another split of the same data would put pictures of pre-training into validation or test."""
+def test_training_pictures_are_not_scored(runs, capsys, tmp_path):
+    """Another split of the same data would put pre-training pictures into validation or test."""
     outcome = run(
         capsys, "--stage=finetune", f"--restore={runs}/ssl", "--split-seed=1", "--epochs=1", f"--out={tmp_path}/x"
     )
     assert outcome.status == 2
-    assert "of the validation split were learnt from" in outcome.errors
+    assert "pictures of the validation split" in outcome.errors
     assert not (tmp_path / "x").exists()
     learnt = runs / "finetune" / "learnt_from.txt"
     before = learnt.read_text()
@@ -213,7 +213,7 @@ def test_pictures_that_were_learnt_from_are_not_scored(runs, capsys, tmp_path):
     outcome = run(capsys, f"--restore={runs}/finetune", command="evaluate")
     learnt.write_text(before)
     assert outcome.status == 2
-    assert "1 pictures of the validation split were learnt from" in outcome.errors
+    assert "was trained on 1 pictures of the validation split" in outcome.errors
 
 
 def test_data_with_other_classes_is_refused(runs, capsys, tmp_path):
@@ -246,7 +246,7 @@ def test_restoring_from_an_unfinished_run_says_so(runs, capsys, tmp_path):
     shutil.copytree(runs / "finetune", tmp_path / "unfinished", ignore=ours)
     outcome = run(capsys, f"--restore={tmp_path}/unfinished", command="evaluate")
     assert outcome.status == 0
-    assert "unfinished has not finished: its checkpoint of micro-step" in outcome.output + outcome.errors
+    assert "unfinished has not finished; using its checkpoint from micro-step" in outcome.output + outcome.errors
     assert "has not finished" not in run(capsys, f"--restore={runs}/finetune", command="evaluate").output
 
 
@@ -262,7 +262,7 @@ def test_an_encoder_of_another_architecture_is_refused(runs, capsys, tmp_path):
         capsys, "--stage=finetune", f"--restore={runs}/ssl", "--preset=tiny", "--primary-types=8", f"--out={tmp_path}/x"
     )
     assert outcome.status == 2
-    assert "of another architecture" in outcome.errors
+    assert "its encoder has another architecture" in outcome.errors
     assert "encoder/primary/convolution/kernel float32[3, 3, 16, 32]" in outcome.errors
     assert not (tmp_path / "x").exists()
 
@@ -275,7 +275,7 @@ def test_latent_capsules_need_as_many_as_classes(runs, capsys, tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_bit_identical_parameters_and_rows(tmp_path):
-    """SIGKILL, so that nothing can be tidied up on the way out."""
+    """SIGKILL, so that no cleanup can run."""
     flags = (
         "--stage=finetune",
         *TINY,
@@ -285,7 +285,7 @@ def test_a_killed_run_resumes_to_bit_identical_parameters_and_rows(tmp_path):
     )
     whole = shell(*flags, f"--out={tmp_path}/whole")
     assert whole.returncode == 0, whole.stderr
-    # With a checkpoint at each row, there is one to go on from at once.
+    # With a checkpoint at each row, one exists soon.
     process = subprocess.Popen(
         [sys.executable, "-m", "jaxcaps.train", *flags, "--checkpoint-minutes=0", f"--out={tmp_path}/killed"],
         env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

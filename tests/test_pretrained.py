@@ -1,4 +1,4 @@
-"""Encoders as files: written by a run, read by `--restore` and `load_pretrained`; and those that are published."""
+"""Encoder files: written by a run, read by `--restore` and `load_pretrained`; and the published encoders."""
 
 import dataclasses
 import hashlib
@@ -15,7 +15,6 @@ from jaxcaps import encoder_file
 from jaxcaps.encoder_file import published, read_header, write_encoder
 from jaxcaps.errors import UserError
 from jaxcaps.models import Encoder
-from jaxcaps.plan.config import yaml_text
 from jaxcaps.plan.flags import parse_config
 from jaxcaps.plan.presets import preset
 from jaxcaps.training.folder import check_not_learnt, read_learnt, write_learnt
@@ -51,7 +50,7 @@ def test_a_loaded_encoder_computes_what_the_written_one_did(encoder, file):
     np.testing.assert_array_equal(loaded(pictures).poses, encoder(pictures).poses)
 
 
-def test_the_header_tells_what_it_is_and_not_where_it_was(file):
+def test_the_header_describes_the_encoder_without_its_paths(file):
     header = read_header(file)
     assert header.config.model == TINY.model
     assert header.config.data.data == "csv:labels.csv"
@@ -60,18 +59,14 @@ def test_the_header_tells_what_it_is_and_not_where_it_was(file):
     assert header.learnt_from == {"a.png", "b.png"}
 
 
-def test_pictures_that_were_learnt_from_stay_known_through_a_fine_tuning_on_other_data(file, tmp_path):
+def test_training_pictures_are_remembered_through_fine_tuning_on_other_data(file, tmp_path):
     learnt = read_learnt(file) | {("csv:/here/other.csv", "c.png")}
     write_learnt(tmp_path, learnt)
     assert read_learnt(tmp_path) == learnt
-    # Runs of before lines named their data.
-    (tmp_path / "config.yaml").write_text(yaml_text(TINY))
-    (tmp_path / "learnt_from.txt").write_text("d.png\n")
-    assert read_learnt(tmp_path) == {(TINY.data.data, "d.png")}
     check_not_learnt(learnt, "csv:/here/third.csv", ["a.png", "c.png"], "test", file)
     check_not_learnt(learnt, "csv:/elsewhere/other.csv", ["c.png"], "test", file)
     for data, name in (("csv:/elsewhere/labels.csv", "a.png"), ("csv:/here/other.csv", "c.png")):
-        with pytest.raises(UserError, match=f"1 pictures of the test split were learnt from in .* {name}"):
+        with pytest.raises(UserError, match=f"was trained on 1 pictures of the test split .* {name}"):
             check_not_learnt(learnt, data, ["x.png", name], "test", file)
 
 
@@ -83,12 +78,12 @@ def test_a_published_encoder_is_found_by_name(file, monkeypatch):
         jaxcaps.load_pretrained("encodr")
 
 
-def test_an_encoders_file_starts_a_fine_tuning_on_ones_own_data(encoder, file, caplog):
+def test_an_encoder_file_initialises_fine_tuning_on_other_data(encoder, file, caplog):
     flags = ["--stage=finetune", f"--restore={file}", "--synthetic-count=60"]
-    with pytest.raises(UserError, match=r"it was learnt from csv:labels\.csv; give --data, yours"):
+    with pytest.raises(UserError, match=r"this encoder was trained on csv:labels\.csv; give your data with --data"):
         parse_config(flags)
     config = parse_config([*flags, "--data=synthetic"])
-    # The network and the size of its pictures come from the file.
+    # The network and its image size come from the file.
     assert (config.model, config.data.image_size, config.data.folds) == (TINY.model, 16, 0)
     _, draw = make_modules(config, make_task(config, load_data(config, ("train", "validation"))))
     drawn = draw()
@@ -110,20 +105,22 @@ def test_arrays_of_other_shapes_or_meanings_are_refused(encoder, file, tmp_path)
         write_encoder(tmp_path / f"{name}.safetensors", changed, TINY, frozenset())
         with pytest.raises(UserError, match=f"{name}.safetensors: primary/convolution/"):
             jaxcaps.load_pretrained(str(tmp_path / f"{name}.safetensors"))
-    # Trap: 2 types of 16 dimensions have the kernels of 4 types of 8.
+    # 2 types of 16 dimensions have kernels of the same shape as 4 types of 8.
     regrouped = ["--primary-types=2", "--primary-dim=16"]
     config = parse_config(["--stage=finetune", f"--restore={file}", "--data=synthetic", *regrouped])
     _, draw = make_modules(config, make_task(config, load_data(config, ("train", "validation"))))
-    with pytest.raises(UserError, match=r"another architecture:\n  primary_types: 4 -> 2\n  primary_dim: 8 -> 16"):
+    with pytest.raises(
+        UserError, match=r"(?s)another architecture\..*\n  primary_types: 4 -> 2\n  primary_dim: 8 -> 16"
+    ):
         starting_parameters(config, draw())
 
 
-def test_files_that_are_no_encoders_are_refused(tmp_path, capsys):
+def test_files_that_are_not_encoders_are_rejected(tmp_path, capsys):
     (tmp_path / "text.safetensors").write_text("hello", encoding="utf-8")
     save_file({"encoder/x": np.zeros(3, np.float32)}, tmp_path / "bare.safetensors")
     for name, message in (
-        ("text", "is no safetensors file that can be read"),
-        ("bare", "its header has no config and no learnt_from; export it anew"),
+        ("text", "cannot be read as a safetensors file"),
+        ("bare", "its header has no config and no learnt_from; export it again"),
         ("none", "no such file"),
     ):
         path = tmp_path / f"{name}.safetensors"
@@ -165,8 +162,8 @@ def test_a_published_encoder_is_fine_tuned(tmp_path, capsys):
         "--epochs=0.5", "--batch-size=8", "--effective-batch=8", f"--out={tmp_path}/run",
     )  # fmt: skip
     assert outcome.status == 0, outcome.errors
-    assert "From pretrained:busi-demo" in outcome.output
+    assert "Parameters from pretrained:busi-demo" in outcome.output
     assert "+ encoder/primary/convolution/kernel" in outcome.output
-    # What the encoder learnt from stays known beside what this run did.
+    # The training pictures of the encoder are remembered in addition to those of this run.
     origins = {data for data, _ in read_learnt(tmp_path / "run")}
     assert origins == {"csv:labels.csv", "synthetic"}

@@ -1,4 +1,4 @@
-"""Training and evaluation on a set of TensorFlow Datasets, end to end at the smallest size."""
+"""Training and evaluation on a TensorFlow data set, end to end at the smallest size."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from tests.command import run
 
 @pytest.fixture
 def sets(tmp_path, monkeypatch):
-    """TFDS's folder, with a set of 48 pictures named `frames`, in three classes and three splits."""
+    """The data folder of TFDS with a data set `frames` of 48 pictures in three classes and three splits."""
     folder = tmp_path / "frames"
     folder.mkdir()
     lines = ["path,label,group,split"]
@@ -38,7 +38,7 @@ def test_training_on_a_prepared_set(sets, capsys):
     outcome = run(capsys, *finetune, "--batch-size=8", "--effective-batch=8")
     assert outcome.status == 0, outcome.errors
     assert "Train: 24 images (a 8, b 8, c 8)." in outcome.output
-    # The name is kept, not where it was found: the set may lie elsewhere tomorrow.
+    # The run stores the name, not the folder, because the data set may move.
     config = yaml.safe_load((sets.parent / "finetune" / "config.yaml").read_text())
     assert config["data"]["data"] == "tfds:frames"
     learnt = (sets.parent / "finetune" / "learnt_from.txt").read_text().splitlines()
@@ -52,10 +52,10 @@ def test_training_on_a_prepared_set(sets, capsys):
     scores = json.loads((sets.parent / "finetune" / "metrics-test.json").read_text())
     predictions = (sets.parent / "finetune" / "predictions-test.csv").read_text().splitlines()
     assert len(predictions) == 1 + 12
-    # The pictures keep the names that they had in the table.
+    # The pictures keep their names from the table.
     assert {line.split(",")[0] for line in predictions[1:]} == {f"{n}.png" for n in range(48) if n // 3 % 4 == 3}
 
-    # By its folder it is the same set, and scores the same.
+    # Given by its folder, the data set is the same and has the same scores.
     outcome = run(capsys, "--restore=finetune", "--split=test", "--data=tfds:frames:1.0.0@sets", command="evaluate")
     assert outcome.status == 0, outcome.errors
     again = json.loads((sets.parent / "finetune" / "metrics-test-frames-1.0.0.json").read_text())
@@ -68,13 +68,13 @@ def test_training_on_a_prepared_set(sets, capsys):
         cv2.imwrite(str(folder / "test" / f"{number}.png"), np.full((16, 16, 3), 40 * number, np.uint8))
     outcome = run(capsys, "--restore=finetune", "--split=test", f"--data=folder:{folder}", command="evaluate")
     assert outcome.status == 2
-    assert "the images have no labels, and scores compare predictions with labels" in outcome.errors
+    assert "the images have no labels, but scoring needs them" in outcome.errors
     predicted = predict(sets.parent / "finetune", "test", data=f"folder:{folder}", labels="optional")
     assert predicted.classes == ("a", "b", "c")
     assert predicted.probabilities.shape == (6, 3)
 
 
-def test_a_set_that_is_not_prepared_is_told_before_anything_is_written(sets, capsys):
+def test_a_set_that_is_not_prepared_is_refused_before_anything_is_written(sets, capsys):
     outcome = run(capsys, "--data=tfds:frame", "--preset=tiny")
     assert outcome.status == 2
     assert "Traceback" not in outcome.errors

@@ -1,4 +1,4 @@
-"""A file as torchvision's VGG-16 would have it, with random numbers, and what its layers compute."""
+"""A weight file like that of torchvision's VGG-16 with random numbers, and the outputs of its layers."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ INDICES = (0, 2, 5, 7, 10, 12, 14)
 
 
 def vgg_tensors(scale=1.0):
-    """Random tensors with the names and shapes that torchvision's VGG-16 has up to relu3_3, and one beyond."""
+    """Random tensors with the names and shapes of torchvision's VGG-16 up to relu3_3, and one more."""
     numbers = np.random.default_rng(0)
     tensors = {"features.17.weight": np.zeros((512, 256, 3, 3), np.float32)}
     for index, before, after in zip(INDICES, WIDTHS, WIDTHS[1:], strict=False):

@@ -98,7 +98,7 @@ def check_classes(
         if TRAIN not in homes and homes.isdisjoint(made):
             elsewhere = " and ".join(SPLITS[home] for home in sorted(homes)) or "no split"
             raise UserError(
-                f"--data={data}: class {name!r} is in {elsewhere} but not in training, so it cannot be learnt; "
+                f"--data={data}: class {name!r} is in {elsewhere} but not in training, so it cannot be learned; "
                 "move some of its images to training, or remove the class"
             )
         for split in made:

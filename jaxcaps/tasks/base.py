@@ -97,7 +97,7 @@ class Task(ABC):
         reported: metrics that the log shows in addition to the loss, with the prefix `train/` or `validation/`.
         reconstruction: candidates for the metric of reconstructions in the diagnosis: the first one that the loss
             reports is used. Empty if the task does not reconstruct.
-        hands_on: maps modules of the task to those of the classifier that `--transfer-latent` initialises from them.
+        transfers: maps modules of the task to those of the classifier that `--transfer-latent` initialises from them.
         model, augmentation, image_size: from the configuration of the run.
     """
 
@@ -105,7 +105,7 @@ class Task(ABC):
     layers: ClassVar[Mapping[str, str]] = {}
     reported: ClassVar[tuple[str, ...]] = ()
     reconstruction: ClassVar[tuple[str, ...]] = ()
-    hands_on: ClassVar[Mapping[str, str]] = {}
+    transfers: ClassVar[Mapping[str, str]] = {}
 
     model: ModelConfig
     augmentation: AugmentationConfig

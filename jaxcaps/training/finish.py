@@ -91,7 +91,7 @@ def finish_pretraining(
     made = task.pictures(network, jnp.asarray(np.stack([validation.read(int(index)) for index in chosen])))
     if made:
         _reconstructions(folder, {title: each[_spread(len(chosen), SHOWN_PICTURES)] for title, each in made.items()})
-    # One device measures: no more at a time than each had in training.
+    # One device measures, so use no larger batches than each device had in training.
     at_a_time = config.training.batch_size // jax.device_count()
     write_diagnosis(folder, diagnose(task, modules, parameters, validation, at_a_time, made))
     row = next(row for row in read_rows(folder / "metrics.jsonl") if row["step"] == step)

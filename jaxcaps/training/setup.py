@@ -99,7 +99,7 @@ def starting_parameters(config: Config, parameters: Parameters) -> Parameters:
             f"--transfer-latent: {config.restore} holds an encoder and no latent capsules; give --restore the folder "
             "of its run"
         )
-    if config.classify.transfer_latent and not task.hands_on:
+    if config.classify.transfer_latent and not task.transfers:
         raise UserError(
             f"--transfer-latent: --task={origin.task} of {config.restore} has no latent capsules to transfer; drop "
             "the flag"
@@ -109,8 +109,8 @@ def starting_parameters(config: Config, parameters: Parameters) -> Parameters:
         if file is None
         else {path: jnp.asarray(value) for path, value in read_arrays(file).items()}
     )
-    hands_on = task.hands_on if config.classify.transfer_latent else {}
-    merged = transfer(restored, parameters, known=task.layers, hands_on=hands_on, origin=Path(config.restore))
+    transfers = task.transfers if config.classify.transfer_latent else {}
+    merged = transfer(restored, parameters, known=task.layers, transfers=transfers, origin=Path(config.restore))
     # Encoders of different architecture may have arrays of the same shapes.
     changes = changed(origin.model, config.model, ENCODER_FIELDS)
     if changes:

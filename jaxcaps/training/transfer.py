@@ -21,7 +21,7 @@ class Transfer(NamedTuple):
 
 
 def transfer(
-    restored: Parameters, new: Parameters, *, known: Collection[str], hands_on: Mapping[str, str], origin: Path
+    restored: Parameters, new: Parameters, *, known: Collection[str], transfers: Mapping[str, str], origin: Path
 ) -> Transfer:
     """Copies the restored encoder, and other modules to transfer, into a new network.
 
@@ -29,13 +29,13 @@ def transfer(
         restored: parameters of the earlier run by path.
         new: parameters of the new network.
         known: modules of the earlier network other than its encoder.
-        hands_on: maps modules of the earlier network to those of the new network that they initialise.
+        transfers: maps modules of the earlier network to those of the new network that they initialise.
         origin: folder or file of the earlier run, for errors.
 
     Raises:
         UserError: a name, shape or dtype differs, or a restored parameter is unknown. The message lists them all.
     """
-    homes = {ENCODER: ENCODER} | {f"{source}/": f"{target}/" for source, target in hands_on.items()}
+    homes = {ENCODER: ENCODER} | {f"{source}/": f"{target}/" for source, target in transfers.items()}
     sources = {
         target + path.removeprefix(source): path
         for source, target in homes.items()
@@ -53,7 +53,7 @@ def transfer(
         if _kind(restored[sources[path]]) != _kind(new[path])
     ]
     if problems:
-        hint = "; --transfer-latent needs as many --ssl-capsules as classes" if hands_on else ""
+        hint = "; --transfer-latent needs as many --ssl-capsules as classes" if transfers else ""
         raise UserError(
             f"--restore={origin}: its encoder has another architecture{hint}. Drop --preset and the flags of the "
             "network to use the restored architecture.\n" + "\n".join(problems)

@@ -1,4 +1,4 @@
-"""The documentation's table of couplings says what the benchmark measures."""
+"""The benchmark of couplings: its votes, and the table in the documentation."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ def votes():
 
 
 def test_votes_agree_where_they_are_said_to():
-    """Their deviation around their mean is 0.3 there, and 1 elsewhere, as far as 40 and 16 numbers can show."""
+    """Votes deviate from their mean by 0.3 if they agree, else by 1, within the accuracy of 40 and 16 numbers."""
     votes = example_votes()
     for members, out in AGREEING:
         assert votes[members, out].std(axis=0).mean() == pytest.approx(0.3, abs=0.1)
@@ -36,7 +36,7 @@ def test_found_by_hand():
 
 
 @pytest.mark.parametrize("name", ROUTINGS)
-def test_the_table_has_the_last_iterations_numbers(name, votes):
+def test_the_documented_table_matches_the_last_iteration(name, votes):
     page = (DOCS / "routing.md").read_text(encoding="utf-8")
     row = re.search(rf"^\| `{name}` \| ([\d., ]+) \| ([\d., ]+) \|$", page, re.MULTILINE)
     assert row, f"docs/explanation/routing.md has no measurement of {name}"
@@ -45,7 +45,7 @@ def test_the_table_has_the_last_iterations_numbers(name, votes):
     assert len(entropies) == len(shares) == (len(ITERATIONS) if iterated else 1)
     couplings = with_remainder(name, np.asarray(route(name, votes, ITERATIONS[-1] if iterated else None).couplings))
     assert couplings.sum(axis=1) == pytest.approx(np.ones(24), abs=1e-5)
-    # Rounded to two places, and to spare for another machine's last bits.
+    # The table is rounded to two decimals; the tolerance allows for differences between machines.
     assert float(coupling_entropy(jnp.asarray(couplings))) == pytest.approx(entropies[-1], abs=0.01)
     assert found(couplings) == pytest.approx(shares[-1], abs=0.01)
 

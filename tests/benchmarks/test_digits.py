@@ -1,4 +1,4 @@
-"""The pictures that the MNIST benchmarks train and test on."""
+"""The pictures of the MNIST benchmarks."""
 
 import gzip
 import struct
@@ -25,7 +25,7 @@ def generator():
 
 @pytest.fixture(scope="module")
 def pictures():
-    """A bright block off the middle, as far from the border as a digit of MNIST is."""
+    """A bright block off-centre, as far from the border as a digit of MNIST."""
     images = np.zeros((200, 28, 28), np.uint8)
     images[:, 5:20, 8:14] = 255
     return images
@@ -71,16 +71,16 @@ def test_the_canvas_keeps_each_picture_whole(pictures):
 
 def test_affine_maps_keep_the_ink_and_change_the_shape(pictures):
     moved = affine(pictures, generator())
-    # Areas scale by 0.64 to 1.44; resampling blurs edges, but keeps the sum within a few percent.
+    # Areas scale by 0.64 to 1.44. Resampling blurs edges but keeps the sum within a few percent.
     ratios = moved.sum(axis=(1, 2)) / pictures[0].sum()
     assert 0.6 < ratios.min() < 0.75
     assert 1.3 < ratios.max() < 1.5
     assert len(np.unique(ratios.round(3))) > 150
 
 
-def test_jitter_is_about_the_middle(pictures):
+def test_jitter_is_centred(pictures):
     moved = jittered(pictures, generator())
     centres = np.array([np.argwhere(each > 127).mean(axis=0) for each in moved])
-    # The block's own centre, (12, 10.5), is turned about the picture's, so it is on the way to it on average.
+    # The block's centre, (12, 10.5), rotates around the picture's, so on average it moves towards it.
     np.testing.assert_allclose(centres.mean(axis=0), (12, 10.5), atol=0.5)
     assert centres.std(axis=0).min() > 0.8

@@ -1,4 +1,4 @@
-"""Which pictures have colour, and how often each bin of colours occurs."""
+"""Detection of colourful pictures, and counts of colour bins."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def red(side=24):
 
 @pytest.mark.parametrize("quality", [30, 60, 95])
 def test_grey_pictures_are_refused_and_tasks_that_suit_them_named(quality):
-    """As JPEG files in colour leave them, with a tint and a level or two of noise in each channel."""
+    """Grey pictures as stored in colour JPEG files: with a tint and one or two levels of noise in each channel."""
     pictures = []
     for seed in range(20):
         noisy = grey(seed).astype(int) + np.random.default_rng(seed).integers(-2, 3, (24, 24, 3)) + [4, 0, -4]
@@ -64,13 +64,13 @@ def test_a_tenth_of_colourful_pictures_is_enough(coloured, refused):
 
 
 def test_counts_of_bins_by_hand():
-    """Of scikit-image: sRGB (190, 90, 60) has a = 38.0 and b = 35.9; grey has none of either."""
+    """By scikit-image, sRGB (190, 90, 60) has a = 38.0 and b = 35.9. For grey, both are 0."""
     counts = bin_counts(split_of([red(4), grey(0, 4), grey(1, 4)]))
     found = {tuple(ab_bins().centres[number].astype(int)): count for number, count in enumerate(counts) if count}
     assert found == {(40, 40): 16, (0, 0): 32}
 
 
-def test_of_a_large_set_pictures_are_taken_from_all_over_it():
+def test_pictures_are_sampled_from_the_whole_of_a_large_set():
     images = np.zeros((2 * MOST_PICTURES, 1, 1, 3), np.uint8)
     images[MOST_PICTURES:] = [190, 90, 60]
     counts = bin_counts(split_of(images))

@@ -25,12 +25,12 @@ def load(data, **changes):
 
 
 def picture(number):
-    """Noise that no two numbers share."""
+    """Noise that differs for each number."""
     return np.random.default_rng(number).integers(0, 256, (24, 24, 3), np.uint8)
 
 
 def write_table(folder, rows, header="path,label,group,split", skip=()):
-    """A table and its images: `rows` are the columns after the path, image number i is `picture(i)`."""
+    """Writes a table and its images: `rows` are the columns after the path; image i is `picture(i)`."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [header]
     for number, row in enumerate(rows):
@@ -75,19 +75,19 @@ def test_splits_not_asked_for_are_never_decoded(tmp_path):
     assert dataset.bad_images == ()
 
 
-def test_a_set_beyond_the_cache_is_read_anew_and_is_the_same(tmp_path):
+def test_a_set_larger_than_the_cache_is_streamed_unchanged(tmp_path):
     spec = write_table(tmp_path, three_splits())
     kept, streamed = load(spec), load(spec, cache_bytes=5 * 8 * 8 * 3)
-    # Four images fit, the training split; the rest does not.
+    # Only the four images of the training split fit.
     assert streamed.splits["train"].images is not None
     assert streamed.splits["test"].images is None
     for name in ("train", "validation", "test"):
         for index in range(4):
             np.testing.assert_array_equal(streamed.splits[name].read(index), kept.splits[name].read(index))
-    assert "validation and test would exceed --cache-mb" in streamed.notes[-1]
+    assert "validation and test: decoded, they would exceed --cache-mb" in streamed.notes[-1]
     assert streamed.fingerprint == kept.fingerprint
     (tmp_path / "2.png").unlink()
-    with pytest.raises(UserError, match=r"2\.png can no longer be read, unlike before training: no such file"):
+    with pytest.raises(UserError, match=r"2\.png can no longer be read: no such file"):
         streamed.splits["test"].read(0)
 
 
@@ -105,14 +105,14 @@ def test_a_set_without_splits_is_split_with_its_groups_together(tmp_path):
 
 
 def test_near_duplicates_become_groups_before_the_split(tmp_path):
-    # Images 2k and 2k + 1 are the same frame, the second brighter.
+    # Images 2k and 2k + 1 are the same frame; the second is brighter.
     for number in range(40):
         frame = cv2.resize(picture(number // 2) // 2, (64, 64), interpolation=cv2.INTER_LINEAR) + number % 2 * 30
         folder = tmp_path / "ab"[number // 2 % 2]
         folder.mkdir(exist_ok=True)
         cv2.imwrite(str(folder / f"{number:02d}.png"), frame)
     dataset = load(f"folder:{tmp_path}")
-    assert "40 images form 20 groups, the largest of 2" in dataset.notes[0]
+    assert "40 images form 20 groups of at most 2" in dataset.notes[0]
     members = {}
     for name, split in dataset.splits.items():
         assert split.has_groups
@@ -132,7 +132,7 @@ def test_without_near_duplicates_every_image_is_its_own_group(tmp_path):
     assert not dataset.splits["train"].has_groups
 
 
-def test_validation_is_taken_from_training_where_the_data_has_none(tmp_path):
+def test_a_missing_validation_split_is_taken_from_training(tmp_path):
     rows = [("ab"[n % 2], "train" if n < 20 else "test") for n in range(30)]
     spec = write_table(tmp_path, rows, "path,label,split", skip=range(20, 30))
     dataset = load(spec, splits=("train", "validation"))
@@ -145,7 +145,7 @@ def test_validation_is_taken_from_training_where_the_data_has_none(tmp_path):
 
 def test_a_split_asked_for_that_is_empty_is_named(tmp_path):
     rows = [("ab"[n % 2], f"g{n}", "train" if n < 8 else "val") for n in range(12)]
-    with pytest.raises(UserError, match="there is no readable image in the test split"):
+    with pytest.raises(UserError, match="the test split has no readable image"):
         load(write_table(tmp_path, rows), splits=("test",))
 
 
@@ -159,7 +159,7 @@ def test_classes_that_are_numbers_are_sorted_as_numbers(tmp_path):
 
 
 def test_grey_pictures_have_one_channel(tmp_path):
-    """The luma of BT.601 in OpenCV's fixed point, before the picture is resized."""
+    """The luma of BT.601 in OpenCV's fixed-point arithmetic, computed before resizing."""
     spec = write_table(tmp_path, three_splits())
     kept, streamed = load(spec, image_size=24, channels=1), load(spec, image_size=24, channels=1, cache_bytes=0)
     luma = np.round(picture(0) @ [0.299, 0.587, 0.114])
@@ -169,7 +169,7 @@ def test_grey_pictures_have_one_channel(tmp_path):
         for index in range(len(split)):
             np.testing.assert_array_equal(streamed.splits[name].read(index), split.read(index))
     assert len({kept.fingerprint, streamed.fingerprint, load(spec, image_size=24).fingerprint}) == 2
-    # A third of the memory is enough.
+    # A third of the memory suffices.
     assert load(spec, channels=1, cache_bytes=12 * 8 * 8).splits["test"].images is not None
 
 
@@ -230,7 +230,7 @@ def test_exactly_the_allowed_share_is_skipped(tmp_path):
 
 def test_a_split_whose_images_are_all_unreadable_is_named(tmp_path):
     spec = write_table(tmp_path, [*three_splits(), ("a", "h", "train")], skip=[2, 5, 8, 11])
-    with pytest.raises(UserError, match="there is no readable image in the test split"):
+    with pytest.raises(UserError, match="the test split has no readable image"):
         load(spec, max_bad_images=0.5)
 
 
@@ -242,14 +242,14 @@ def test_a_set_of_unreadable_images_is_refused_whatever_is_allowed(tmp_path):
 # --- labels
 
 
-def test_unlabelled_images_are_left_out_of_training_alone(tmp_path):
+def test_unlabelled_images_are_only_left_out_of_training(tmp_path):
     rows = three_splits(18)
     rows[0], rows[5] = ("", "g0", "train"), ("", "g5", "test")
     spec = write_table(tmp_path, rows)
     for labels in ("training", "required"):
         dataset = load(spec, labels=labels)
         assert dataset.splits["train"].names == ("3.png", "6.png", "9.png", "12.png", "15.png")
-        assert "Training leaves out 1 images that have no label." in dataset.notes
+        assert "Training leaves out 1 images without a label." in dataset.notes
         assert dataset.splits["test"].labels.tolist() == [0, -1, 0, 1, 0, 1]
         assert "Test: 6 images (a 3, b 2, unlabelled 1)." in dataset.notes
     dataset = load(spec, labels="optional")
@@ -267,17 +267,17 @@ def test_a_split_without_any_label_can_be_loaded_but_not_scored(tmp_path):
             load(spec, labels=labels)
 
 
-def test_what_is_scored_need_not_be_fit_for_training(tmp_path):
+def test_data_to_score_need_not_be_suitable_for_training(tmp_path):
     rows = three_splits()
     rows[1] = ("rare", "g1", "validation")
     assert load(write_table(tmp_path, rows), labels="required").classes == ("a", "b", "rare")
 
 
-def test_a_set_without_labels_serves_pre_training_and_prediction_alone(tmp_path):
+def test_a_set_without_labels_only_allows_pre_training_and_prediction(tmp_path):
     spec = write_table(tmp_path, [() for _ in range(30)], "path")
-    with pytest.raises(UserError, match="the images have no labels, and fine-tuning learns from labels"):
+    with pytest.raises(UserError, match="the images have no labels, but fine-tuning needs them"):
         load(spec)
-    with pytest.raises(UserError, match="the images have no labels, and scores compare predictions with labels"):
+    with pytest.raises(UserError, match="the images have no labels, but scoring needs them"):
         load(spec, labels="required")
     dataset = load(spec, labels="optional")
     assert dataset.classes == ()
@@ -299,7 +299,7 @@ def test_a_class_missing_from_training_is_named(tmp_path):
         load(write_table(tmp_path, rows))
 
 
-def test_a_class_that_is_in_the_given_test_split_alone_is_named(tmp_path):
+def test_a_class_that_is_only_in_the_test_split_is_named(tmp_path):
     rows = [("ab"[n % 2], "train") for n in range(20)] + [("rare", "test")]
     with pytest.raises(UserError, match="class 'rare' is in test but not in training"):
         load(write_table(tmp_path, rows, "path,label,split"))
@@ -355,7 +355,7 @@ def test_the_built_in_set_loads():
 
 def test_near_duplicates_of_the_ultrasound_set_are_found(shared_data):
     dataset = load(f"folder:{shared_data}/busi/images")
-    # The number that its own grouping has, made by the same rule.
+    # The number of groups in the data's own grouping, which follows the same rule.
     assert "780 images form 734 groups" in dataset.notes[0]
 
 

@@ -16,7 +16,7 @@ COUNT, BATCH = 37, 16
 
 
 class Arrays:
-    """A source of pictures that lie in memory."""
+    """A source of pictures in memory."""
 
     items = ()
 
@@ -95,7 +95,7 @@ def test_batches_are_sharded_over_the_data_axis(resident):
 
 
 @pytest.mark.parametrize("resident", [True, False], ids=["resident", "streamed"])
-def test_a_loader_may_be_left_early_gone_through_twice_and_be_empty(resident):
+def test_a_loader_can_be_stopped_early_repeated_and_empty(resident):
     split, mesh, order = make_split(resident=resident), mesh_of(1), shuffled(COUNT, BATCH, 0)
     loader = Loader(split, order, mesh, start=0, stop=50)
     first = next(iter(loader))
@@ -112,7 +112,7 @@ def test_batches_have_the_channels_of_the_split(resident):
     np.testing.assert_array_equal(batch.image[3], split.read(3))
 
 
-def test_loaders_of_a_kept_split_share_one_copy_that_goes_with_it():
+def test_loaders_of_a_split_in_memory_share_one_copy_that_is_freed_with_it():
     split, mesh = make_split(resident=True), mesh_of(8)
     before = len(loader_module._placed)
     for order in (shuffled(COUNT, BATCH, 0), in_order(np.arange(COUNT), BATCH)):
@@ -134,7 +134,7 @@ def test_gathering_a_batch_takes_no_communication_between_devices():
 
 
 def test_a_process_reads_only_the_pictures_of_its_own_devices(monkeypatch):
-    """The second of two processes, as far as one process can show it: its positions are the upper half."""
+    """Simulates the second of two processes, whose positions are the upper half."""
     split, mesh, order = make_split(resident=False), mesh_of(8), shuffled(COUNT, BATCH, 0)
     loader = Loader(split, order, mesh, start=0, stop=1)
     np.testing.assert_array_equal(loader._positions(), np.arange(BATCH))
@@ -157,5 +157,5 @@ def test_a_picture_that_vanishes_while_streaming_stops_the_run_by_name():
             raise BadImage("no such file")
 
     split = dataclasses.replace(make_split(resident=False), source=Vanished(None))
-    with pytest.raises(UserError, match="can no longer be read, unlike before training: no such file"):
+    with pytest.raises(UserError, match="can no longer be read: no such file"):
         next(iter(Loader(split, in_order(np.arange(COUNT), BATCH), mesh_of(1), start=0, stop=1)))

@@ -33,7 +33,7 @@ def test_any_start_gives_the_same_stream(size, seed, start, class_balanced):
         assert fresh()(step)[1].all()
 
 
-def test_epochs_and_seeds_have_orders_of_their_own():
+def test_each_epoch_and_seed_has_its_own_order():
     order, other = shuffled(100, 100, seed=1), shuffled(100, 100, seed=2)
     assert np.any(order(0)[0] != order(1)[0])
     assert np.any(order(0)[0] != other(0)[0])
@@ -48,8 +48,8 @@ def test_every_order_is_equally_likely():
     assert np.all(np.abs(counts - 1000) < 120)
 
 
-def test_the_streams_are_the_same_for_ever():
-    """Golden values: a change would silently give resumed runs other data."""
+def test_the_streams_never_change():
+    """Golden values: a change would silently give resumed runs different data."""
     np.testing.assert_array_equal(shuffled(8, 8, seed=0)(0)[0], [0, 2, 1, 5, 4, 3, 6, 7])
     np.testing.assert_array_equal(
         balanced(np.array([0, 0, 0, 0, 0, 0, 1, 2]), 8, seed=0)(5)[0], [0, 6, 6, 7, 7, 7, 7, 7]
@@ -85,7 +85,7 @@ def test_in_order_shows_every_example_once_and_pads_the_last_batch(count, batch)
     assert indices.dtype == np.int32
 
 
-def test_a_batch_larger_than_the_training_set_is_refused_where_none_is_drawn_twice():
+def test_a_batch_larger_than_the_training_set_is_refused_without_replacement():
     with pytest.raises(
         UserError,
         match=r"--batch-size=6 is larger than the training set of 5 images; .*--batch-size=5 --effective-batch=5",
@@ -94,7 +94,7 @@ def test_a_batch_larger_than_the_training_set_is_refused_where_none_is_drawn_twi
     assert len(balanced(np.zeros(5, int), 6, 0)(0)[0]) == 6
 
 
-def test_balanced_leaves_the_unlabelled_their_share():
+def test_balanced_sampling_keeps_the_share_of_unlabelled_examples():
     labels = np.repeat([-1, 0, 1], [60, 30, 10])
     order = balanced(labels, 100, seed=1)
     drawn = labels[np.concatenate([order(step)[0] for step in range(300)])]

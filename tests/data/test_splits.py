@@ -45,7 +45,7 @@ def test_a_class_of_three_groups_reaches_all_three_splits(seed):
     assert sorted(splits[labels == 1].tolist()) == [TRAIN, VALIDATION, TEST]
 
 
-def test_validation_can_be_taken_from_training_alone():
+def test_validation_can_be_taken_from_training():
     given_split = np.repeat([TRAIN, TEST], [80, 20]).astype(np.int8)
     labels, groups = np.arange(100) % 4, np.arange(100) // 2
     splits = split_training(given_split, labels, groups, seed=0)
@@ -71,14 +71,14 @@ def test_a_group_in_two_splits_is_named_with_both():
     check_groups(items(("p1", "train"), ("p1", "train"), (None, "test"), (None, "train"), ("p2", None)), "csv:x")
 
 
-def test_the_data_s_own_splits_are_taken_over():
+def test_the_splits_of_the_data_are_used():
     entries = items((None, "test"), (None, "train"), (None, "validation"))
     np.testing.assert_array_equal(given_splits(entries, "x", SPLITS), [TEST, TRAIN, VALIDATION])
     assert given_splits(items((None, None), (None, None)), "x", SPLITS) is None
 
 
 def test_images_without_a_split_among_others_are_refused():
-    with pytest.raises(UserError, match=r"2 of 3 images have no split, the first is 0\.png"):
+    with pytest.raises(UserError, match=r"2 of 3 images have no split, such as 0\.png"):
         given_splits(items((None, None), (None, "train"), (None, None)), "x", SPLITS)
 
 

@@ -9,7 +9,7 @@ def test_shrinking_averages_areas():
     np.testing.assert_array_equal(to_square(picture, 2)[..., 0], [[60, 0], [0, 0]])
 
 
-def test_a_side_that_shrinks_is_averaged_also_where_the_other_grows():
+def test_a_shrinking_side_is_averaged_even_if_the_other_grows():
     columns = np.tile(np.array([0, 200], np.uint8), 8)[None, :, None]
     picture = np.ascontiguousarray(np.broadcast_to(columns, (2, 16, 3)))
     np.testing.assert_array_equal(to_square(picture, 4), np.full((4, 4, 3), 100))

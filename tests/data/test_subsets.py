@@ -1,4 +1,4 @@
-"""Folds, shares of the labels and a class made rare."""
+"""Folds, shares of labels and rare classes."""
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ def some_groups(seed, images=240, groups=60, classes=3):
 
 @settings(max_examples=5)
 @given(st.integers(0, 2**31 - 1), st.integers(0, 100), st.integers(2, 6))
-def test_folds_hold_every_image_once_and_no_group_twice(seed, data_seed, folds):
+def test_folds_contain_every_image_once_and_split_no_group(seed, data_seed, folds):
     labels, groups = some_groups(data_seed)
     numbers = make_folds(labels, groups, folds, seed)
     assert set(numbers.tolist()) == set(range(folds))
@@ -57,7 +57,7 @@ def test_shares_of_labels_are_nested_whole_groups(seed, data_seed):
     assert before.all()
 
 
-def test_single_images_are_taken_to_the_exact_count():
+def test_shares_of_single_images_are_exact():
     labels = np.repeat([0, 1], [400, 100])
     known = with_known_labels(labels, np.arange(500), 0.25, seed=3)
     assert np.bincount(labels[known]).tolist() == [100, 25]
@@ -88,10 +88,10 @@ def test_a_class_is_made_rare_in_nested_groups():
         ("normal", r"expected CLASS:SHARE"),
         ("normal:1.5", r"expected CLASS:SHARE"),
         ("normul:0.1", r"no class 'normul' in npz:x; did you mean 'normal'"),
-        ("normal:0.9", r"'normal' already makes up less of training, 0.25"),
+        ("normal:0.9", r"'normal' is already rarer, 0.25 of training"),
     ],
 )
-def test_a_rare_class_that_cannot_be_is_refused(minority, message):
+def test_an_impossible_rare_class_is_refused(minority, message):
     labels = np.repeat([0, 1], [25, 75])
     with pytest.raises(UserError, match=message):
         without_most_of(labels, np.arange(100), ("normal", "ill"), minority, 0, "npz:x")
@@ -113,7 +113,7 @@ def load(subset, *, labels="training", data="synthetic"):
 
 
 def test_a_rare_class_keeps_the_share_of_labels_that_the_others_keep():
-    """Of what is left of it, and not of what it was."""
+    """The share refers to the remaining images, not to the original ones."""
     labels = np.repeat([0, 1], [400, 900]).astype(np.int32)
     groups, everywhere = np.arange(1300), np.full(1300, TRAIN)
     readable = np.ones(1300, bool)
@@ -137,7 +137,7 @@ def table(tmp_path_factory):
     return f"csv:{folder}/labels.csv"
 
 
-def test_a_data_set_in_folds_hides_labels_in_training_and_validation_alone(table):
+def test_folds_only_hide_labels_of_training_and_validation(table):
     whole = load(Subset(folds=3, fold=1), data=table)
     assert sum(map(len, whole.splits.values())) == 240
     few = load(Subset(folds=3, fold=1, label_fraction=0.5), data=table)
@@ -146,7 +146,7 @@ def test_a_data_set_in_folds_hides_labels_in_training_and_validation_alone(table
     assert np.any(few.splits["validation"].labels == -1)
     assert few.splits["test"].names == whole.splits["test"].names
     assert few.splits["test"].labels.min() == 0
-    # Pre-training sees all pictures, and of the labels no more than fine-tuning does.
+    # Pre-training sees all pictures, but no more labels than fine-tuning.
     unlabelled = load(Subset(folds=3, fold=1, label_fraction=0.5), data=table, labels="optional")
     assert unlabelled.splits["train"].names == whole.splits["train"].names
     train = unlabelled.splits["train"]
@@ -157,7 +157,7 @@ def test_a_data_set_in_folds_hides_labels_in_training_and_validation_alone(table
     assert len({whole.fingerprint, few.fingerprint, other.fingerprint}) == 3
 
 
-def test_a_class_made_rare_is_rare_in_training_alone(table):
+def test_a_class_is_only_made_rare_in_training(table):
     found = load(Subset(folds=3, minority="b:0.1"), data=table)
     shares = {name: np.mean(split.labels == 1) for name, split in found.splits.items()}
     assert 0.03 < shares["train"] <= 0.1
@@ -169,7 +169,7 @@ def test_more_folds_than_a_class_has_groups_are_refused():
         load(Subset(folds=90))
 
 
-def test_a_set_whose_preparation_was_fitted_on_its_own_split_is_not_dealt_to_folds(tmp_path):
+def test_folds_are_refused_if_the_preparation_was_fitted_on_the_training_split(tmp_path):
     (tmp_path / "labels.csv").write_text("path,label,split\na.png,x,train\nb.png,y,test\n", encoding="utf-8")
     record = {"fitted": {"reference_histogram": {"on": "3 training frames"}, "statistics": "after all"}}
     (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(record), encoding="utf-8")

@@ -38,7 +38,7 @@ def test_groups_of_like_examples_widen_the_intervals():
     assert np.diff(together) > 2 * np.diff(apart)
 
 
-def test_one_group_alone_has_no_interval():
+def test_a_single_group_has_no_interval():
     labels, probabilities = random_case(2)
     intervals = bootstrap_intervals(labels, probabilities, NAMES, groups=np.zeros(40, int))
     assert all(math.isnan(low) for low, _ in intervals.values())

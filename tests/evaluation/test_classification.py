@@ -1,4 +1,4 @@
-"""Whole evaluations of a classifier: values worked by hand, each class against scikit-learn, what is refused."""
+"""Full evaluation of a classifier: hand-worked values, comparison with scikit-learn, invalid input."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_the_numbers_of_each_class_are_scikit_learns(seed, absent):
         assert per_class[name]["specificity"] == pytest.approx(oracle.recall_score(~right, predicted != index))
 
 
-def test_the_majority_baseline_knows_training_alone():
+def test_the_majority_baseline_depends_only_on_training():
     baseline = majority_baseline(np.array([1, 1, 1, 0, 2]), np.array([0, 0, 1, 2]), NAMES)
     assert baseline["accuracy"] == 1 / 4
     assert baseline["balanced_accuracy"] == pytest.approx(1 / 3)
@@ -47,7 +47,7 @@ def test_the_majority_baseline_knows_training_alone():
     assert baseline["mcc"] == 0
 
 
-def test_examples_without_a_label_are_left_out_and_none_at_all_is_refused():
+def test_unlabelled_examples_are_left_out_and_at_least_one_label_is_needed():
     labels, probabilities = random_case(3)
     some = labels.copy()
     some[::2] = -1

@@ -13,7 +13,7 @@ CLASSES = ("a", "b")
 
 
 def predictions(rng, labels, right, seeds):
-    """Probabilities of which about the share `right` is right, [seeds, n, 2]."""
+    """Probabilities [seeds, n, 2], of which a share of about `right` is correct."""
     hit = rng.random((seeds, len(labels))) < right
     best = np.where(hit, labels, 1 - labels)
     return np.stack([np.where(best == 0, 0.8, 0.2), np.where(best == 0, 0.2, 0.8)], axis=-1)
@@ -50,7 +50,7 @@ def test_the_interval_is_that_of_a_loop_over_seeds_and_groups():
 
 
 def test_the_interval_of_a_level_is_that_of_a_loop_over_seeds_and_groups():
-    """Few groups and seeds: were their draws the same numbers, the interval would be another."""
+    """With few groups and seeds, the interval would change if both used the same random numbers."""
     rng = np.random.default_rng(2)
     labels, groups = rng.integers(0, 2, 12), np.arange(12) // 2
     given = predictions(rng, labels, 0.7, 6)
@@ -82,8 +82,8 @@ def test_equal_arms_differ_by_nothing_and_are_never_significant():
     assert difference(arm, arm, "balanced_accuracy") == (0.0, 0.0, 0.0, 1.0)
 
 
-def test_intervals_hold_what_they_promise():
-    """Arms of equal quality: the interval of their difference misses 0 in about one of twenty trials."""
+def test_intervals_have_the_promised_coverage():
+    """For arms of equal quality, the interval of the difference excludes 0 in about one of twenty trials."""
     missed = 0
     for trial in range(60):
         rng = np.random.default_rng(trial)
@@ -98,7 +98,7 @@ def test_intervals_hold_what_they_promise():
 
 
 def test_holm_by_hand():
-    # Sorted 0.01, 0.02, 0.03, 0.5: times 4, 3, 2, 1, then never falling.
+    # Sorted 0.01, 0.02, 0.03, 0.5: times 4, 3, 2, 1, then made non-decreasing.
     assert holm([0.02, 0.5, 0.01, 0.03]) == pytest.approx([0.06, 0.5, 0.04, 0.06])
     found = holm([0.04, float("nan"), 0.5])
     assert found[0] == pytest.approx(0.08)

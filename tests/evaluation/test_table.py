@@ -1,4 +1,4 @@
-"""Tables to read, and files."""
+"""Printed tables and files."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Whole networks: shapes and counts by shape evaluation, and that they compute."""
+"""Complete networks: shapes and parameter counts by shape evaluation, and forward passes."""
 
 import dataclasses
 
@@ -43,7 +43,7 @@ def test_paper224_routes_18432_capsules_into_three_and_decodes_to_the_picture():
     assert picture.shape == (2, 224, 224, 3)
 
 
-def test_small64_is_as_large_as_promised():
+def test_small64_has_the_documented_size():
     config = preset("small64", "finetune")
     assert config.data.image_size == 64
     assert len(config.model.stages) == config.model.extra_convs == 5
@@ -89,7 +89,7 @@ def test_a_network_computes_poses_of_norm_below_one_and_gradients_everywhere(ext
     assert min(norms) > 0
 
 
-def test_a_skip_carries_the_encoders_map_into_the_picture():
+def test_skips_pass_the_encoders_map_to_the_picture():
     config = preset("tiny", "ssl")
     images = jax.random.uniform(jax.random.key(0), (2, 16, 16, 3))
     poses = jnp.ones((2, 4, 16)) * 0.1
@@ -108,7 +108,7 @@ def test_a_skip_carries_the_encoders_map_into_the_picture():
 @pytest.mark.parametrize(
     "name", ["tiny", *(pytest.param(name, marks=pytest.mark.slow) for name in ("demo", "small64"))]
 )
-def test_capsules_start_in_squashs_working_range(name):
+def test_initial_capsules_are_in_the_working_range_of_squash(name):
     config = preset(name, "finetune")
     size = config.data.image_size
 

@@ -1,4 +1,4 @@
-"""The plain convolutional network: as large as the capsule network, with its convolutions and no capsules."""
+"""The plain convolutional network: the size and convolutions of the capsule network, without capsules."""
 
 import dataclasses
 
@@ -30,13 +30,13 @@ def test_it_has_as_many_parameters_as_the_capsule_network(name, classes):
             nnx.eval_shape(lambda: kind(classes, config.model, config.data.image_size, rngs=nnx.Rngs(0)))
         )
 
-    # A hidden layer of one unit more or less is all that rounding can do: tiny's are a share to be seen.
+    # Rounding changes the hidden layer by at most one unit, which is a visible share for `tiny`.
     assert count(ConvNet) == pytest.approx(count(CapsNet), rel=0.06 if name == "tiny" else 0.01)
 
 
 @pytest.fixture(scope="module")
 def network():
-    # Drawn in one compilation, not in one an operation.
+    # Initialise in one compilation instead of one per operation.
     build = lambda: ConvNet(3, TINY.model, 16, rngs=nnx.Rngs(0))  # noqa: E731
     return with_parameters(nnx.eval_shape(build), jax.jit(lambda: parameters_of(build()))())
 
@@ -46,13 +46,13 @@ PICTURES = jnp.asarray(np.random.default_rng(0).random((3, 16, 16, 3)), jnp.floa
 
 @pytest.fixture(scope="module")
 def computed(network):
-    """Features before capsules, logits and probabilities of some pictures."""
+    """Features before the capsules, logits and probabilities of some pictures."""
     return jax.device_get(
         jax.jit(lambda x: (network.encoder.features(x), network(x), network.probabilities(x)))(PICTURES)
     )
 
 
-def test_it_is_its_layers_by_hand(network, computed):
+def test_it_equals_its_layers_applied_by_hand(network, computed):
     features, logits, probabilities = computed
     parameters = {path: np.asarray(value) for path, value in parameters_of(network).items()}
     hidden = np.maximum(features, 0).reshape(3, -1) @ parameters["hidden/kernel"] + parameters["hidden/bias"]
@@ -60,14 +60,14 @@ def test_it_is_its_layers_by_hand(network, computed):
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
     shares = np.exp(expected) / np.exp(expected).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(probabilities, shares, rtol=1e-4, atol=1e-5)
-    # Squashed, the same features are the primary capsules.
+    # The same features, squashed, are the primary capsules.
     capsules = jax.jit(lambda x: network.encoder(x).poses)(PICTURES)
     by_capsule = features.reshape(3, -1, TINY.model.primary_dim)
     squared = (by_capsule**2).sum(-1, keepdims=True)
     np.testing.assert_allclose(capsules, by_capsule * np.sqrt(squared) / (1 + squared), rtol=1e-4, atol=1e-5)
 
 
-def test_its_loss_is_cross_entropy_over_the_valid(network, computed):
+def test_its_loss_is_cross_entropy_over_valid_examples(network, computed):
     task = ConvNetClassification(TINY.model, TINY.augmentation, 16, 3)
     labels = jnp.array([0, 2, 1], jnp.int32)
     numbers = jnp.arange(3, dtype=jnp.int32)
@@ -84,6 +84,6 @@ def test_every_parameter_has_a_layer_group(network):
     assert set(groups.values()) == {"stem", "primary", "head"}
 
 
-def test_its_architecture_is_another_and_capsules_keep_the_hash_of_before():
+def test_its_architecture_hash_differs_and_that_of_capsules_is_unchanged():
     plain = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, architecture="convnet"))
     assert architecture_hash(plain, 3) != architecture_hash(TINY, 3) == "f5d6ba85336f"

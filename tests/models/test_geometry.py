@@ -1,9 +1,10 @@
-"""The sizes of feature maps, against FACTS of the reference study and the rule for more or fewer stages."""
+"""Sizes of feature maps, against those of the reference study and the rule for more or fewer stages."""
 
 import dataclasses
 
 import pytest
 
+from data_prep.bounds import check_bounds
 from jaxcaps.errors import UserError
 from jaxcaps.models import geometry
 from jaxcaps.plan.presets import PRESETS, preset
@@ -43,8 +44,8 @@ def test_added_stages_are_three_by_three_stride_one_at_the_last_width():
 @pytest.mark.parametrize("extra_convs", [2, 8])
 def test_a_number_of_stages_outside_three_to_seven_is_refused(extra_convs):
     model = dataclasses.replace(preset("tiny", "ssl").model, extra_convs=extra_convs)
-    with pytest.raises(UserError, match=f"--extra-convs={extra_convs}.*3 to 7"):
-        geometry(model, 16)
+    with pytest.raises(UserError, match=f"--extra-convs={extra_convs}.*at least 3 and at most 7"):
+        check_bounds(model)
 
 
 def test_a_picture_too_small_for_the_stem_is_refused():

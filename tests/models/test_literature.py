@@ -1,4 +1,4 @@
-"""The networks of the literature: their papers' parameter counts, shapes, ranges, gradients, and that they learn."""
+"""Networks from the literature: published parameter counts, shapes, ranges, gradients, and learning."""
 
 from functools import cache, partial
 
@@ -23,7 +23,7 @@ from jaxcaps.models.capsnet import count_parameters
 
 NETWORKS = [SabourCapsNet, EfficientCapsNet, MatrixCapsNet, InvertedAttentionCapsNet]
 SHAPE, CLASSES = (20, 20, 1), 3
-# Small forms of one stem and three classes.
+# Small networks with three classes.
 SMALL = {
     SabourCapsNet: dict(width=16, primary_types=4, primary_dim=4, class_dim=8),
     EfficientCapsNet: dict(stages=((8, 5, 1), (16, 3, 2)), primary_dim=4, class_dim=8),
@@ -31,7 +31,7 @@ SMALL = {
     InvertedAttentionCapsNet: dict(width=16, primary_types=2, types=(3, 2)),
 }
 networks = pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
-# The others take minutes to compile.
+# The other networks take minutes to compile.
 fast_networks = pytest.mark.parametrize(
     "network",
     [each if each is EfficientCapsNet else pytest.param(each, marks=pytest.mark.slow) for each in NETWORKS],
@@ -54,7 +54,7 @@ def call(network):
 
 
 def mean_loss(network, images, labels):
-    """The loss that the network's paper trains with, averaged over a batch."""
+    """The loss of the network's paper, averaged over a batch."""
     routed = network(images)
     if isinstance(network, InvertedAttentionCapsNet):
         return optax.softmax_cross_entropy_with_integer_labels(network.logits(routed), labels).mean()
@@ -90,7 +90,7 @@ def test_sabours_decoder_completes_its_count():
 @pytest.mark.parametrize(
     ("shape", "classes"), [((28, 28, 1), 10), ((32, 32, 2), 5), ((48, 48, 2), 5), ((36, 28, 3), 2)]
 )
-def test_pictures_of_any_size_and_channels_give_one_capsule_a_class(network, shape, classes):
+def test_pictures_of_any_size_and_channels_give_one_capsule_per_class(network, shape, classes):
     def classify(images):
         return network(shape=shape, classes=classes, rngs=nnx.Rngs(0))(images)
 
@@ -128,7 +128,7 @@ def test_activations_are_in_range_and_an_example_depends_on_no_other(network):
     if network is InvertedAttentionCapsNet:
         np.testing.assert_allclose(routed.activations.sum(axis=1), 1, rtol=1e-5)
         np.testing.assert_allclose(routed.activations, jax.nn.softmax(net.logits(routed)), rtol=1e-5)
-    # In another order, one of them among strangers.
+    # In another order, and one of them in another batch.
     order = np.array([2, 0, 3, 3])
     others = call(network)(net, images[order].at[3].set(0.5))
     for whole, part in zip(routed, others, strict=True):
@@ -200,7 +200,7 @@ def test_a_network_takes_another_routing():
 def test_inverted_attention_routes_all_layers_at_once_after_the_first_iteration():
     @nnx.jit
     def first(net, images):
-        """The maps below the classes and the class poses after one iteration, layer by layer."""
+        """Returns the maps below the classes and the class poses after one iteration."""
         features = net.primary(nnx.relu(net.convolution(images)))
         poses = net.primary_norm(features.reshape(*features.shape[:-1], -1, 16))
         for layer in net.layers[:-1]:
@@ -210,7 +210,7 @@ def test_inverted_attention_routes_all_layers_at_once_after_the_first_iteration(
 
     @nnx.jit
     def second(net, below, before):
-        """The second iteration's class poses come of the first one's poses below them, and of their own."""
+        """The class poses of the second iteration depend on the first iteration's poses below and on their own."""
         top = net.layers[-1]
         parameters = {name: getattr(top, name)[...] for name in top.names}
 
@@ -241,7 +241,7 @@ def test_inverted_attention_routes_all_layers_at_once_after_the_first_iteration(
         (lambda rngs: InvertedAttentionCapsNet(iterations=0, rngs=rngs), "iterations"),
     ],
 )
-def test_what_cannot_be_built_is_refused(build, message):
+def test_invalid_networks_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         nnx.eval_shape(lambda: build(nnx.Rngs(0)))
 

@@ -1,4 +1,4 @@
-"""Every routing by its name in the configuration: it learns, and no other name is known."""
+"""Every routing by its name in the configuration: training works, and unknown names are rejected."""
 
 import dataclasses
 
@@ -48,7 +48,7 @@ def test_a_classifier_of_any_routing_learns(name):
     modules = nnx.jit(lambda: task.init(rngs := nnx.Rngs(0), Encoder(task.model, 16, rngs)))()
     graph, parameters = nnx.split(modules)
     optimizer = optax.adam(3e-3)
-    # Three classes that brightness tells apart.
+    # Three classes that differ in brightness.
     labels = jnp.arange(12) % 3
     noise = jax.random.uniform(jax.random.key(0), (12, 16, 16, 3))
     images = 0.3 * noise + 0.35 * labels[:, None, None, None].astype(jnp.float32)
@@ -75,7 +75,7 @@ def test_a_classifier_of_any_routing_learns(name):
     trained, values = train(parameters)
     assert np.isfinite(values).all()
     assert values[-1] < values[0]
-    # The routing's own parameters learn too.
+    # The parameters of the routing are trained too.
     names = modules.class_capsules.names
     before, after = (nnx.merge(graph, each).class_capsules for each in (parameters, trained))
     for each in names:

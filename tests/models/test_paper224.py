@@ -1,4 +1,4 @@
-"""The reference study's network takes a step; minutes and gigabytes, so `make test-slow`."""
+"""A training step of the reference study's network. It takes minutes and gigabytes."""
 
 import dataclasses
 

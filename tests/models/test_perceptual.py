@@ -1,4 +1,4 @@
-"""The frozen perceptual network against NumPy loops, and files of weights that are refused."""
+"""The frozen perceptual network against NumPy loops, and invalid weight files."""
 
 import jax
 import jax.numpy as jnp
@@ -27,10 +27,10 @@ def test_the_random_network_is_vggs_at_a_quarter_of_the_widths_in_he_initialisat
     assert [kernel.shape[-1] for kernel in network.kernels] == [layer.width // 4 for layer in CONVOLUTIONS]
     for kernel, same in zip(network.kernels, again.kernels, strict=True):
         np.testing.assert_array_equal(kernel, same)
-        # 27 x 16 numbers and more: their deviation is known to a tenth.
+        # With at least 27 x 16 numbers, the standard deviation is accurate to a tenth.
         assert kernel.std() == pytest.approx(np.sqrt(2 / (9 * kernel.shape[2])), rel=0.1)
     images = jnp.asarray(np.random.default_rng(0).uniform(size=(4, 16, 16, 3)), jnp.float32)
-    # He initialisation keeps the scale from layer to layer: features neither vanish nor grow.
+    # He initialisation keeps the scale of features over layers.
     for features in network(images):
         assert 0.1 < float(jnp.mean(jnp.square(features))) < 10
 
@@ -76,7 +76,7 @@ def test_a_tensor_that_does_not_fit_is_named(change, words, tmp_path):
         assert word in str(caught.value)
 
 
-def test_a_file_that_is_none_is_named(tmp_path):
+def test_an_invalid_file_is_named(tmp_path):
     (tmp_path / "text.safetensors").write_text("not at all")
     for name in ("text.safetensors", "nowhere.safetensors"):
         with pytest.raises(UserError, match=f"{name} cannot be read as a safetensors file"):

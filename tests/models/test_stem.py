@@ -1,4 +1,4 @@
-"""Group normalisation against Flax's and against NumPy."""
+"""Group normalisation against Flax and NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ WIDTH = 3 * GROUP_SIZE
 
 
 def layers(dtype, param_dtype):
-    """Ours, and Flax's with the same random scale and bias."""
+    """Our layer and Flax's, with the same random scale and bias."""
     ours = GroupNorm(WIDTH, dtype=dtype, param_dtype=param_dtype, rngs=nnx.Rngs(0))
     theirs = nnx.GroupNorm(
         WIDTH, num_groups=None, group_size=GROUP_SIZE, dtype=dtype, param_dtype=param_dtype, rngs=nnx.Rngs(0)
@@ -24,7 +24,7 @@ def layers(dtype, param_dtype):
 
 
 def value_and_gradients(layer, x):
-    """The outputs, and the gradients of a weighted sum of them by the inputs and the parameters."""
+    """The outputs, and the gradients of their weighted sum with respect to inputs and parameters."""
     structure, parameters = nnx.split(layer)
 
     def outputs(parameters, x):
@@ -51,7 +51,7 @@ def by_numpy(x, scale, bias):
     return ((groups - mean) / np.sqrt(variance + 1e-6)).reshape(x.shape) * scale + bias
 
 
-# Of bfloat16 some roundings to 8 bits.
+# bfloat16 allows a few roundings to 8 bits.
 @pytest.mark.parametrize(
     ("dtype", "param_dtype", "tolerance", "shape"),
     [
@@ -61,7 +61,7 @@ def by_numpy(x, scale, bias):
         ("bfloat16", "float32", 2e-2, (2, 5, 4, WIDTH)),
     ],
 )
-def test_value_and_gradients_are_flaxs(dtype, param_dtype, tolerance, shape):
+def test_value_and_gradients_equal_those_of_flax(dtype, param_dtype, tolerance, shape):
     with jax.enable_x64(dtype == "float64"):
         ours, theirs = layers(jnp.dtype(dtype), jnp.dtype(param_dtype))
         x = jnp.asarray(wide_inputs(shape), dtype)
@@ -74,7 +74,7 @@ def test_value_and_gradients_are_flaxs(dtype, param_dtype, tolerance, shape):
 
 
 def test_a_large_mean_does_not_drown_the_variance():
-    # Float32 holds 1000 to 6e-5; a mean of squares, 1e6, to 0.06, and this variance is about 1.
+    # Float32 resolves 1000 to 6e-5, but a mean of squares, 1e6, only to 0.06, while this variance is about 1.
     ours, theirs = layers(jnp.float32, jnp.float32)
     x = np.float32(wide_inputs((2, 6, 6, WIDTH), mean=1000))
     expected = by_numpy(np.float64(x), np.asarray(ours.scale[...]), np.asarray(ours.bias[...]))
@@ -96,7 +96,7 @@ def test_statistics_of_bfloat16_are_in_float32():
     x = jnp.asarray(wide_inputs((2, 32, 32, WIDTH), mean=8), jnp.bfloat16)
     expected = by_numpy(np.asarray(x, np.float64), np.asarray(ours.scale[...]), np.asarray(ours.bias[...]))
     found = np.asarray(ours(x), np.float64)
-    # Rounded once, at the end: half a unit of the last of 8 bits.
+    # Rounded once at the end: half a unit in the last of 8 bits.
     np.testing.assert_allclose(found, expected, rtol=2.0**-8, atol=1e-3)
 
 
@@ -106,6 +106,6 @@ def test_an_example_does_not_depend_on_its_batch():
     np.testing.assert_allclose(ours(x)[1:2], ours(x[1:2]), rtol=1e-6, atol=1e-6)
 
 
-def test_a_width_of_no_whole_groups_is_refused():
-    with pytest.raises(ValueError, match="width=12: a multiple of 8 expected"):
+def test_a_width_that_is_not_a_multiple_of_the_group_size_is_refused():
+    with pytest.raises(ValueError, match="width=12: expected a multiple of 8"):
         GroupNorm(12, rngs=nnx.Rngs(0))

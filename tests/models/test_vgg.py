@@ -1,4 +1,4 @@
-"""A stem of VGG-16's convolutions: where its kernels go, what it then computes, and what is refused."""
+"""A stem of VGG-16's convolutions: loading of kernels, outputs, and invalid files."""
 
 import dataclasses
 
@@ -32,7 +32,7 @@ def test_the_preset_is_the_first_five_convolutions_and_with_two_more_all_seven()
 
 @pytest.mark.parametrize("count", [5, 7])
 def test_a_stem_with_vggs_kernels_computes_vgg(vgg_file, count):
-    """But at the border: VGG-16 pads with ImageNet's mean colour, an encoder with mid-grey."""
+    """Equal except at the border, where VGG-16 pads with ImageNet's mean colour and an encoder with mid-grey."""
     encoder = Encoder(dataclasses.replace(MODEL, extra_convs=count), 40, nnx.Rngs(0))
     parameters = {f"encoder/{path}": value for path, value in parameters_of(encoder).items()}
     filled = with_vgg_kernels(parameters, vgg_file, count)
@@ -43,7 +43,7 @@ def test_a_stem_with_vggs_kernels_computes_vgg(vgg_file, count):
     made = encoder(jnp.asarray(picture)[None]).maps[-1][0]
     expected = layers_by_loops(vgg_tensors(), picture)[INDICES[count - 1]]
     assert made.shape == expected.shape
-    # Two convolutions and a pooling twice, then one or three more: 10 pixels of 40, or 18, know the border.
+    # Two convolutions and a pooling twice, then one or three more: the padding affects 10 or 18 pixels of 40.
     inner = slice(3, -3) if count == 5 else slice(5, -5)
     np.testing.assert_allclose(made[inner, inner], expected[inner, inner], rtol=2e-3, atol=1e-3)
     assert not np.allclose(made[0], expected[0], rtol=2e-3, atol=1e-3)
@@ -60,12 +60,12 @@ def test_a_classifier_starts_from_the_kernels(vgg_file, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--preset=demo"], "give --preset=vgg, and --extra-convs of 5 to 7"),
-        (["--preset=vgg", "--extra-convs=4"], "give --preset=vgg, and --extra-convs of 5 to 7"),
-        (["--preset=vgg", "--stage=finetune", "--restore=RUN"], "both start the stem; give one"),
+        (["--preset=demo"], "give --preset=vgg, --extra-convs of 5 to 7"),
+        (["--preset=vgg", "--extra-convs=4"], "give --preset=vgg, --extra-convs of 5 to 7"),
+        (["--preset=vgg", "--stage=finetune", "--restore=RUN"], "both initialise the stem; give only one"),
     ],
 )
-def test_a_stem_that_has_no_place_for_them_is_refused(flags, message, tmp_path, vgg_file):
+def test_a_stem_that_does_not_fit_the_kernels_is_refused(flags, message, tmp_path, vgg_file):
     (tmp_path / "config.yaml").write_text("preset: vgg\n")
     with pytest.raises(UserError, match=message):
         parse_config([*(flag.replace("RUN", str(tmp_path)) for flag in flags), f"--vgg-weights={vgg_file}"])

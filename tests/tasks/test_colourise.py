@@ -1,4 +1,4 @@
-"""Colourisation: what the encoder may see, what the two losses add up to, and that both learn."""
+"""Colourisation: the encoder's input, the values of both losses, and training with them."""
 
 import dataclasses
 import functools
@@ -35,7 +35,7 @@ def task_of(loss):
 
 
 def images():
-    """Patches of colour that their lightness tells: the brighter the redder."""
+    """Colour patches that lightness predicts: brighter ones are redder."""
     numbers = np.random.default_rng(0)
     light = np.kron(numbers.uniform(0.2, 0.8, (BATCH, 4, 4)), np.ones((1, 4, 4)))
     return np.stack([255 * light, 120 * light, 200 - 180 * light], axis=-1).astype(np.uint8)
@@ -72,7 +72,7 @@ def made_of(modules, lightness):
 
 
 def made_by(modules, views):
-    """What the decoder makes of the lightness alone, three times over."""
+    """Returns the decoder's output for the lightness as three equal channels."""
     return np.asarray(made_of(modules, views.lightness))
 
 
@@ -84,13 +84,13 @@ def test_a_view_is_the_augmented_picture_in_lab():
 
 
 @pytest.mark.parametrize(("loss", "skips"), [("l1", False), ("bins", True)])
-def test_what_is_made_of_a_picture_does_not_depend_on_its_colours(loss, skips):
+def test_the_prediction_does_not_depend_on_the_colours(loss, skips):
     task = task_of(loss)
     task = dataclasses.replace(task, model=dataclasses.replace(task.model, decoder_skips=skips))
     modules = network(task)
     grey = np.repeat(np.round(255 * lab2rgb(rgb2lab(images()) * [1, 0, 0]))[..., :1], 3, axis=-1).astype(np.uint8)
     coloured, colourless = (task.pictures(modules, jnp.asarray(each)) for each in (images(), grey))
-    # Rounding to 8 bits is all that is left of the colours.
+    # Only rounding errors to 8 bits remain of the colours.
     np.testing.assert_allclose(coloured["what the encoder sees"], colourless["what the encoder sees"], atol=0.005)
     np.testing.assert_allclose(coloured["reconstructed"], colourless["reconstructed"], atol=0.03)
     assert np.abs(coloured["picture"] - colourless["picture"]).max() > 0.1
@@ -155,7 +155,7 @@ def test_padding_does_not_count(loss):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", ["l1", "bins"])
-def test_colours_start_near_grey_or_alike_and_the_loss_falls(loss):
+def test_initial_colours_are_near_grey_or_equal_and_the_loss_falls(loss):
     task = task_of(loss)
     if loss == "bins":
         counts = np.bincount(np.asarray(jax.vmap(nearest_bin)(views_of(task).ab)).ravel(), minlength=262)
@@ -186,12 +186,12 @@ def test_colours_start_near_grey_or_alike_and_the_loss_falls(loss):
     assert 0.5 < history[-1]["colour_saturation"] < 1.5
 
 
-def test_the_perceptual_network_is_no_parameter():
+def test_the_perceptual_network_has_no_parameters():
     paths = set(parameters_of(network(task_of("l1"))))
     assert paths
     assert {path.split("/")[0] for path in paths} == {"encoder", "latent_capsules", "decoder"}
 
 
-def test_the_bins_have_a_logit_each():
+def test_each_bin_has_a_logit():
     modules = network(task_of("bins"))
     assert made_by(modules, views_of(task_of("bins"))).shape == (BATCH, 16, 16, len(ab_bins().centres))

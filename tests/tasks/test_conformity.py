@@ -1,4 +1,4 @@
-"""Every pre-training task in the table: what it declares is so, and whole runs of it go through to a classifier."""
+"""Every pre-training task in the table: its declarations are true, and complete runs lead to a classifier."""
 
 import dataclasses
 import json
@@ -38,7 +38,7 @@ def task_of(name):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_what_a_task_declares_is_what_its_network_and_its_loss_have(name):
+def test_the_declarations_of_a_task_match_its_network_and_its_loss(name):
     task = task_of(name)
     rows = jnp.arange(BATCH, dtype=jnp.int32)
     examples = Examples(rows % 2, rows, rows, jnp.ones(BATCH, bool))
@@ -50,7 +50,7 @@ def test_what_a_task_declares_is_what_its_network_and_its_loss_have(name):
         loss, metrics = task.loss(network, views, examples, jnp.float32(0.5), Shard())
         return parameters_of(network), loss, metrics
 
-    # Traced, not computed: names and shapes are what is asked.
+    # Trace without computing: only names and shapes are needed.
     parameters, loss, metrics = jax.eval_shape(learn, jnp.zeros((BATCH, 32, 32, 3), jnp.uint8))
     assert loss.shape == ()
     assert loss.dtype == jnp.float32
@@ -58,7 +58,7 @@ def test_what_a_task_declares_is_what_its_network_and_its_loss_have(name):
     assert all(metric.shape == () and metric.dtype == jnp.float32 for metric in metrics.values())
     assert {task.group_of(path) for path in parameters} <= set(LAYER_GROUPS)
     assert set(task.layers) >= {path.partition("/")[0] for path in parameters} - {"encoder"}
-    assert set(task.hands_on) <= set(task.layers)
+    assert set(task.transfers) <= set(task.layers)
     own = [each.removeprefix("train/") for each in task.reported if each.startswith("train/")]
     assert own
     assert set(own) <= set(metrics)
@@ -68,7 +68,7 @@ def test_what_a_task_declares_is_what_its_network_and_its_loss_have(name):
 
 
 def test_a_parameter_without_a_layer_group_is_named():
-    with pytest.raises(ValueError, match="names no layer group for 'forgotten'"):
+    with pytest.raises(ValueError, match="has no layer group for the module 'forgotten'"):
         PRETRAINING_TASKS["vicreg"].group_of("forgotten/kernel")
 
 
@@ -97,7 +97,7 @@ CASES = [(name, channels) for name in PRETRAINING_TASKS for channels in (3, 1) i
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "channels"), CASES)
-def test_a_whole_run_ends_in_a_classifier(name, channels, pictures, capsys, tmp_path):
+def test_a_complete_run_ends_in_a_classifier(name, channels, pictures, capsys, tmp_path):
     common = ["--preset=tiny", "--epochs=1", "--batch-size=8", "--effective-batch=8"]
     ssl = run(
         capsys, "--stage=ssl", f"--task={name}", f"--channels={channels}", f"--data=folder:{pictures}", *common,

@@ -1,4 +1,4 @@
-"""What the tasks' losses add up to, and that the encoder sees only what it may."""
+"""The losses of tasks, and the encoder's input."""
 
 import dataclasses
 
@@ -76,7 +76,7 @@ def test_the_joint_loss_is_the_weighted_sum_of_its_terms():
 def test_latent_capsules_do_not_see_hidden_ones_and_learn_to_predict_them():
     plain, task = inpaint_task(), inpaint_task(hidden_capsules=0.5, capsule_weight=2.0, contrast_on="primary")
     views, modules = views_of(task), network(task)
-    # The views are those of without, and half of the places are hidden, with all their types.
+    # The views are the same as without hidden capsules, and all types at half of the positions are hidden.
     np.testing.assert_allclose(views.image, views_of(plain).image, atol=1e-6)
     np.testing.assert_array_equal(views.mask, views_of(plain).mask)
     places = views.hidden.reshape(BATCH, 2, -1, task.model.primary_types)
@@ -103,7 +103,7 @@ def test_contrast_then_inpaint_learns_one_after_the_other(progress, term):
     np.testing.assert_allclose(loss, metrics[term], rtol=1e-6)
 
 
-def test_uncertainties_weigh_the_terms_and_their_gradients_are_those_of_the_paper():
+def test_uncertainties_weight_the_terms_with_the_papers_gradients():
     """Kendall et al. 2018, equation 7 without its halves: L = sum of exp(-s) L_i + s."""
     task = inpaint_task(contrast_weight=2.0, inpaint_weight=3.0, loss_weighting="uncertainty")
     modules, views = network(task), views_of(task)
@@ -123,7 +123,7 @@ def test_uncertainties_weigh_the_terms_and_their_gradients_are_those_of_the_pape
 
 
 def test_the_encoder_sees_only_the_masked_picture_skips_included():
-    """Trap: with skips, hidden pixels could reach the decoder past the mask."""
+    """Regression: with skips, hidden pixels could bypass the mask and reach the decoder."""
     config = preset("tiny", "ssl")
     task = dataclasses.replace(inpaint_task(), model=dataclasses.replace(config.model, decoder_skips=True))
     modules, views = network(task), views_of(task)
@@ -145,7 +145,7 @@ READ = {
 
 
 @pytest.mark.parametrize(("on", "what"), READ)
-def test_the_contrastive_head_reads_the_capsules_it_is_told_to(on, what):
+def test_the_contrastive_head_reads_the_configured_capsules(on, what):
     task = inpaint_task(inpaint_weight=0.0, temperature=0.5, contrast_on=on, projection_input=what)
     modules, views = network(task), views_of(task)
 
@@ -162,7 +162,7 @@ def test_the_contrastive_head_reads_the_capsules_it_is_told_to(on, what):
     np.testing.assert_allclose(metrics["nt_xent"], by_hand(modules, views), rtol=1e-5)
 
 
-def test_with_one_masked_view_the_other_is_whole_and_the_first_alone_is_filled_in():
+def test_with_one_masked_view_only_the_first_is_masked_and_in_painted():
     task = inpaint_task(masked_views="one", contrast_weight=0.0)
     modules, views = network(task), views_of(task)
     assert views.mask[:, 0].any(axis=(1, 2)).all()
@@ -190,11 +190,11 @@ SHARED = {
 
 
 @pytest.mark.parametrize("shared", SHARED)
-def test_pictures_of_one_lesion_and_one_picture_drawn_twice_are_no_negatives(shared):
-    """Trap: false negatives. The first two pictures' views say nothing of each other in the loss."""
+def test_pictures_of_one_lesion_and_repeated_pictures_are_not_negatives(shared):
+    """False negatives: the views of the first two pictures are not negatives of each other in the loss."""
     task = inpaint_task(inpaint_weight=0.0, masked_views="none", contrast_on="primary")
     modules, views = network(task), views_of(task)
-    # As alike as can be: as a negative the second picture would be the hardest there is.
+    # Equal pictures: as a negative, the second picture would be the hardest possible.
     views = views._replace(image=views.image.at[1].set(views.image[0]))
     _, apart = loss_of(task, modules, views)
     _, together = loss_of(task, modules, views, examples(**SHARED[shared]))
@@ -251,7 +251,7 @@ def test_views_are_two_different_augmentations_with_their_masks(mask):
 
 @pytest.mark.parametrize("make", [inpaint_task, classify_task])
 def test_views_have_the_networks_size_whatever_the_data_keeps(make):
-    """Trap: views resampled from pictures of their own size are blurred, so the data keeps larger ones."""
+    """Views resampled from pictures of the same size would be blurred, so the data stores larger pictures."""
     task = make()
     large = jnp.repeat(jnp.repeat(images(), 2, axis=1), 2, axis=2)
     views = jax.jit(jax.vmap(task.views))(jax.random.split(jax.random.key(0), BATCH), large)
@@ -276,7 +276,7 @@ def test_each_classification_loss_is_the_mean_of_the_functional_one():
         np.testing.assert_allclose(metrics["accuracy"], np.mean(np.argmax(activations, 1) == labels), err_msg=name)
 
 
-def test_probabilities_are_the_softmax_of_scaled_norms_with_a_learnt_scale_for_cross_entropy():
+def test_probabilities_are_the_softmax_of_scaled_norms_with_a_learned_scale_for_cross_entropy():
     views = views_of(classify_task())
     for name in ("spread", "margin", "cross-entropy"):
         modules = network(classify_task(loss=name))

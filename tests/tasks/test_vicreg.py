@@ -1,4 +1,4 @@
-"""The terms of VICReg by hand and by an independent reference, and what its settings refuse."""
+"""The terms of VICReg by hand and against an independent reference, and invalid settings."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ ALL = jnp.ones(4, bool)
 
 
 def reference(first, second):
-    """Equations 1 to 5 of Bardes et al. 2022, spelled out in float64."""
+    """Equations 1 to 5 of Bardes et al. 2022 in float64."""
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
     count, dim = first.shape
     variance = covariance = 0.0
@@ -35,7 +35,7 @@ def test_the_terms_of_a_small_case_by_hand():
     first = jnp.array([[0.0, 1], [2, 1], [0, 1], [2, 1]])
     terms = vicreg_terms(first, first + jnp.array([[3.0, 4.0]]), ALL)
     np.testing.assert_allclose(terms.invariance, 25)
-    # Column 1 varies enough; column 2 lacks 1 - sqrt(1e-4).
+    # The hinge is 0 for column 1 and 1 - sqrt(1e-4) for column 2.
     np.testing.assert_allclose(terms.variance, (0 + 0.99) / 2, rtol=1e-6)
     np.testing.assert_allclose(terms.covariance, 0, atol=1e-12)
 
@@ -78,7 +78,7 @@ def test_the_loss_is_the_weighted_sum_of_the_terms_of_what_the_expander_reads(re
         def embedded(pictures):
             poses = network.encoder(pictures).poses
             if reads == "pooled":
-                # 2 x 2 places of 4 types.
+                # 2 x 2 positions of 4 types.
                 poses = jnp.stack([jnp.mean(poses[:, kind::4], axis=1) for kind in range(4)], axis=1)
             return network.expander(poses)
 
@@ -105,7 +105,7 @@ def test_settings_that_cannot_learn_are_refused(flags, words):
         parse_config(["--preset=tiny", "--task=vicreg", *flags])
 
 
-def test_it_has_no_latent_capsules_to_hand_on(tmp_path):
+def test_it_has_no_latent_capsules_to_transfer(tmp_path):
     config = dataclasses.replace(preset("tiny", "ssl"), task="vicreg")
     assert checked(config).task == "vicreg"
-    assert not Vicreg.hands_on
+    assert not Vicreg.transfers

@@ -1,4 +1,4 @@
-"""A run's state on disk."""
+"""Checkpoints of a run."""
 
 import shutil
 
@@ -16,7 +16,7 @@ from jaxcaps.training.step import initial_state
 from tests.training.test_step import mesh_of, network_of
 
 
-def test_a_damaged_checkpoint_is_named_with_the_way_back(tmp_path):
+def test_a_damaged_checkpoint_is_named_with_a_remedy(tmp_path):
     config = preset("tiny", "ssl")
     _, parameters = network_of(config)
     mesh = mesh_of(1)
@@ -26,10 +26,10 @@ def test_a_damaged_checkpoint_is_named_with_the_way_back(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         for step in (1, 2):
             checkpoints.save(state._replace(step=state.step + step), None, {})
-    # As a copy that was interrupted leaves it.
+    # The state after an interrupted copy.
     for path in (tmp_path / "checkpoints" / "2").iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    complaint = r"checkpoints/2 cannot be read as a checkpoint; remove it to go on from that of micro-step 1"
+    complaint = r"checkpoints/2 cannot be read as a checkpoint; remove it to resume from micro-step 1"
     with Checkpoints(tmp_path) as checkpoints, pytest.raises(UserError, match=complaint):
         checkpoints.restore(state)
     with pytest.raises(UserError, match=complaint):
@@ -40,7 +40,7 @@ def test_a_damaged_checkpoint_is_named_with_the_way_back(tmp_path):
 
 
 def test_a_run_is_resumed_on_another_number_of_devices(tmp_path):
-    """Trap: orbax lays arrays out as they were saved unless it is told the new shardings."""
+    """Orbax restores arrays with their saved shardings unless it gets new ones."""
     config = preset("tiny", "ssl")
     _, parameters = network_of(config)
     with jax.numpy_dtype_promotion("standard"):

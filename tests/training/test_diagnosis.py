@@ -1,4 +1,4 @@
-"""The diagnosis of a pre-trained network: its numbers by hand, and a warning for each ailment."""
+"""The diagnosis of a pre-trained network: hand-worked values, and a warning for each problem."""
 
 import copy
 import dataclasses
@@ -45,7 +45,7 @@ def task_and_network():
 
 @functools.cache
 def findings_of(change=""):
-    """With the parameters whose path begins with `change` set to 0."""
+    """Diagnoses a network with the parameters whose path starts with `change` set to 0."""
     task, network = task_and_network()
     parameters = {
         path: jnp.zeros_like(value) if change and path.startswith(change) else value
@@ -69,7 +69,7 @@ def test_gradients_and_reconstructions_are_those_of_the_loss_itself():
             return task.loss(with_parameters(network, parameters), views, examples, jnp.float32(1), Shard())
 
         gradients, metrics = jax.grad(loss, has_aux=True)(parameters)
-        # Another picture's poses: those of the view before.
+        # Another picture's poses: those of the previous view.
         modules = with_parameters(network, parameters)
         seen = jnp.concatenate([jnp.where(views.mask[:, i, ..., None], 0.5, views.image[:, i]) for i in range(2)])
         encoded = modules.encoder(seen)
@@ -100,7 +100,7 @@ def test_gradients_and_reconstructions_are_those_of_the_loss_itself():
     np.testing.assert_allclose(findings["coupling_entropy"], metrics["coupling_entropy"], rtol=1e-5)
 
 
-def test_latent_capsules_that_say_nothing_are_found():
+def test_uninformative_latent_capsules_are_found():
     findings = findings_of("latent_capsules/")
     assert findings["parts"]["latent_capsules"] == {"activity": 0.0, "dead": 1.0, "saturated": 0.0, "rank": 0.0}
     assert findings["reconstruction"]["shuffled"] == 1.0
@@ -109,15 +109,15 @@ def test_latent_capsules_that_say_nothing_are_found():
     for words in (
         "latent capsules: 100% are dead",
         "latent capsules: collapsed",
-        "decoder hardly needs the capsules",
+        "decoder hardly uses the capsules",
         "couplings are uniform",
         "projection: collapsed",
     ):
         assert words in told
-    # No weights, no ratio.
+    # Without weights, there is no ratio.
     assert findings["gradient_over_weight"]["routing"] is None
     assert findings["gradient_over_weight"]["stem/0"] == 0
-    assert "stem/0: at the end of training no term of the loss reaches it" in told
+    assert "stem/0: no loss term reaches it at the end of training" in told
 
 
 HEALTHY = {
@@ -131,32 +131,32 @@ HEALTHY = {
     "saturation": 0.9,
     "reconstruction": {"term": "inpainting", "error": 0.1, "shuffled": 1.5},
 }
-AILMENTS = {
-    "stem/0: its gradient is 1.0e-06": ("gradient_over_weight", "stem/0", 1e-6),
+UNHEALTHY = {
+    "stem/0: its gradient is only 1.0e-06": ("gradient_over_weight", "stem/0", 1e-6),
     "50% of the pictures' saturation": ("saturation", 0.4999),
     "primary capsules: 51% are saturated": ("parts", "encoder", "saturated", 0.51),
-    "effective rank of 1.0% of the most": ("parts", "encoder", "rank", 0.01),
-    "worsen the inpainting by 5.0% only": ("reconstruction", "shuffled", 1.05),
+    "1.0% of the maximum effective rank": ("parts", "encoder", "rank", 0.01),
+    "increase the inpainting by only 5.0%": ("reconstruction", "shuffled", 1.05),
 }
 
 
-@pytest.mark.parametrize("words", AILMENTS)
-def test_each_ailment_is_told_in_one_sentence(words):
+@pytest.mark.parametrize("words", UNHEALTHY)
+def test_each_problem_gives_one_warning(words):
     assert warnings(HEALTHY) == []
     findings = copy.deepcopy(HEALTHY)
-    *where, name, value = AILMENTS[words]
+    *where, name, value = UNHEALTHY[words]
     functools.reduce(dict.get, where, findings)[name] = value
     (told,) = warnings(findings)
     assert words in told
 
 
 def test_activity_is_right_for_half_precision():
-    """Trap: NumPy adds up bfloat16 in bfloat16, and stalls at 256 times the addend."""
+    """NumPy accumulates bfloat16 in bfloat16, which stalls at 256 times the addend."""
     activations = np.full((512, 8), 0.5, jnp.bfloat16)
     assert _capsules(np.random.default_rng(0).random((512, 8, 4)), activations)["activity"] == 0.5
 
 
-def test_what_was_not_measured_is_not_warned_of():
+def test_missing_measurements_give_no_warning():
     assert warnings(HEALTHY | {"saturation": None, "reconstruction": None, "coupling_entropy": None}) == []
 
 
@@ -181,8 +181,8 @@ def test_saturation_is_a_ratio_of_distances_from_grey_and_none_for_grey_pictures
 
 
 @pytest.mark.parametrize(("count", "at_a_time"), [(1, 4), (PICTURES, 1)])
-def test_another_pictures_poses_are_another_pictures(count, at_a_time):
-    """Trap: with one picture at a time its own poses, or those of its other view, were handed to the decoder."""
+def test_shuffled_poses_are_those_of_another_picture(count, at_a_time):
+    """Regression: with batches of one picture, the decoder got the picture's own poses or those of its other view."""
     task, network = task_and_network()
     findings = diagnose(task, network, parameters_of(network), Pictures(count), at_a_time, {})
     assert findings["pictures"] == count

@@ -1,4 +1,4 @@
-"""What is measured between steps."""
+"""Evaluations between training steps."""
 
 import dataclasses
 
@@ -11,12 +11,12 @@ from tests.training.test_step import config_of, mesh_of, network_of, task_of
 COUNT, BATCH = 32, 8
 
 
-def test_the_held_out_contrast_is_not_of_neighbours():
-    """Trap: a batch of neighbours is often one lesion, whose pictures are no negatives: its NT-Xent is 0."""
+def test_the_held_out_contrast_does_not_compare_adjacent_pictures():
+    """A batch of adjacent pictures is often one lesion, whose pictures are not negatives, so NT-Xent would be 0."""
     config = config_of("ssl", inpaint={"inpaint_weight": 0.0, "masked_views": "none"})
     modules, parameters = network_of(config)
     pictures = np.random.default_rng(0).integers(0, 256, (COUNT, 16, 16, 3), np.uint8)
-    # As many lesions as batches, one after the other.
+    # As many lesions as batches, in sequence.
     groups = (np.arange(COUNT) // BATCH).astype(np.int32)
     split = dataclasses.replace(make_split(resident=True, count=COUNT), images=pictures, groups=groups, image_size=16)
     evaluator = HeldOutLoss(task_of(config), modules, split, mesh_of(1), BATCH)

@@ -1,4 +1,4 @@
-"""Two processes of two devices each train as one process of four does."""
+"""Two processes with two devices each give the same training as one process with four."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ import pytest
 from jaxcaps.training.checkpoint import read_parameters
 from tests.compilation import flags
 
-# Contrast alone: it is what must see the pictures of both hosts, and half as much to compile.
+# Only the contrast needs the pictures of both hosts. Using it alone halves the compilation.
 FLAGS = ("--stage=ssl", "--preset=tiny", "--synthetic-count=60", "--epochs=1", "--inpaint-weight=0")
 
 

@@ -1,4 +1,4 @@
-"""Which commit a line of the ledger names."""
+"""The commit that a line of the ledger names."""
 
 import subprocess
 
@@ -9,7 +9,7 @@ from jaxcaps.training import ledger
 
 @pytest.fixture
 def repository(tmp_path):
-    """A repository with one commit and, in it, a file of ours."""
+    """A repository with one commit that contains a file of the package."""
 
     def git(*arguments):
         identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
@@ -26,13 +26,13 @@ def repository(tmp_path):
     return tmp_path, git
 
 
-def test_an_installed_copy_inside_a_repository_of_the_users_has_no_commit(repository, monkeypatch):
+def test_an_installed_copy_inside_a_users_repository_has_no_commit(repository, monkeypatch):
     folder, _ = repository
     monkeypatch.setattr(ledger, "__file__", str(folder / "ledger.py"))
     assert ledger._commit() == "unknown"
 
 
-def test_a_checkout_of_ours_has_its_commit_and_a_plus_once_a_file_differs(repository, monkeypatch):
+def test_a_checkout_has_its_commit_and_a_plus_if_a_file_differs(repository, monkeypatch):
     folder, git = repository
     git("add", "ledger.py")
     git("commit", "-qm", "ours")

@@ -35,12 +35,12 @@ def applied(config, length, gradients, parameters, steps):
 
 def test_an_epochs_end_may_fall_inside_a_batch():
     length = run_length(config_of(epochs=3, batch_size=16, effective_batch=32), examples=100)
-    # 300 images in updates of 32 are 9.375, so 10 whole updates of two micro-steps.
+    # 300 images in updates of 32 are 9.375 updates, so 10 complete updates of two micro-steps.
     assert length == Length(micro_steps=20, accumulate=2, updates=10, per_epoch=6.25)
 
 
 @pytest.mark.parametrize(("batch_size", "effective"), [(48, 64), (128, 64)])
-def test_an_effective_batch_that_is_no_multiple_is_refused(batch_size, effective):
+def test_an_effective_batch_that_is_not_a_multiple_is_refused(batch_size, effective):
     with pytest.raises(
         UserError, match=f"--effective-batch={effective} is not a multiple of --batch-size={batch_size}"
     ):
@@ -59,7 +59,7 @@ def test_the_rate_ends_at_its_floor_on_the_last_applied_update(updates, warmup):
 
 
 def test_accumulation_stretches_the_schedule_over_micro_steps():
-    """Under constant gradients AdamW moves by the rate at each applied update, whatever the accumulation."""
+    """With constant gradients, each applied update of AdamW moves by the rate, for any accumulation."""
     config = config_of(batch_size=8, effective_batch=32)
     config = dataclasses.replace(
         config, optimizer=OptimizerConfig(lr=0.1, weight_decay=0.0, clip_norm=1e6, warmup=0.0, final_lr=0.01)
@@ -100,7 +100,7 @@ def test_weight_decay_spares_biases_norms_and_scales():
     assert decayed(dict.fromkeys(names, jnp.ones(()))) == names
 
 
-def test_multipliers_scale_the_steps_of_their_group_alone():
+def test_multipliers_only_scale_the_steps_of_their_group():
     config = config_of()
     config = dataclasses.replace(
         config, optimizer=OptimizerConfig(lr=0.01, clip_norm=1e6, warmup=0.0, lr_mult="primary:3,routing:10")
@@ -129,7 +129,7 @@ def test_a_malformed_multiplier_is_named(text, complaint):
 
 
 @pytest.mark.parametrize("restore", ["runs/ssl", None])
-def test_freezing_keeps_the_encoder_for_the_first_epochs_alone(restore):
+def test_freezing_only_keeps_the_encoder_for_the_first_epochs(restore):
     config = config_of(stage="finetune")
     config = dataclasses.replace(
         config, restore=restore, classify=dataclasses.replace(config.classify, freeze_epochs=1)

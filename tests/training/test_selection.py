@@ -1,4 +1,4 @@
-"""Which evaluation is the best."""
+"""Selection of the best evaluation."""
 
 import math
 
@@ -13,7 +13,7 @@ def test_the_metric_says_which_direction_is_better(metric, best):
     selection = Selection(metric)
     for step, value in enumerate([math.nan, 0.5, -0.2, 0.7, 0.7, math.nan]):
         selection.consider({f"validation/{metric}": value}, step, {"w": jnp.full((), step)})
-        # As after a resumption.
+        # As after resuming.
         selection = Selection.from_meta(selection.meta(), selection.parameters)
     assert (selection.step, selection.since, int(selection.parameters["w"])) == (best, 5 - best, best)
 

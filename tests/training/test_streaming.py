@@ -1,4 +1,4 @@
-"""A set that is streamed trains to the same parameters as one that is kept."""
+"""Streamed data gives the same parameters as data in memory."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from jaxcaps.training.checkpoint import read_parameters
 from jaxcaps.training.loop import train
 
 
-def test_a_streamed_set_gives_the_parameters_of_a_kept_one(tmp_path):
+def test_streamed_data_gives_the_same_parameters_as_data_in_memory(tmp_path):
     config = preset("tiny", "finetune")
     config = dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=1))
     results = []

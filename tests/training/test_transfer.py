@@ -1,4 +1,4 @@
-"""Strict transfer: what is taken, what is left, what is refused."""
+"""Strict transfer: restored, new and unused parameters, and mismatches."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def new(classes=3):
 
 
 def test_the_encoder_is_taken_and_every_parameter_accounted_for():
-    result = transfer(restored(), new(), hands_on={}, **KNOWN)
+    result = transfer(restored(), new(), transfers={}, **KNOWN)
     assert float(result.parameters["encoder/stem/0/kernel"][0, 0]) == 7.0
     assert float(result.parameters["encoder/primary/bias"][0]) == 8.0
     assert float(result.parameters["class_capsules/weights"].max()) == 0.0
@@ -47,11 +47,11 @@ def test_the_encoder_is_taken_and_every_parameter_accounted_for():
     }
 
 
-def test_latent_capsules_become_class_capsules_where_asked_and_of_equal_shape():
-    result = transfer(restored(), new(), hands_on=LATENT, **KNOWN)
+def test_latent_capsules_become_class_capsules_on_request_if_shapes_match():
+    result = transfer(restored(), new(), transfers=LATENT, **KNOWN)
     assert float(result.parameters["class_capsules/weights"].min()) == 9.0
     with pytest.raises(UserError, match="as many --ssl-capsules as classes"):
-        transfer(restored(), new(classes=4), hands_on=LATENT, **KNOWN)
+        transfer(restored(), new(classes=4), transfers=LATENT, **KNOWN)
 
 
 def test_another_architecture_is_refused_with_both_lists():
@@ -60,7 +60,7 @@ def test_another_architecture_is_refused_with_both_lists():
     other["encoder/stem/0/kernel"] = jnp.zeros((3, 9))
     other["encoder/stem/1/kernel"] = jnp.zeros((2,))
     with pytest.raises(UserError) as error:
-        transfer(restored(), other, hands_on={}, **KNOWN)
+        transfer(restored(), other, transfers={}, **KNOWN)
     text = str(error.value)
     assert "only in runs/ssl: encoder/primary/bias float32[4]" in text
     assert "only in the new network: encoder/stem/1/kernel float32[2]" in text
@@ -69,10 +69,10 @@ def test_another_architecture_is_refused_with_both_lists():
 
 def test_a_parameter_of_unknown_purpose_is_an_error_not_ignored():
     with pytest.raises(UserError, match="unknown in runs/ssl: mystery/kernel"):
-        transfer(restored() | {"mystery/kernel": jnp.ones(2)}, new(), hands_on={}, **KNOWN)
+        transfer(restored() | {"mystery/kernel": jnp.ones(2)}, new(), transfers={}, **KNOWN)
 
 
 def test_a_dtype_that_differs_is_refused():
     half = restored() | {"encoder/primary/bias": jnp.zeros((4,), jnp.bfloat16)}
     with pytest.raises(UserError, match=r"encoder/primary/bias bfloat16\[4\]"):
-        transfer(half, new(), hands_on={}, **KNOWN)
+        transfer(half, new(), transfers={}, **KNOWN)

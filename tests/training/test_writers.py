@@ -1,4 +1,4 @@
-"""Rows survive kills and hold what JSON cannot."""
+"""Metrics rows survive interruptions and store values that JSON cannot represent."""
 
 import csv
 import math
@@ -15,7 +15,7 @@ def test_a_resumed_run_drops_the_rows_after_its_checkpoint(tmp_path):
     assert [row["loss"] for row in read_rows(tmp_path / "metrics.jsonl")] == [1 / 5, 1 / 10, 9.0]
 
 
-def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path):
+def test_an_incomplete_last_line_is_dropped(tmp_path):
     writer = MetricsWriter(tmp_path)
     writer.write({"step": 1, "loss": 2.0})
     with writer.jsonl.open("a") as file:
@@ -23,7 +23,7 @@ def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path):
     assert read_rows(writer.jsonl) == [{"step": 1, "loss": 2.0}]
 
 
-def test_what_is_not_a_number_is_null_in_json_and_back(tmp_path):
+def test_nan_is_null_in_json_and_restored(tmp_path):
     writer = MetricsWriter(tmp_path)
     writer.write({"step": 1, "auc": math.nan})
     assert "null" in writer.jsonl.read_text()

@@ -94,7 +94,7 @@ class Colourisation(Task):
         "validation/colour_saturation",
     )
     reconstruction: ClassVar = ("colour_cross_entropy", "colour_error")
-    hands_on: ClassVar = {"latent_capsules": "class_capsules"}
+    transfers: ClassVar = {"latent_capsules": "class_capsules"}
 
     options: ColouriseConfig
     perceptual: PerceptualNetwork | None = None

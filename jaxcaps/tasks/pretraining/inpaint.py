@@ -90,7 +90,7 @@ class ContrastAndInpainting(Task):
     }
     reported: ClassVar = ("train/nt_xent", "train/inpainting", "validation/inpainting")
     reconstruction: ClassVar = ("inpainting",)
-    hands_on: ClassVar = {"latent_capsules": "class_capsules"}
+    transfers: ClassVar = {"latent_capsules": "class_capsules"}
 
     options: InpaintConfig
 

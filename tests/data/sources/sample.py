@@ -1,4 +1,4 @@
-"""What the tests of sources share. The test file of each source defines a `SAMPLE` for the conformity suite."""
+"""Shared code of the tests of sources. The test file of each source defines a `SAMPLE` for the conformity suite."""
 
 import io
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from jaxcaps.errors import UserError
 
 
 class Picture(NamedTuple):
-    """A picture to be written in the format of a source.
+    """A picture to write in the format of a source.
 
     Attributes:
         pixels: as stored, uint8 or uint16, [h, w], [h, w, 3] RGB or [h, w, 4] RGBA; None for a file that is damaged.
@@ -31,7 +31,7 @@ class Picture(NamedTuple):
     palette: bool = False
 
     def indexed(self) -> tuple[np.ndarray, np.ndarray]:
-        """Indices uint8 [h, w] into colours, and those, uint8 [256, 3]."""
+        """Returns indices uint8 [h, w] and the palette uint8 [256, 3]."""
         found, indices = np.unique(self.pixels.reshape(-1, 3), axis=0, return_inverse=True)
         colours = np.zeros((256, 3), np.uint8)
         colours[: len(found)] = found
@@ -54,7 +54,7 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class Sample:
-    """How to make data of one kind.
+    """Makes data of one kind.
 
     Attributes:
         write: (an empty folder, pictures) -> what `--data` says. It may ignore what it cannot store.
@@ -74,7 +74,7 @@ def open_spec(spec: str, count: int = 60, seed: int = 0, size: int = 16) -> Sour
 
 
 def refused(spec: str, *words: str) -> None:
-    """Opening the data is a UserError that names the data and says these words."""
+    """Checks that opening the data raises a UserError that names the data and contains these words."""
     with pytest.raises(UserError) as error:
         open_spec(spec)
     for word in (f"--data={spec}", *words):
@@ -87,5 +87,5 @@ def paint(path: Path, value: int = 0) -> None:
 
 
 def noise(number: int, shape: tuple[int, ...] = (9, 7, 3), dtype: type = np.uint8) -> np.ndarray:
-    """Pixels that no two numbers share."""
+    """Pixels that differ for each number."""
     return np.random.default_rng(number).integers(0, np.iinfo(dtype).max + 1, shape, dtype)

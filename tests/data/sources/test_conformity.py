@@ -1,4 +1,4 @@
-"""What holds for every kind of data: the same good and bad inputs for each. A new source brings its own `SAMPLE`."""
+"""Tests of every kind of data with the same valid and invalid inputs. A new source defines its own `SAMPLE`."""
 
 import importlib
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +12,12 @@ from jaxcaps.errors import UserError
 from tests.data.sources.sample import Picture, noise, open_spec, refused
 
 SAMPLES = {kind: importlib.import_module(f"tests.data.sources.test_{kind}_source").SAMPLE for kind in SOURCES}
-# What names nothing, by what follows a kind.
+# Places that do not exist, by the place that a kind expects.
 NOWHERE = {"DIR": "{}:{}/nowhere", "FILE": "{}:{}/nowhere", "NAME": "{}:nowhere@{}"}
 
 
 def kinds(*able, place=(), exact=True):
-    """The kinds that store all of this, and are given by such a place."""
+    """The kinds that can store all of this and have such a place."""
     return [
         pytest.param(kind, marks=pytest.mark.slow) if sample.slow and not place else kind
         for kind, sample in SAMPLES.items()
@@ -53,7 +53,7 @@ def sixteen():
 
 
 def matched(source, pictures, rgb):
-    """The item of each picture, found by its pixels; the pictures differ."""
+    """The item of each picture, found by its pixels, which are unique."""
     read = [source.read(place) for place in range(len(source.items))]
     assert len(read) == len(pictures)
     places = []
@@ -142,7 +142,7 @@ def palette(number):
         *((kind, palette) for kind in kinds("palette")),
     ],
 )
-def test_pictures_of_all_forms_become_rgb(kind, stored, written):
+def test_all_pixel_formats_become_rgb(kind, stored, written):
     pictures = [stored(number) for number in range(3)]
     matched(written(kind, [picture for picture, _ in pictures])[1], pictures, lambda picture: picture[1])
 

@@ -43,7 +43,7 @@ def test_paths_are_relative_to_the_table(tmp_path, monkeypatch):
     monkeypatch.chdir("/")
     source = open_spec(spec)
     assert source.read(0)[0, 0, 0] == 7
-    # An absolute path is named as if it were relative.
+    # An absolute path gets a name as if it were relative.
     assert source.items[1] == Item("images/1.png", None, None, None)
     with pytest.raises(BadImage, match="no such file"):
         source.read(1)
@@ -73,11 +73,11 @@ def test_a_faulty_table_is_refused_by_line(tmp_path, text, message):
     refused(table(tmp_path, text), message)
 
 
-def test_a_table_that_is_no_text_is_refused(tmp_path):
+def test_a_table_that_is_not_text_is_refused(tmp_path):
     refused(table(tmp_path, "path\nk\u00e4se.png\n", "latin-1"), "not UTF-8 text")
 
 
 @pytest.mark.parametrize(("column", "meant"), [("Split", "split"), ("labels", "label"), ("groups", "group")])
-def test_a_column_that_is_nearly_one_of_ours_is_named(tmp_path, column, meant):
+def test_a_misspelt_column_is_named(tmp_path, column, meant):
     (tmp_path / "labels.csv").write_text(f"path,{column}\na.png,x\n")
     refused(f"csv:{tmp_path}/labels.csv", f"unknown column '{column}'; did you mean '{meant}'")

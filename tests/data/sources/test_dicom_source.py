@@ -18,7 +18,7 @@ DAMAGED = b"\0" * 128 + b"DICM" + b"\0" * 20
 
 
 def write_dicom(path, pixels, kind="MONOCHROME2", *, bits=None, **elements):
-    """A DICOM file of pixels [h, w], [h, w, 3], or [frames, h, w]."""
+    """Writes a DICOM file with pixels [h, w], [h, w, 3] or [frames, h, w]."""
     header = Dataset()
     header.file_meta = FileMetaDataset()
     header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
@@ -70,7 +70,8 @@ def grey_of(tmp_path, pixels, kind="MONOCHROME2", **elements):
 
 
 def test_grey_values_go_through_rescaling_and_the_first_window(tmp_path):
-    """CT: stored - 1024 is in Hounsfield units; PS3.3 C.11.2.1.2.1 with centre 40 and width 81 shows 0 to 80."""
+    """CT: stored values minus 1024 are Hounsfield units. The window of centre 40 and width 81 shows 0 to 80 (PS3.3
+    C.11.2.1.2.1)."""
     stored = np.array([[0, 1024, 1044, 1064, 1104, 4095]], np.uint16)
     window = dict(RescaleSlope=1, RescaleIntercept=-1024, WindowCenter=[40, 600], WindowWidth=[81, 1200])
     expected = np.rint(255 * np.array([0, (0 - 39.5) / 80 + 0.5, (20 - 39.5) / 80 + 0.5, 0.50625, 1, 1]))
@@ -102,7 +103,7 @@ def test_without_a_window_grey_values_are_stretched_and_a_note_says_so(tmp_path)
         "DICOM: 1 of 1 pictures have no window; their grey values are stretched between the 0.5 and 99.5 percentiles.",
     )
     assert not grey_of(tmp_path, np.full((4, 4), 7, np.uint16)).any()
-    # Eight bits need no window.
+    # 8-bit values need no window.
     stored = noise(0, (5, 4))
     np.testing.assert_array_equal(grey_of(tmp_path, stored, RescaleSlope=1, RescaleIntercept=0), stored)
     np.testing.assert_array_equal(grey_of(tmp_path, stored), stored)
@@ -182,7 +183,7 @@ def test_files_are_found_by_content_and_classes_by_folder(tmp_path):
         ("test/c.dcm", None, "test"),
         ("test/malignant/b.png", "malignant", "test"),
     ]
-    assert source.notes == ("DICOM: 3 files hold no DICOM picture and are skipped.",)
+    assert source.notes == ("DICOM: skipped 3 files without a DICOM picture.",)
 
 
 def test_a_table_names_files_classes_and_splits(tmp_path):
@@ -202,12 +203,12 @@ def test_a_table_names_files_classes_and_splits(tmp_path):
 def test_split_folders_beside_others_are_refused(tmp_path):
     write_dicom(tmp_path / "train" / "a" / "1.dcm", noise(0, PLAIN))
     write_dicom(tmp_path / "dev" / "a" / "1.dcm", noise(0, PLAIN))
-    refused(f"dicom:{tmp_path}", "train are named as splits, and the folders beside them are not")
+    refused(f"dicom:{tmp_path}", "train are named as splits, but the folders beside them are not")
 
 
 def test_a_folder_without_dicom_files_is_refused(tmp_path):
     (tmp_path / "x.dcm").write_text("text")
-    refused(f"dicom:{tmp_path}", "no DICOM picture found; 1 other files are there")
+    refused(f"dicom:{tmp_path}", "no DICOM picture found among 1 files")
 
 
 def test_damaged_and_undecodable_files_are_bad_images(tmp_path):
@@ -241,7 +242,7 @@ def test_without_pydicom_the_error_says_what_to_install(tmp_path, monkeypatch):
 
 
 def texts_of(folder):
-    """All that a run may show or write of the data."""
+    """Everything about the data that a run may show or write."""
     source = open_spec(f"dicom:{folder}")
     dataset = load_dataset(
         data=f"dicom:{folder}", image_size=8, labels="optional", split_seed=0, synthetic_count=1, synthetic_seed=0,
@@ -256,7 +257,7 @@ def texts_of(folder):
     return source, repr((source, source.items, source.notes, dataset, reasons))
 
 
-def test_nothing_tells_who_the_patient_is(tmp_path, caplog):
+def test_no_output_identifies_the_patient(tmp_path, caplog):
     for number in range(4):
         issued = dict(IssuerOfPatientID="clinic")
         write_dicom(tmp_path / "benign" / f"mustermann_{number}.dcm", noise(number, (40, 40)), **issued)
@@ -272,7 +273,7 @@ def test_nothing_tells_who_the_patient_is(tmp_path, caplog):
         assert word not in (text + caplog.text).replace(str(tmp_path), "").casefold()
     assert len({item.name for item in source.items}) == 16
     assert [item.name for item in source.items if "plain" in item.name] == [f"ill/plain-{n}.dcm" for n in range(4)]
-    # Equal patients stay equal: with an issuer, without one, and another.
+    # Pictures of one patient share a group; the same ID with another issuer, or with none, is another group.
     groups = [item.group for item in source.items if item.group is not None]
     assert sorted(groups.count(group) for group in set(groups)) == [3, 4, 8]
     assert open_spec(f"dicom:{tmp_path}").items == source.items
@@ -283,7 +284,7 @@ def test_a_class_that_is_named_after_a_patient_is_refused_without_the_name(tmp_p
     with pytest.raises(Exception, match="a class is named after a patient") as error:
         open_spec(f"dicom:{tmp_path}")
     assert "erika" not in str(error.value)
-    # A class may be a number that is also an ID, and a name may hold the letters of a class.
+    # A class may be a number that is also an ID, and a name may contain the letters of a class.
     other = Path(tmp_path, "other")
     write_dicom(other / "1" / "1.dcm", noise(0, PLAIN), PatientID="11")
     assert open_spec(f"dicom:{other}").items[0].label == "1"

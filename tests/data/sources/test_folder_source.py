@@ -29,7 +29,7 @@ def test_the_first_level_of_a_folder_names_the_classes(tmp_path):
     )
 
 
-def test_folders_called_after_splits_are_the_splits(tmp_path):
+def test_folders_named_after_splits_are_the_splits(tmp_path):
     for name in ("Train/x/0.png", "val/x/1.png", "test/y/2.png", "test/3.png"):
         paint(tmp_path / name)
     assert open_spec(f"folder:{tmp_path}").items == (
@@ -47,7 +47,7 @@ def test_folders_called_after_splits_are_the_splits(tmp_path):
         (("chest/train/a", "chest/test/a"), "the split folders lie in chest; use --data=folder:"),
     ],
 )
-def test_split_folders_are_not_taken_for_classes(tmp_path, names, message):
+def test_split_folders_are_not_classes(tmp_path, names, message):
     for name in names:
         paint(tmp_path / name / "1.png")
     refused(f"folder:{tmp_path}", message)
@@ -73,7 +73,7 @@ def test_an_empty_class_folder_is_named(tmp_path):
     refused(f"folder:{tmp_path}", "class folder 'normal' has no image")
 
 
-def test_a_folder_without_images_tells_what_it_holds(tmp_path):
+def test_a_folder_without_images_lists_its_content(tmp_path):
     (tmp_path / "a").mkdir()
     refused(f"folder:{tmp_path}", "no image found")
     (tmp_path / "a" / "x.dcm").touch()

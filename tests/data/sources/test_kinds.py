@@ -21,7 +21,7 @@ def test_an_unknown_kind_is_refused_with_a_suggestion(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["tfds:frames@", "tfds:@x", "synthetic:5"])
-def test_half_a_place_is_refused(text):
+def test_an_incomplete_place_is_refused(text):
     with pytest.raises(UserError, match=f"--data={text}: expected one of"):
         parse_data(text)
 
@@ -43,7 +43,7 @@ def test_a_specification_is_read_and_written():
         ("synthetic", "synthetic", "synthetic"),
     ],
 )
-def test_names_of_data_hold_no_folder(text, known_as, short):
+def test_data_names_contain_no_folders(text, known_as, short):
     assert anonymous(text) == known_as
     assert short_name(text) == short
 

@@ -97,7 +97,7 @@ def test_an_npz_of_another_format_is_refused(tmp_path, arrays, message):
 
 def test_a_damaged_npz_is_refused(tmp_path):
     (tmp_path / "set.npz").write_bytes(b"no zip archive")
-    refused(f"npz:{tmp_path}/set.npz", "not an .npz file of NumPy, or a damaged one")
+    refused(f"npz:{tmp_path}/set.npz", "not a valid .npz file of NumPy")
 
 
 def test_medmnist_of_real_chest_images_opens(shared_data):

@@ -1,4 +1,4 @@
-"""`--data=piccolo:`: prepared into the cache folder when first used, then trained on."""
+"""`--data=piccolo:`: preparation into the cache folder at first use, and training."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_the_items_are_the_prepared_frames(release, cache):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")} == before
 
 
-def test_larger_pictures_are_prepared_apart(release):
+def test_larger_pictures_have_a_separate_folder(release):
     small, larger = preparation(release, 64), preparation(release, 300)
     assert (small.steps.size, larger.steps.size) == (224, 300)
     assert small.out != larger.out
@@ -47,7 +47,7 @@ def test_larger_pictures_are_prepared_apart(release):
 
 def test_another_folder_is_refused_by_the_flag(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"--data=piccolo:.*/empty: preparing it in .*: .*no frame found"):
+    with pytest.raises(UserError, match=r"--data=piccolo:.*/empty: cannot prepare it in .*: .*no frame found"):
         open_spec(f"piccolo:{tmp_path}/empty")
 
 

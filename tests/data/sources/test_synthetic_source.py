@@ -21,5 +21,5 @@ def test_the_built_in_set_is_the_same_for_the_same_seed():
 
 
 def test_too_small_a_built_in_set_is_refused():
-    with pytest.raises(UserError, match=re.escape("--synthetic-count=0: expected at least one frame")):
+    with pytest.raises(UserError, match=re.escape("--synthetic-count=0: give a number of at least 1")):
         open_spec("synthetic", count=0)

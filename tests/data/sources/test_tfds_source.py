@@ -22,7 +22,7 @@ Features = tfds.features
 
 
 class OtherSet(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A set of TFDS's as somebody else would build it: `splits` maps each split to its examples, in order."""
+    """Builds a TFDS data set without our builders: `splits` maps each split to its examples, in order."""
 
     def __init__(self, features, splits, *, name="other", version="1.0.0", keys=None, **settings):
         self.name, self.VERSION = name, tfds.core.Version(version)
@@ -46,7 +46,7 @@ class OtherSet(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 @pytest.fixture
 def data_dir(tmp_path, monkeypatch):
-    """Where TFDS keeps its sets."""
+    """The data folder of TFDS."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "sets"))
     return tmp_path / "sets"
 
@@ -105,7 +105,7 @@ def three_splits(count=20):
     ]
 
 
-# --- what is read is what the table names
+# --- data sets from our builders
 
 
 @pytest.mark.parametrize("divided", [True, False])
@@ -125,7 +125,7 @@ def test_a_prepared_folder_reads_through_tfds_as_by_its_table(tmp_path, data_dir
         np.testing.assert_array_equal(records.read(places[item.name]), table.read(place))
 
 
-def test_what_was_fitted_on_the_training_split_is_known_in_tfds_too(tmp_path, data_dir):
+def test_tfds_metadata_record_the_steps_fitted_on_the_training_split(tmp_path, data_dir):
     folder = prepared_folder(tmp_path / "frames", three_splits())
     record = {"fitted": {"reference_histogram": {"on": "3 training frames"}}}
     (folder / "dataset.yaml").write_text(yaml.safe_dump(record), encoding="utf-8")
@@ -133,8 +133,8 @@ def test_what_was_fitted_on_the_training_split_is_known_in_tfds_too(tmp_path, da
     assert open_spec("tfds:frames").fitted == open_spec(f"csv:{folder}/labels.csv").fitted == ("histogram matching",)
 
 
-def test_tfds_itself_reads_what_a_prepared_folder_became(tmp_path, data_dir):
-    """By TFDS's own decoder, for whom the builder is written too."""
+def test_tfds_itself_reads_the_built_data_set(tmp_path, data_dir):
+    """The builders also work with TFDS's own decoder."""
     folder = prepared_folder(tmp_path / "frames", three_splits(5))
     builder = PreparedFolder(folder, name="frames", version="1.2.0", data_dir=data_dir)
     builder.download_and_prepare()
@@ -147,7 +147,7 @@ def test_tfds_itself_reads_what_a_prepared_folder_became(tmp_path, data_dir):
     np.testing.assert_array_equal(example["image"], file[..., ::-1])
 
 
-def test_a_set_is_prepared_and_read_where_tensorflow_cannot_be_imported(tmp_path):
+def test_a_set_is_prepared_and_read_without_tensorflow(tmp_path):
     folder = prepared_folder(tmp_path / "frames", three_splits(10))
     code = """
 import sys
@@ -180,7 +180,7 @@ print(len(records.items), "tensorflow" in sys.modules, "jax" in sys.modules)
 
 def test_piccolo_is_built_from_the_manual_directory(tmp_path, data_dir):
     builder = Piccolo(data_dir=data_dir)
-    # TFDS's own check of the directory, which shows the instructions.
+    # TFDS checks the directory and shows the instructions.
     with pytest.raises(AssertionError, match=r"python -m data_prep --source=piccolo:RELEASE --out=MANUAL_DIR/piccolo"):
         builder.download_and_prepare()
     manual = data_dir / "downloads" / "manual"
@@ -215,11 +215,11 @@ def test_real_ultrasound_images_read_through_tfds_as_by_their_table(shared_data,
         np.testing.assert_array_equal(records.read(places[table.items[place].name]), table.read(place))
 
 
-# --- sets that others built
+# --- data sets from other builders
 
 
 def test_names_of_classes_splits_and_records(data_dir):
-    """-1 is an unknown class; a split of no known name is left out; grey pictures become RGB."""
+    """-1 is an unknown class, a split with an unknown name is skipped, and grey pictures become RGB."""
     features = {
         "image": Features.Image(shape=(9, 7, 1)),
         "label": Features.ClassLabel(names=["cat", "dog"]),
@@ -252,7 +252,7 @@ def test_names_of_classes_splits_and_records(data_dir):
         np.testing.assert_array_equal(records.read(place), np.stack([grey] * 3, axis=-1))
 
 
-def test_a_validation_split_is_carved_out_where_there_is_none(data_dir):
+def test_a_missing_validation_split_is_taken_from_training(data_dir):
     features = {
         "image": Features.Image(),
         "label": Features.ClassLabel(num_classes=3),
@@ -267,7 +267,7 @@ def test_a_validation_split_is_carved_out_where_there_is_none(data_dir):
     assert dataset.classes == ("0", "1", "2")
     assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 48, "validation": 12, "test": 12}
     train, validation = (dataset.splits[name] for name in ("train", "validation"))
-    # Six neighbours form a group, whatever feature type it has.
+    # Six adjacent pictures form a group, for any type of feature.
     assert len(set(train.groups)) == 8
     assert not set(train.groups) & set(validation.groups)
 
@@ -278,7 +278,7 @@ def test_a_set_of_one_split_is_undivided(data_dir):
     assert open_spec("tfds:other").items[1] == Item("train/1", "b", None, None)
 
 
-def test_the_builders_supervised_keys_say_what_is_picture_and_class(data_dir):
+def test_supervised_keys_name_the_picture_and_the_class(data_dir):
     features = {
         "left": Features.Image(),
         "right": Features.Image(),
@@ -291,10 +291,10 @@ def test_the_builders_supervised_keys_say_what_is_picture_and_class(data_dir):
     assert records.items[0].label == "q"
     np.testing.assert_array_equal(records.read(0), noise(1)[..., ::-1])
     build(data_dir, features, {"train": [example]}, name="unclear")
-    refused("tfds:unclear", "left and right are pictures, and none is called image")
+    refused("tfds:unclear", "left and right are pictures, but none is named image")
     del features["left"], example["left"]
     build(data_dir, features, {"train": [example]}, name="classes")
-    refused("tfds:classes", "coarse and fine are classes, and none is called label")
+    refused("tfds:classes", "coarse and fine are classes, but none is named label")
 
 
 def test_pictures_without_labels_are_read_too(data_dir):
@@ -302,7 +302,7 @@ def test_pictures_without_labels_are_read_too(data_dir):
     records = open_spec("tfds:other")
     assert records.items == (Item("train/0", None, None, None), Item("train/1", None, None, None))
     np.testing.assert_array_equal(records.read(1), noise(1)[..., ::-1])
-    with pytest.raises(UserError, match="--data=tfds:other: the images have no labels, and fine-tuning learns from"):
+    with pytest.raises(UserError, match="--data=tfds:other: the images have no labels, but fine-tuning needs them"):
         load("tfds:other")
 
 
@@ -347,10 +347,10 @@ UNFIT = {
 
 
 @pytest.mark.parametrize("case", UNFIT)
-def test_a_set_of_something_else_than_single_pictures_is_refused(data_dir, case):
+def test_a_set_without_single_pictures_is_refused(data_dir, case):
     features, example, words = UNFIT[case]
     if example is None:
-        # To prepare such a set takes TensorFlow: another set's description is replaced by its.
+        # Preparing such a data set needs TensorFlow, so its description replaces that of another.
         build(data_dir, {"image": Features.Image(shape=(None, None, 1))}, {"train": [{"image": encoded(0)}]})
         Features.FeaturesDict(features).save_config(data_dir / "other" / "1.0.0")
     else:
@@ -359,7 +359,7 @@ def test_a_set_of_something_else_than_single_pictures_is_refused(data_dir, case)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is installed")
-def test_a_video_says_that_it_takes_tensorflow(data_dir):
+def test_the_error_for_a_video_mentions_tensorflow(data_dir):
     build(data_dir, {"image": Features.Image()}, {"train": [{"image": encoded(0)}]})
     file = data_dir / "other" / "1.0.0" / "features.json"
     description = json.loads(file.read_text())
@@ -371,20 +371,20 @@ def test_a_video_says_that_it_takes_tensorflow(data_dir):
     refused("tfds:other", "its features cannot be read here (No module named 'tensorflow')", "such as Video")
 
 
-def test_splits_of_other_names_alone_are_refused(data_dir):
+def test_a_set_with_only_unknown_split_names_is_refused(data_dir):
     build(data_dir, {"image": Features.Image()}, {name: [{"image": encoded(0)}] for name in ("left", "right")})
     refused("tfds:other", "its splits are left, right; expected train, validation and test")
 
 
-# --- which set is meant
+# --- finding a data set
 
-# Each holds one picture, of the number given here.
+# Each contains one picture with this number.
 SETS = {"frames:1.9.0": 0, "frames:1.10.0": 1, "corrupted/fog:1.0.0": 2, "corrupted/snow:1.0.0": 3}
 
 
 @pytest.fixture
 def several(data_dir):
-    """A set in two versions, and one in two configurations."""
+    """A data set in two versions, and one in two configurations."""
     for full_name, number in SETS.items():
         name, version = full_name.split(":")
         name, _, config = name.partition("/")
@@ -401,7 +401,7 @@ def test_a_set_is_found_by_name_configuration_version_and_folder(several, monkey
 
     for full_name, expected in SETS.items():
         assert number(full_name) == expected
-    # 1.10.0 is the higher of the two.
+    # 1.10.0 is higher than 1.9.0.
     assert number("frames") == number("frames:1.*.*") == 1
     assert number("frames:*.9.*") == 0
     assert number("corrupted/snow") == 3
@@ -413,7 +413,7 @@ def test_a_set_is_found_by_name_configuration_version_and_folder(several, monkey
     assert number("corrupted/fog@~/tensorflow_datasets") == 2
 
 
-def test_what_is_not_prepared_is_answered_with_what_is(several):
+def test_the_error_for_a_missing_set_lists_the_prepared_ones(several):
     refused("tfds:corrupted", "several configurations", "name one of tfds:corrupted/fog, tfds:corrupted/snow")
     refused("tfds:corrupted/rain", "has corrupted/fog:1.0.0, corrupted/snow:1.0.0")
     refused("tfds:frames:2.0.0", "has frames:1.10.0, frames:1.9.0")
@@ -421,7 +421,7 @@ def test_what_is_not_prepared_is_answered_with_what_is(several):
     refused("tfds:frame", f"{several} has corrupted, frames", "did you mean tfds:frames?")
 
 
-def test_a_set_that_is_not_prepared_is_answered_with_how_to(several, monkeypatch):
+def test_the_error_for_a_missing_set_says_how_to_prepare_it(several, monkeypatch):
     def forbidden(*_, **__):
         raise AssertionError("it would be downloaded")
 
@@ -435,27 +435,27 @@ def test_a_set_that_is_not_prepared_is_answered_with_how_to(several, monkeypatch
     refused("tfds:piccolo", "from jaxcaps.data.tfds.builders import Piccolo")
     refused(
         "tfds:colorectal_histolgy",
-        "TFDS has no set of that name (did you mean colorectal_histology?); docs/how-to/tfds.md",
+        "TFDS has no data set of that name (did you mean colorectal_histology?); see docs/how-to/tfds.md",
     )
-    refused("tfds:zzzzzz", "TFDS has no set of that name; docs/how-to/tfds.md")
+    refused("tfds:zzzzzz", "TFDS has no data set of that name; see docs/how-to/tfds.md")
     assert sorted(path.name for path in several.iterdir() if path.name != "downloads") == ["corrupted", "frames"]
 
 
 def test_the_command_for_a_registered_set_names_the_set(tmp_path):
-    """As far as it can be tried without a download: TFDS takes these arguments."""
+    """Without a download, the test only shows that TFDS accepts these arguments."""
     builder = tfds.builder("mnist_corrupted/fog", data_dir=str(tmp_path), file_format="array_record")
     assert (builder.name, builder.builder_config.name, builder.is_prepared()) == ("mnist_corrupted", "fog", False)
 
 
 def test_a_folder_without_sets_is_named(data_dir):
-    refused("tfds:cifar10", f"there is no folder {data_dir}", "TFDS_DATA_DIR=DIR, or tfds:NAME@DIR")
+    refused("tfds:cifar10", f"the folder {data_dir} does not exist", "TFDS_DATA_DIR=DIR or give tfds:NAME@DIR")
     data_dir.mkdir()
-    refused("tfds:cifar10", f"{data_dir} has no sets")
-    refused("tfds:cifar10@nowhere", "there is no folder nowhere")
+    refused("tfds:cifar10", f"{data_dir} has no data sets")
+    refused("tfds:cifar10@nowhere", "the folder nowhere does not exist")
 
 
 @pytest.mark.parametrize("spec", ["../frames", "frames/../x", "a b", "9lives", "kaggle:dogs", "frames:1"])
-def test_what_can_be_no_name_of_a_set_is_refused(spec):
+def test_an_invalid_name_of_a_set_is_refused(spec):
     refused(f"tfds:{spec}", "expected tfds:NAME, tfds:NAME/CONFIG or tfds:NAME/CONFIG:VERSION")
 
 
@@ -464,7 +464,7 @@ def test_what_can_be_no_name_of_a_set_is_refused(spec):
 
 @pytest.fixture
 def frames(data_dir):
-    """The folder of a prepared set of 20 pictures."""
+    """The folder of a prepared data set of 20 pictures."""
     features = {"image": Features.Image(), "label": Features.ClassLabel(names=["a", "b"])}
     examples = [{"image": encoded(n), "label": n % 2} for n in range(20)]
     build(data_dir, features, {"train": examples, "test": examples[:2]}, name="frames")
@@ -495,7 +495,7 @@ def test_a_missing_file_of_records_is_refused(frames):
 
 
 def test_a_record_that_is_lost_while_training_is_a_bad_image(data_dir):
-    """An unlabelled set's records are not read before their pictures are."""
+    """Without labels, records are only read with their pictures."""
     build(data_dir, {"image": Features.Image()}, {"train": [{"image": encoded(n)} for n in range(2)]})
     file = data_dir / "other" / "1.0.0" / "other-train.array_record-00000-of-00001"
     content = bytearray(file.read_bytes())
@@ -521,12 +521,12 @@ def test_damaged_metadata_are_refused(frames):
 
 @pytest.mark.parametrize("text", ["a\n", "a\na\n", "a\nb\nc\n"])
 def test_names_that_do_not_fit_the_classes_are_refused(frames, text):
-    """TFDS takes any number of them."""
+    """TFDS accepts any number of class names."""
     (frames / "label.labels.txt").write_text(text)
     refused("tfds:frames", "label is ClassLabel(", "num_classes=2) with names ['a'", "the set is damaged")
 
 
-def test_another_file_format_is_refused_with_what_it_takes(frames):
+def test_another_file_format_is_refused_with_a_remedy(frames):
     description = json.loads((frames / "dataset_info.json").read_text())
     (frames / "dataset_info.json").write_text(json.dumps(description | {"fileFormat": "tfrecord"}))
     refused(
@@ -535,7 +535,7 @@ def test_another_file_format_is_refused_with_what_it_takes(frames):
     )  # fmt: skip
 
 
-# --- folders that are not prepared well
+# --- invalid folders
 
 
 def unprepared(folder, data_dir, match, **settings):
@@ -544,9 +544,9 @@ def unprepared(folder, data_dir, match, **settings):
     assert not list(data_dir.glob("frames/*/features.json"))
 
 
-def test_a_folder_that_is_not_prepared_well_is_refused(tmp_path, data_dir):
+def test_an_invalid_prepared_folder_is_refused(tmp_path, data_dir):
     unprepared(tmp_path / "nowhere", data_dir, r"nowhere/labels\.csv: no such file")
-    unprepared(tmp_path, data_dir, "name='my frames': expected a letter and then", name="my frames")
+    unprepared(tmp_path, data_dir, "name='my frames': expected a letter followed by", name="my frames")
     folder = prepared_folder(tmp_path / "frames", three_splits(4))
     table = folder / "labels.csv"
     for text, match in (
@@ -562,7 +562,7 @@ def test_a_folder_that_is_not_prepared_well_is_refused(tmp_path, data_dir):
         unprepared(folder, data_dir, match)
 
 
-def test_a_prepared_set_stays_until_the_version_rises(tmp_path, data_dir):
+def test_a_prepared_set_is_kept_until_the_version_increases(tmp_path, data_dir):
     folder = prepared_folder(tmp_path / "frames", three_splits(10))
     PreparedFolder(folder, name="frames", data_dir=data_dir).download_and_prepare()
     (folder / "labels.csv").write_text("path,label\nimages/0.png,other\n")

@@ -11,7 +11,7 @@ from tests.evaluation.cases import NAMES, random_case
 
 
 def test_the_brier_score_by_hand():
-    # (0.5 - 1)^2 + 0.5^2 + 0 = 0.5, and a sure mistake: 1 + 1 = 2.
+    # (0.5 - 1)^2 + 0.5^2 + 0 = 0.5, and a confident mistake: 1 + 1 = 2.
     metrics = classification_metrics(np.array([0, 0]), np.array([[0.5, 0.5, 0], [0, 0, 1]]), NAMES)
     assert metrics["brier"] == pytest.approx((0.5 + 2) / 2)
 

@@ -1,4 +1,4 @@
-"""What holds for every metric of the table."""
+"""Tests of every metric of the table."""
 
 import warnings
 
@@ -23,7 +23,7 @@ def of_predicted(function, **settings):
     return lambda labels, probabilities: function(labels, probabilities.argmax(axis=1), **settings)
 
 
-# Further metrics have an oracle, or values worked by hand, in a test file of their own.
+# Other metrics are compared with a reference or hand-worked values in their own test file.
 ORACLES = {
     "accuracy": of_predicted(oracle.accuracy_score),
     "balanced_accuracy": of_predicted(oracle.balanced_accuracy_score),
@@ -36,7 +36,7 @@ ORACLES = {
 
 
 def value(name, labels, probabilities, weights=None):
-    """Of one weighting, or one value for each column of several."""
+    """Values for one weighting, or for each column of several."""
     weights = np.ones((len(labels), 1)) if weights is None else np.asarray(weights, float).reshape(len(labels), -1)
     return METRICS[name].function(WeightedPredictions(labels, probabilities, weights))
 
@@ -53,7 +53,7 @@ def test_the_printed_order_is_declared():
 def test_unit_weights_give_scikit_learns_value(name, seed, absent):
     labels, probabilities = random_case(seed, absent=absent)
     with warnings.catch_warnings():
-        # Of a class that is predicted but has no example.
+        # A class that is predicted but has no example.
         warnings.simplefilter("ignore", UserWarning)
         expected = ORACLES[name](labels, probabilities)
     np.testing.assert_allclose(value(name, labels, probabilities), [expected], atol=1e-12)
@@ -61,10 +61,10 @@ def test_unit_weights_give_scikit_learns_value(name, seed, absent):
 
 @every_metric
 @given(seed=st.integers(0, 10_000), classes=st.integers(2, 4))
-def test_an_integer_weight_counts_an_example_that_often_and_0_leaves_it_out(name, seed, classes):
+def test_integer_weights_repeat_examples_and_0_leaves_them_out(name, seed, classes):
     numbers = np.random.default_rng(seed)
     labels = numbers.integers(0, classes, 12)
-    # Sixteenths, so that scores tie.
+    # Multiples of 1/16, so that scores tie.
     probabilities = numbers.multinomial(16, np.ones(classes) / classes, 12) / 16
     weights = numbers.integers(0, 3, (12, 3))
     weights[0] = 1
@@ -74,7 +74,7 @@ def test_an_integer_weight_counts_an_example_that_often_and_0_leaves_it_out(name
 
 
 @every_metric
-def test_a_metric_of_no_weight_at_all_is_nan(name):
+def test_a_metric_is_nan_if_all_weights_are_0(name):
     labels, probabilities = random_case(0)
     assert np.isnan(value(name, labels, probabilities, np.zeros(len(labels)))).all()
 
@@ -95,7 +95,7 @@ def test_a_value_lies_within_the_bounds(name, seed, classes):
         assert low - 1e-9 <= value(name, labels, probabilities) <= high + 1e-9
 
 
-def test_all_metrics_together_are_each_alone():
+def test_metrics_computed_together_equal_those_computed_alone():
     labels, probabilities = random_case(2)
     weights = np.random.default_rng(2).integers(0, 3, (len(labels), 2)).astype(float)
     together = weighted_scores(labels, probabilities, weights)

@@ -1,4 +1,4 @@
-"""Every stem in the table, with every preset's stages: the maps and the grid are those that the geometry expects."""
+"""Every stem in the table, with the stages of every preset: maps and grid have the computed sizes."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""The residual stage against a convolution and a shortcut spelled out in NumPy."""
+"""The residual stage against a convolution and a shortcut in NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +35,7 @@ def test_the_shortcut_adds_the_pixel_beneath_the_kernels_centre(name):
     expected = convolved.copy()
     for row in range(expected.shape[1]):
         for column in range(expected.shape[2]):
-            # The first kernel begins at -padding and is (kernel - 1) * dilation + 1 wide.
+            # The first kernel starts at -padding and is (kernel - 1) * dilation + 1 wide.
             reach = (first.kernel - 1) * getattr(first, "dilation", 1)
             y, z = (index * stage.stride - first.padding + reach // 2 for index in (row, column))
             if 0 <= y < seen.shape[1] and 0 <= z < seen.shape[2]:
