@@ -28,8 +28,8 @@ from jaxcaps.functional import (
     ROUTINGS,
     Dynamic,
     RoutingShape,
-    convolutional_capsules,
-    dense_capsules,
+    conv_caps,
+    dense_caps,
     routing_parameters,
     squash,
 )
@@ -254,7 +254,7 @@ def dense(batch: int) -> dict[str, Any]:
         f"Dynamic routing, 1152x8 -> 10x16, 3 iterations, batch {batch}, forward and backward:",
         dense_arrays(batch, 1152, 10),
         {
-            "jaxcaps": lambda weights, poses: dense_capsules(Dynamic(), weights, {}, poses).poses,
+            "jaxcaps": lambda weights, poses: dense_caps(Dynamic(), weights, {}, poses).poses,
             "JAX einsum": jax_einsum_form,
             "JAX broadcast": jax_broadcast_form,
         },
@@ -275,7 +275,7 @@ def three_products(weights, poses, tile):
 
 def large() -> dict[str, Any]:
     weights, poses = (jnp.asarray(each) for each in dense_arrays(32, 18432, 3))
-    ours, megabytes = jax_step(lambda w, x: dense_capsules(Dynamic(), w, {}, x).poses, [weights, poses])
+    ours, megabytes = jax_step(lambda w, x: dense_caps(Dynamic(), w, {}, x).poses, [weights, poses])
     contenders = {"jaxcaps": ours}
     for tile in (4, 32):
         products = jax.jit(partial(three_products, tile=tile)).lower(weights, poses).compile()
@@ -310,7 +310,7 @@ def em() -> dict[str, Any]:
 
     def ours(weights, poses, activations, beta_a, beta_u):
         parameters = {"beta_a": beta_a, "beta_u": beta_u}
-        return convolutional_capsules(EM(), weights, parameters, poses, activations, stride=2, transform="matrix")[:2]
+        return conv_caps(EM(), weights, parameters, poses, activations, stride=2, transform="matrix")[:2]
 
     return compare(
         "EM, 14x14x8 -> 6x6x16 types, kernel 3, stride 2, 4x4 poses, 3 iterations, batch 32, forward and backward:",
@@ -341,7 +341,7 @@ def others() -> dict[str, Any]:
 
         def ours(weights, poses, routing=routing, parameters=parameters, active=needs_activations):
             activations = jnp.full(poses.shape[:2], 0.5) if active else None
-            return dense_capsules(routing, weights, parameters, poses, activations).poses
+            return dense_caps(routing, weights, parameters, poses, activations).poses
 
         def plain(weights, poses, routing=routing, parameters=parameters, active=needs_activations):
             def one(poses):

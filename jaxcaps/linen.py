@@ -1,7 +1,7 @@
 """Capsule layers for Flax Linen: those of `jaxcaps.nnx`, with the same names and shapes of parameters.
 
-As Linen layers do, they read the shapes of the in capsules from their first input. See `jaxcaps.nnx` for what each
-argument means.
+Like all Linen layers, they read the shapes of the in capsules from their first input. `jaxcaps.nnx` explains the
+arguments. These layers are kept for those who use them; new ones are added to `jaxcaps.nnx` only.
 """
 
 import math
@@ -21,11 +21,11 @@ from jaxcaps.functional import (
     RoutingShape,
     Transform,
     at_least_float32,
-    class_capsules,
+    class_caps,
+    conv_caps,
     convolution,
-    convolutional_capsules,
     default_coordinates,
-    dense_capsules,
+    dense_caps,
     initial_deviation,
     longest_capsule,
     routing_parameters,
@@ -147,7 +147,7 @@ class DenseCaps(_RoutedLayer):
         in_capsules = poses.shape[-2]
         leading = (in_capsules, self.out_capsules)
         arguments = self._arguments(poses, activations, leading, in_capsules, self.out_capsules, self)
-        return dense_capsules(*arguments, transform=self.transform)
+        return dense_caps(*arguments, transform=self.transform)
 
 
 class ConvCaps(_RoutedLayer):
@@ -175,7 +175,7 @@ class ConvCaps(_RoutedLayer):
         leading = (*(self.positions or ()), self.kernel, self.kernel, in_types, self.out_types)
         in_capsules = self.kernel**2 * in_types
         arguments = self._arguments(poses, activations, leading, in_capsules, self.out_types, self)
-        return convolutional_capsules(*arguments, stride=self.stride, padding=self.padding, transform=self.transform)
+        return conv_caps(*arguments, stride=self.stride, padding=self.padding, transform=self.transform)
 
 
 class ClassCaps(_RoutedLayer):
@@ -201,7 +201,7 @@ class ClassCaps(_RoutedLayer):
         leading = (in_types, self.classes)
         arguments = self._arguments(poses, activations, leading, in_capsules, self.classes, self, height * width)
         places = default_coordinates(self.transform, self.out_dim) if self.coordinates else None
-        return class_capsules(*arguments, transform=self.transform, coordinates=places)
+        return class_caps(*arguments, transform=self.transform, coordinates=places)
 
 
 class CapsuleDecoder(linen.Module):

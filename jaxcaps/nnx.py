@@ -22,11 +22,11 @@ from jaxcaps.functional import (
     RoutingShape,
     Transform,
     at_least_float32,
-    class_capsules,
+    class_caps,
+    conv_caps,
     convolution,
-    convolutional_capsules,
     default_coordinates,
-    dense_capsules,
+    dense_caps,
     initial_deviation,
     longest_capsule,
     routing_parameters,
@@ -58,7 +58,7 @@ class PrimaryCaps(nnx.Module):
         types: capsule types at each place.
         dim: dimension of a pose.
         kernel, stride, padding: of the convolution; a negative padding crops.
-        dtype: what the convolution computes in; the squash is at least float32.
+        dtype: dtype of the convolution; the squash is computed in at least float32.
     """
 
     def __init__(
@@ -87,13 +87,13 @@ class PrimaryCaps(nnx.Module):
     def map_of(
         self, features: Float[Array, "*batch height width channels"]
     ) -> Float[Array, "*batch rows columns types dim"]:
-        """The same poses, by place."""
+        """The same poses, as a map."""
         maps = self.convolution(features)
         return squash(maps.reshape(*maps.shape[:-1], self.types, self.dim))
 
 
 class MatrixPrimaryCaps(nnx.Module):
-    """Two convolutions: one gives the poses as they are, one the activations (Hinton et al. 2018, section 4).
+    """Two convolutions: one gives the poses, without squash, and one the activations (Hinton et al. 2018, section 4).
 
     Args:
         in_features, types, dim, kernel, stride, padding, dtype: as `PrimaryCaps`; the paper has 1x1 kernels, dim 16.
@@ -168,7 +168,7 @@ class DenseCaps(_RoutedLayer):
         routing: a routing description, or a routing function.
         transform: "vector", or "matrix" for poses that are square matrices.
         in_norm_squared: the mean squared norm of the in poses at the start, see `initial_deviation`.
-        dtype: of the votes; the routing is at least float32.
+        dtype: dtype of the votes; the routing is computed in at least float32.
     """
 
     def __init__(
@@ -193,7 +193,7 @@ class DenseCaps(_RoutedLayer):
         self, poses: Float[Array, "*batch in in_dim"], activations: Float[Array, "*batch in"] | None = None
     ) -> Routed:
         """Out poses [*batch, out, out_dim], activations [*batch, out], couplings [*batch, in, out]."""
-        return dense_capsules(*self._arguments(poses, activations), transform=self.transform)
+        return dense_caps(*self._arguments(poses, activations), transform=self.transform)
 
 
 class ConvCaps(_RoutedLayer):
@@ -202,8 +202,7 @@ class ConvCaps(_RoutedLayer):
     Args:
         in_types, out_types, in_dim, out_dim: capsule types at each place and dimensions of their poses.
         kernel, stride, padding: of the patches.
-        positions: (rows, columns) of the output where each position has transforms of its own; None where all share
-            them.
+        positions: (rows, columns) of the output if each position has its own transforms; None if all share them.
         routing, transform, in_norm_squared, dtype: as `DenseCaps`.
     """
 
@@ -235,8 +234,8 @@ class ConvCaps(_RoutedLayer):
         poses: Float[Array, "*batch height width in in_dim"],
         activations: Float[Array, "*batch height width in"] | None = None,
     ) -> Routed:
-        """Maps: poses [*batch, rows, columns, out, out_dim], activations, couplings; see `convolutional_capsules`."""
-        return convolutional_capsules(
+        """Maps: poses [*batch, rows, columns, out, out_dim], activations, couplings; see `conv_caps`."""
+        return conv_caps(
             *self._arguments(poses, activations), stride=self.stride, padding=self.padding, transform=self.transform
         )
 
@@ -247,7 +246,7 @@ class ClassCaps(_RoutedLayer):
     Args:
         height, width: of the map.
         in_types, classes, in_dim, out_dim: capsule types at each place, classes, and dimensions of their poses.
-        coordinates: whether the position is added to the votes, so that it is not lost with the map.
+        coordinates: whether to add the position to the votes, which would otherwise be lost with the map.
         routing, transform, in_norm_squared, dtype: as `DenseCaps`.
     """
 
@@ -280,9 +279,7 @@ class ClassCaps(_RoutedLayer):
     ) -> Routed:
         """Poses [*batch, classes, out_dim], activations [*batch, classes], couplings [*batch, height, width, in,
         classes]."""
-        return class_capsules(
-            *self._arguments(poses, activations), transform=self.transform, coordinates=self.coordinates
-        )
+        return class_caps(*self._arguments(poses, activations), transform=self.transform, coordinates=self.coordinates)
 
 
 class CapsuleDecoder(nnx.Module):
@@ -292,7 +289,7 @@ class CapsuleDecoder(nnx.Module):
         classes, dim: number of class capsules and dimension of their poses.
         shape: of the picture, such as (28, 28, 1).
         widths: of the hidden layers.
-        dtype: what the layers compute in; the picture is at least float32.
+        dtype: dtype of the layers; the picture is at least float32.
     """
 
     def __init__(
@@ -323,7 +320,7 @@ class CapsuleDecoder(nnx.Module):
     def __call__(
         self, poses: Float[Array, "*batch classes dim"], labels: Integer[Array, "*batch"] | None = None
     ) -> Array:
-        """Pictures in (0, 1). Reads the labelled class's pose, or where no labels are given the longest."""
+        """Pictures in (0, 1), from the pose of the labelled class, or from the longest pose if there are no labels."""
         if labels is None:
             chosen = jnp.vectorize(longest_capsule, signature="(c,d)->(c,d)")(poses)
         else:

@@ -1,7 +1,7 @@
 """Whole capsule layers as functions of a batch: votes and routing, tiled; and the scale their weights start from.
 
-The layers of `jaxcaps.nnx` and `jaxcaps.linen` own the parameters and call these. Shapes of poses and activations are
-checked here and not annotated, so that a mistake is told in the layers' words whether or not a type checker is on.
+The layers of `jaxcaps.nnx` and `jaxcaps.linen` own the parameters and call these functions. Shapes of poses and
+activations are checked here and not annotated, so that errors read the same with and without a type checker.
 """
 
 import math
@@ -26,7 +26,7 @@ Example = tuple[Array, Array | None]
 
 
 def routing_parameters(routing: AnyRouting, shape: RoutingShape) -> Mapping[str, ParameterSpec]:
-    """What the layer has to own for this routing; nothing for a bare function."""
+    """The learned parameters that a layer with this routing owns; none for a bare function."""
     specs: Mapping[str, ParameterSpec] = routing.parameters(shape) if hasattr(routing, "parameters") else {}
     return specs
 
@@ -35,7 +35,7 @@ def weight_shape(transform: str, in_dim: int, out_dim: int) -> tuple[int, int]:
     """The matrix that takes a pose to a vote: [out_dim, in_dim], or [side, side] for poses that are matrices.
 
     Raises:
-        ValueError: no such transform, or poses that are no square matrices of one size.
+        ValueError: there is no such transform, or the poses are not square matrices of one size.
     """
     if transform not in ("vector", "matrix"):
         raise ValueError(f"transform={transform!r}: 'vector' or 'matrix' expected")
@@ -101,7 +101,7 @@ def _route(
     return routing(votes, activations, **further, **parameters)
 
 
-def dense_capsules(
+def dense_caps(
     routing: AnyRouting,
     weights: Float[Array, "in out a b"],
     parameters: Mapping[str, Array],
@@ -125,7 +125,7 @@ def dense_capsules(
         Poses [*batch, out, out_dim], activations [*batch, out], couplings [*batch, in, out].
 
     Raises:
-        ValueError: shapes do not fit, or the routing needs activations and got none.
+        ValueError: shapes do not fit, or the routing needs activations and none are given.
     """
     in_capsules, out_capsules, _, terms = weights.shape
     _checked(routing, poses, (in_capsules, terms if transform == "vector" else terms**2), activations)
@@ -146,7 +146,7 @@ def dense_capsules(
     return over_examples(one, shared, examples, axes=poses.ndim - 2, vote_bytes=vote_bytes, fused=fused)
 
 
-def convolutional_capsules(
+def conv_caps(
     routing: AnyRouting,
     weights: Float[Array, "*positions kernel kernel in out a b"],
     parameters: Mapping[str, Array],
@@ -164,7 +164,7 @@ def convolutional_capsules(
     and routing in one where that is faster, on a CPU.
 
     Args:
-        routing, parameters: as `dense_capsules`; the parameters are shared by all positions.
+        routing, parameters: as `dense_caps`; the parameters are shared by all positions.
         weights, stride, padding, transform: see `convolutional_votes`.
         poses, activations: maps of the in capsules, [*batch, height, width, in, in_dim] and [*batch, height, width,
             in]; poses in the dtype of the weights. What pads them votes 0 and has activation 0.
@@ -174,7 +174,7 @@ def convolutional_capsules(
         columns, kernel, kernel, in, out].
 
     Raises:
-        ValueError: shapes do not fit, or the routing needs activations and got none.
+        ValueError: shapes do not fit, or the routing needs activations and none are given.
     """
     kernel, _, in_types, out_types, _, terms = weights.shape[-6:]
     _checked(routing, poses, (None, None, in_types, terms if transform == "vector" else terms**2), activations)
@@ -223,7 +223,7 @@ def convolutional_capsules(
     return over_examples(one, shared, examples, axes=poses.ndim - 4, vote_bytes=vote_bytes, fused=fused)
 
 
-def class_capsules(
+def class_caps(
     routing: AnyRouting,
     weights: Float[Array, "in out a b"],
     parameters: Mapping[str, Array],
@@ -236,7 +236,7 @@ def class_capsules(
     """All the capsules of a map vote for each class, by weights that their positions share.
 
     Args:
-        routing, parameters: as `dense_capsules`, for height * width * in capsules in the order row, column, type.
+        routing, parameters: as `dense_caps`, for height * width * in capsules in the order row, column, type.
         weights: for each in type.
         poses, activations: maps of the in capsules, [*batch, height, width, in, in_dim] and [*batch, height, width,
             in]; poses in the dtype of the weights.
@@ -249,7 +249,7 @@ def class_capsules(
         Poses [*batch, out, out_dim], activations [*batch, out], couplings [*batch, height, width, in, out].
 
     Raises:
-        ValueError: shapes do not fit, or the routing needs activations and got none.
+        ValueError: shapes do not fit, or the routing needs activations and none are given.
     """
     in_types, out_capsules, _, terms = weights.shape
     _checked(routing, poses, (None, None, in_types, terms if transform == "vector" else terms**2), activations)

@@ -99,8 +99,8 @@ def nt_xent_per_anchor(
 ) -> Float[Array, "two_n"]:
     """NT-Xent (Chen et al. 2020, equation 1) of each of the 2n views of n examples, the views of `z_a` first.
 
-    A view's positive is the other view of its example, and all other views are its negatives, but for those which are
-    likely false ones: views of the same group (a lesion, a patient), and views of another draw of the same source
+    A view's positive is the other view of its example, and all other views are its negatives, except for likely false
+    negatives: views of the same group (a lesion, a patient), and views of another draw of the same source
     image (sampling with replacement makes them). The positive itself always counts.
 
     Args:
@@ -117,7 +117,7 @@ def nt_xent_per_anchor(
     kept = jnp.ones(n, bool) if valid is None else valid
     views = at_least_float32(jnp.concatenate([z_a, z_b]))
     kept_views = jnp.tile(kept, 2)
-    # Zeroed before anything is computed with it, padding cannot bring NaN into values or gradients.
+    # Zeroed first, padding can't bring NaN into values or gradients.
     views = jnp.where(kept_views[:, None], views, 0)
     norms = safe_norm(views, keepdims=True)
     views = views / jnp.where(norms > 0, norms, 1)
@@ -167,8 +167,8 @@ def hidden_pose_loss(
 ) -> Float[Array, ""]:
     """How far predicted poses of hidden capsules point from the true ones: the mean of 1 - cosine, in [0, 2].
 
-    The mean over no capsules is 0; a pose of norm 0 points nowhere, its cosine is 0. Poses are no targets to be moved:
-    stop their gradient where the prediction alone should learn.
+    The mean over no capsules is 0; a pose of norm 0 has cosine 0. If only the prediction should
+    learn, stop the gradient of the poses.
 
     Args:
         prediction, poses: of all capsules, in the same dtype; the norm of a prediction does not matter.
@@ -224,11 +224,11 @@ def perceptual_loss(
     """Feature reconstruction loss (Johnson et al. 2016, equation 2): the mean squared difference, layer by layer.
 
     Args:
-        features: a fixed network's maps [height, width, channels] of the picture that was made, one a layer.
-        target: those of the picture as it is.
+        features: a fixed network's maps [height, width, channels] of the generated picture, one for each layer.
+        target: those of the true picture.
 
     Returns:
-        The mean over the layers, each of which counts alike whatever its size.
+        The mean over the layers, which all count the same, whatever their size.
     """
     errors = [
         jnp.mean(jnp.square(at_least_float32(mine) - at_least_float32(theirs)))

@@ -26,12 +26,12 @@ def central_mask(height: int, width: int) -> Bool[Array, "height width"]:
 def block_mask(
     key: PRNGKeyArray, height: int, width: int, *, fraction: float = 0.25, blocks: int = 8
 ) -> Bool[Array, "height width"]:
-    """True in random rectangles that together hide `fraction` of the picture in expectation, everywhere alike.
+    """True in random rectangles that together hide `fraction` of the picture in expectation.
 
-    Blocks may overlap. A block that crosses the border goes on at the opposite one, so each block hides any given pixel
-    with the same probability p, its share of the picture's area; all of them together hide it with 1 - (1 - p)^blocks,
-    and p = 1 - (1 - fraction)^(1 / blocks) makes that `fraction`, exactly. One mask's share varies around it: for 64x64
-    pixels and the defaults its standard deviation is 0.018.
+    Blocks may overlap. A block that crosses the border continues at the opposite border, so each block hides any given
+    pixel with the same probability p, its share of the picture's area. All of them together hide the pixel with
+    probability 1 - (1 - p)^blocks, which p = 1 - (1 - fraction)^(1 / blocks) makes exactly `fraction`. The share of one
+    mask varies: for 64x64 pixels and the defaults its standard deviation is 0.018.
 
     Args:
         key: decides the places of the blocks and their aspect ratios, log-uniform between 1:2 and 2:1.
@@ -100,7 +100,7 @@ def _squared_distances(
 
 
 def place_mask(key: PRNGKeyArray, places: int, *, fraction: float) -> Bool[Array, "places"]:
-    """True at `fraction` of the places of a grid of capsules, to the nearest whole one, all alike probable.
+    """True at `fraction` of the places of a grid of capsules, to the nearest whole one, each with the same probability.
 
     Args:
         key: decides which.

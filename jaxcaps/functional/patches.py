@@ -1,4 +1,4 @@
-"""The receptive fields of convolutional capsules: taken out of a map, put back, and competed for."""
+"""The receptive fields of convolutional capsules: extraction, combination onto a map, competition."""
 
 from collections.abc import Callable
 from functools import reduce
@@ -19,7 +19,7 @@ def extract_patches(
         kernel, stride, padding: of the convolution.
 
     Raises:
-        ValueError: the map is smaller than the kernel, or a number makes no sense.
+        ValueError: the map is smaller than the kernel, or a number is out of range.
     """
     rows, columns = patch_counts(x.shape[:2], kernel=kernel, stride=stride, padding=padding)
     padded = jnp.pad(x, [(padding, padding)] * 2 + [(0, 0)] * (x.ndim - 2))
@@ -48,17 +48,17 @@ def combine_onto_map(
     start: float,
     combine: Callable[[Array, Array], Array],
 ) -> Float[Array, "height width *rest"]:
-    """Combines, tap by tap, what the patches say of each place of the (padded) map.
+    """Combines the values that all patches hold for each place of the (padded) map.
 
     Args:
         patches: see `extract_patches`; the map ends where a whole number of strides does.
         stride: between the patches.
-        start, combine: what a place has of which no patch says anything, and how sayings are joined: 0 and `jnp.add`.
+        start, combine: the value of a place that no patch holds, and how values are combined, such as 0 and `jnp.add`.
     """
     kernel = patches.shape[2]
 
     def spread(tap: tuple[int, ...]) -> Array:
-        """What one tap says, at the places it meets."""
+        """The values of one tap, at its places of the map."""
         edges = [(before, kernel - 1 - before, stride - 1) for before in tap]
         return lax.pad(patches[:, :, *tap], jnp.asarray(start, patches.dtype), edges + [(0, 0, 0)] * (patches.ndim - 4))
 
@@ -68,7 +68,7 @@ def combine_onto_map(
 def compete_across(
     logits: Float[Array, "rows columns kernel kernel in out"], *, stride: int
 ) -> Float[Array, "rows columns kernel kernel in out"]:
-    """A softmax over all the parents of each in capsule: every out type at every position whose patch holds it.
+    """A softmax over all parents of each in capsule: every out type at every position whose patch holds it.
 
     The places of a patch count from the corner of the padded map, so a padding belongs to them too.
 
@@ -84,7 +84,7 @@ def compete_across(
     def back(of_map: Array) -> Array:
         return extract_patches(of_map, kernel=kernel, stride=stride)
 
-    # Exact whatever the logits' size, and no gradient: adding a constant to a child's logits changes nothing.
+    # Subtracting the largest logit changes no result, so it needs no gradient.
     top = back(combine_onto_map(lax.stop_gradient(jnp.max(logits, axis=5)), stride, -jnp.inf, jnp.maximum))
     shares = jnp.exp(logits - top[..., None])
     total = back(combine_onto_map(jnp.sum(shares, axis=5), stride, 0.0, jnp.add))

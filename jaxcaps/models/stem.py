@@ -11,7 +11,7 @@ from jaxcaps.functional import at_least_float32, by_shards, convolution
 from jaxcaps.functional.cpu import choose, tuned_forms_fit
 from jaxcaps.functional.cpu.normalisation import tuned_group_normalisation
 
-# Channels normalised together. One alone would make its convolution's bias idle, as the mean is taken away.
+# Channels normalised together. With one alone the convolution's bias would have no effect: the mean is subtracted.
 GROUP_SIZE = 8
 
 
@@ -21,7 +21,7 @@ class GroupNorm(nnx.GroupNorm):
     It has as many parameters as batch normalisation, a scale and a bias for each channel.
 
     Raises:
-        ValueError: `width` is no multiple of `GROUP_SIZE`.
+        ValueError: `width` is not a multiple of `GROUP_SIZE`.
     """
 
     def __init__(self, width: int, *, dtype: Any = jnp.float32, param_dtype: Any = jnp.float32, rngs: nnx.Rngs):
@@ -80,7 +80,7 @@ def stem_convolution(
 
 
 def pooled(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch half_height half_width channels"]:
-    """The largest of each 2x2 pixels; an odd last row or column is left away, as VGG's pooling does."""
+    """The largest of each 2x2 pixels; an odd last row or column is dropped, as in VGG."""
     batch, height, width, channels = x.shape
     cut = x[:, : height // 2 * 2, : width // 2 * 2]
     return jnp.max(cut.reshape(batch, height // 2, 2, width // 2, 2, channels), axis=(2, 4))

@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 from jax.test_util import check_grads
 
-from jaxcaps.functional import Dynamic, LeakyDynamic, Routed, dense_capsules, dynamic_routing, leaky_dynamic_routing
+from jaxcaps.functional import Dynamic, LeakyDynamic, Routed, dense_caps, dynamic_routing, leaky_dynamic_routing
 from jaxcaps.functional.cpu.dynamic import GATHERED, LEAST_BATCH, TILE, fused_dynamic_fits
 
 PLAIN = {Dynamic: dynamic_routing, LeakyDynamic: leaky_dynamic_routing}
@@ -38,7 +38,7 @@ def test_values_and_gradients_equal_the_plain_form(description, iterations):
     @jax.jit
     def both(weights, poses):
         def of(routing):
-            return lambda *arguments: dense_capsules(routing, arguments[0], {}, arguments[1])
+            return lambda *arguments: dense_caps(routing, arguments[0], {}, arguments[1])
 
         results = []
         for routing in (description(iterations=iterations), plain):
@@ -58,7 +58,7 @@ def test_tiles_and_rests_equal_the_plain_form(batch, in_capsules):
     @jax.jit
     def gradients(weights, poses):
         return [
-            jax.grad(lambda *a, routing=routing: loss(dense_capsules(routing, a[0], {}, a[1])[:2]), argnums=(0, 1))(
+            jax.grad(lambda *a, routing=routing: loss(dense_caps(routing, a[0], {}, a[1])[:2]), argnums=(0, 1))(
                 weights, poses
             )
             for routing in (Dynamic(), dynamic_routing)
@@ -73,7 +73,7 @@ def test_gradients_equal_finite_differences():
         weights, poses = arrays(LEAST_BATCH, GATHERED, 2, 3, 2, jnp.float64)
         assert fused_dynamic_fits(weights, poses)
         check_grads(
-            jax.jit(lambda *a: loss(dense_capsules(Dynamic(), a[0], {}, a[1]))),
+            jax.jit(lambda *a: loss(dense_caps(Dynamic(), a[0], {}, a[1]))),
             (weights, poses),
             1,
             modes=("fwd", "rev"),
@@ -82,7 +82,7 @@ def test_gradients_equal_finite_differences():
 
 def test_zero_poses_have_finite_gradients():
     weights, poses = arrays(LEAST_BATCH)
-    gradient = jax.jit(jax.grad(lambda w, x: loss(dense_capsules(Dynamic(), w, {}, x)), argnums=(0, 1)))
+    gradient = jax.jit(jax.grad(lambda w, x: loss(dense_caps(Dynamic(), w, {}, x)), argnums=(0, 1)))
     assert all(np.isfinite(each).all() for each in gradient(weights, jnp.zeros_like(poses)))
 
 
@@ -92,7 +92,7 @@ def test_it_is_used_on_shards_too():
     weights, poses = arrays(2 * LEAST_BATCH)
 
     def layer(weights, poses):
-        return dense_capsules(Dynamic(), weights, {}, poses)
+        return dense_caps(Dynamic(), weights, {}, poses)
 
     def total(weights, poses):
         return jnp.sum(layer(weights, poses).poses ** 3)
@@ -110,7 +110,7 @@ def test_it_is_used_on_shards_too():
 
 def test_no_votes_are_stored():
     weights, poses = arrays(TILE, 512, 10, 16, 8)
-    gradient = jax.grad(lambda w, x: jnp.sum(dense_capsules(Dynamic(), w, {}, x).poses), argnums=(0, 1))
+    gradient = jax.grad(lambda w, x: jnp.sum(dense_caps(Dynamic(), w, {}, x).poses), argnums=(0, 1))
     temporaries = jax.jit(gradient).lower(weights, poses).compile().memory_analysis().temp_size_in_bytes
     votes = TILE * 512 * 10 * 16 * 4
     assert temporaries < votes
@@ -123,4 +123,4 @@ def test_no_votes_are_stored():
 def test_where_it_would_not_pay_the_plain_form_is_used(batch, in_capsules, dtype):
     weights, poses = arrays(batch, in_capsules, dtype=dtype)
     assert not fused_dynamic_fits(weights, poses)
-    assert dense_capsules(Dynamic(), weights, {}, poses).poses.dtype == dtype
+    assert dense_caps(Dynamic(), weights, {}, poses).poses.dtype == dtype

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 from jax.test_util import check_grads
 
-from jaxcaps.functional import EM, convolutional_capsules
+from jaxcaps.functional import EM, conv_caps
 from jaxcaps.functional.cpu.em import LEAST_BATCH, fused_em_fits
 
 
@@ -40,7 +40,7 @@ def arrays(batch=LEAST_BATCH, side=5, in_types=4, out_types=3, transform="matrix
 def layer(routing, **settings):
     def of(weights, poses, activations, beta_a, beta_u):
         parameters = {"beta_a": beta_a, "beta_u": beta_u}
-        return convolutional_capsules(routing, weights, parameters, poses, activations, **settings)
+        return conv_caps(routing, weights, parameters, poses, activations, **settings)
 
     return of
 

@@ -1,7 +1,7 @@
-"""Random views of one picture: one resampling for all that moves pixels, then colour, then blur.
+"""Random views of one picture: one resampling for everything that moves pixels, then colour, then blur.
 
-The defaults are for medical pictures, where colour means much: mild changes of colour, milder than those of Chen et al.
-2020 for photographs, a rotation that leaves up and down as they are, and left-right mirror images. They are our choice.
+The defaults are for medical pictures, where colour carries meaning: milder changes of colour than those of Chen et al.
+2020 for photographs, small rotations, and left-right mirror images. They are our choice.
 All random numbers are drawn in float32, so that a key makes the same view at every precision.
 """
 
@@ -55,12 +55,12 @@ def augment(
 ) -> Float[Array, "view_height view_width channels"]:
     """A random view of a picture: `warp` by an `affine_matrix`, `colour_jitter`, and at times `gaussian_blur`.
 
-    With a crop scale of (1, 1), no flip and zeros elsewhere the picture comes back bit by bit, or with a `size` what
-    `shrink` makes of it, but for rounding.
+    With a crop scale of (1, 1), no flip and zeros elsewhere the picture comes back bit by bit; with a
+    `size` the result equals that of `shrink` up to rounding.
 
-    Resampling blurs: a picture moved by half a pixel loses its finest detail. A network that was trained on such views
-    alone is at a loss with whole pictures, which are sharper (Touvron et al. 2019, arXiv 1906.06423). So give pictures
-    of twice the view's side: views are then about as sharp as `shrink`'s pictures are.
+    Resampling blurs: a picture moved by half a pixel loses its finest detail. A network trained only on such views does
+    worse on whole pictures, which are sharper (Touvron et al. 2019, arXiv 1906.06423). So give pictures with twice the
+    side of the view: views are then about as sharp as the pictures of `shrink`.
 
     Args:
         key: the same key makes the same view.
@@ -75,7 +75,7 @@ def augment(
         The view, in [0, 1], of the same dtype, and of the same shape unless a `size` is given.
 
     Raises:
-        ValueError: a `size`, and a picture that is no square with a multiple of it a side.
+        ValueError: `size` is given, and the picture is not a square whose side is a multiple of it.
     """
     height, width = image.shape[:2] if size is None else (size, size)
     affine_key, colour_key, blur_key = jax.random.split(key, 3)
@@ -98,5 +98,5 @@ def augment(
         sigma = blur_sigma[0] + (blur_sigma[1] - blur_sigma[0]) * position
         sigma = jnp.where(chosen < blur_probability, sigma, 0)
         view = gaussian_blur(view, sigma, radius=math.ceil(3 * blur_sigma[1]))
-    # The blur's weights sum to 1 but for rounding.
+    # The blur's weights sum to 1 up to rounding.
     return jnp.clip(view, 0, 1).astype(image.dtype)

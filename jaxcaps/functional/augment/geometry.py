@@ -89,7 +89,7 @@ def shrink(image: Float[Array, "height width channels"], size: int) -> Float[Arr
     """A square picture at a whole fraction of its side, each pixel the mean of a block; at its own side, itself.
 
     Raises:
-        ValueError: the picture is no square, or its side is no multiple of `size`.
+        ValueError: the picture is not a square, or its side is not a multiple of `size`.
     """
     factor = oversampling(image, size)
     if factor == 1:
@@ -102,7 +102,7 @@ def oversampling(image: Float[Array, "height width channels"], size: int) -> int
     """How many times `size` a square picture's side is.
 
     Raises:
-        ValueError: the picture is no square, or its side is no multiple of `size`.
+        ValueError: the picture is not a square, or its side is not a multiple of `size`.
     """
     height, width, _ = image.shape
     if height != width or height % size:

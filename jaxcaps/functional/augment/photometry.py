@@ -65,7 +65,7 @@ def adjust_colour(
     """Changes of brightness, contrast, saturation and hue. Grey pictures stay grey; of one channel, saturation and hue
     change nothing.
 
-    As torchvision defines them, but for two things that make all of them one linear map: the hue turns in YIQ, which
+    As torchvision defines them, except for two things that make all of them one linear map: the hue turns in YIQ, which
     keeps the luma, rather than in HSV, and values are clipped to [0, 1] once, at the end.
 
     Args:

@@ -1,7 +1,7 @@
 """Dense votes and dynamic routing in one, for a CPU: no vote is ever stored.
 
-A vote is eight or sixteen multiplications; fetching a stored one from memory costs more. So both sums that dynamic
-routing takes of the votes u_ijd = sum_k W_ijdk x_ik,
+A vote takes eight or sixteen multiplications; fetching a stored one from memory takes longer. So the two sums that
+dynamic routing takes of the votes u_ijd = sum_k W_ijdk x_ik,
 
     agreement   a_ij = sum_d u_ijd p_jd         for the sum p of the poses so far,
     gathering   s_jd = sum_i c_ij u_ijd         for couplings c,
@@ -40,7 +40,7 @@ Couple = Callable[[Float[Array, "in out batch"]], Float[Array, "in out batch"]]
 
 
 def fused_dynamic_fits(weights: Float[Array, "in out dim_out dim_in"], poses: Float[Array, "batch in dim_in"]) -> bool:
-    """Whether the fused form is the one to use: on a CPU, in full precision, for shapes that it is fast at."""
+    """Whether the fused form is faster than tiles on a CPU: in full precision, for some shapes."""
     in_capsules, out_capsules, out_dim, in_dim = weights.shape
     return (
         poses.dtype.itemsize >= 4
@@ -60,7 +60,7 @@ def fused_dynamic(
 ) -> tuple[Float[Array, "batch out dim_out"], Float[Array, "batch in out"]]:
     """Dynamic routing of the dense votes of a batch; values and gradients are those of the plain form.
 
-    There is no forward mode (`jax.jvp`).
+    Reverse mode only; `choose` takes forward mode from the plain form.
 
     Args:
         weights, poses: see `dense_votes`.
@@ -82,7 +82,7 @@ def fused_dynamic(
 def _of_tiles(iterations: int, couple: Couple, weights: Array, tiles: Array) -> tuple[Array, Array]:
     tiles = tiles.transpose(0, 2, 3, 1)
     poses, pose_sums = _route(iterations, couple, weights, tiles)
-    # By themselves, so that they cost nothing where nobody looks at them.
+    # Apart from the poses, so that couplings which nobody reads cost nothing.
     couplings = lax.map(lambda tile: _couplings(couple, weights, *tile), (tiles, pose_sums))
     return tuple(each.transpose(0, 3, 1, 2).reshape(-1, *each.shape[1:3]) for each in (poses, couplings))  # type: ignore[return-value]
 

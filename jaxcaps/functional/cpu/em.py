@@ -1,7 +1,7 @@
 """Convolutional votes and EM routing in one, for a CPU: no vote is ever stored.
 
-As in `dynamic.py` a vote is computed again where it is needed, since fetching a stored one costs more. EM reads votes
-in three ways, for coefficients c_ij and numbers of each out capsule (mean m, precision w):
+As in `dynamic.py`, a vote is computed again wherever it is needed, because fetching a stored one takes longer. EM reads
+votes in three ways, for coefficients c_ij and numbers of each out capsule (mean m, precision w):
 
     gathering   sum_i c_ij V_ij   and   sum_i c_ij (V_ij - m_j)^2
     distance    sum_h w_jh (V_ijh - m_jh)^2
@@ -9,9 +9,9 @@ in three ways, for coefficients c_ij and numbers of each out capsule (mean m, pr
 The positions of the map and the examples of a tile, whose weights are the same, are the last axis of every array: the
 lanes. Each multiplication is of one weight and a vector of lanes.
 
-In the reverse pass the three have derivatives of the same kinds, and all that they say of a vote has the form
-sum_s a_ij (alpha_jh + beta_jh V_ijh). They leave their a, alpha and beta in slots, from which the votes' cotangents are
-made in the end, for a few in capsules at a time; the small arrays' derivatives are left to JAX.
+In the reverse pass the derivatives of the three are of the same kinds, and every contribution to a vote's cotangent has
+the form a_ij (alpha_jh + beta_jh V_ijh). Each leaves its a, alpha and beta in a slot. In the end the votes' cotangents
+are computed from all slots, for a few in capsules at a time. JAX differentiates what is left, which is small.
 """
 
 import math
@@ -64,7 +64,7 @@ Slot = tuple[Array, Array, Array]
 
 
 def fused_em_fits(weights: Float[Array, "... kernel kernel in out a b"], poses: Array) -> bool:
-    """Whether the fused form is the one to use: on a CPU, in full precision, for shapes that it is fast at."""
+    """Whether the fused form is faster than tiles on a CPU: in full precision, for some shapes."""
     if weights.ndim != 6 or poses.ndim < 5:
         return False
     kernel, _, in_types, _, rows, columns = weights.shape
@@ -96,7 +96,7 @@ def fused_em_patches(
 ) -> tuple[Array, Array, Array]:
     """EM routing of the convolutional votes of a batch; values and gradients are those of the plain form.
 
-    There is no forward mode (`jax.jvp`).
+    Reverse mode only; `choose` takes forward mode from the plain form.
 
     Args:
         weights, poses, stride, padding, transform: see `convolutional_votes`, mapped over a batch.

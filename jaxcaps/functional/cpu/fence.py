@@ -1,4 +1,4 @@
-"""What keeps XLA from merging loops that are fast by themselves, and sums that it is fast at, on a CPU."""
+"""Keeps XLA from merging sums and loops that are faster apart on a CPU."""
 
 import operator
 from collections.abc import Callable, Iterable
@@ -12,13 +12,13 @@ from jaxtyping import Array
 
 
 def fence(function: Callable[..., Any], *arguments: Array) -> Any:
-    """Computes by itself what XLA would otherwise merge with its neighbours.
+    """Computes a function apart from its neighbours, which XLA would merge it with.
 
-    It fuses the votes' sums into the loops that use them, which then compute them many times over, or finds that two
-    sums have votes in common, and stores them. A branch whose condition it cannot see through is left alone.
+    XLA fuses the votes' sums into the loops that use them, which then compute them many times. Or it finds that two
+    sums have votes in common, and stores them. It leaves a branch alone if it can't see through the condition.
 
-    A sum that is spelled out takes long to trace. A function of the module, unlike a new one each time, is traced once
-    for all arguments of the same shapes.
+    Pass a function of a module, not a new one each time: a spelled-out sum takes long to trace, and JAX traces the same
+    function once for all arguments of the same shapes.
     """
     function = jax.jit(function, inline=True)
 

@@ -23,14 +23,17 @@ from jaxcaps.functional.squash import safe_norm, squash
 
 
 def squashed_sum(couplings: Float[Array, "in out"], votes: Float[Array, "in out dim"]) -> Float[Array, "out dim"]:
+    """The poses of the out capsules under these couplings."""
     return squash(gather(couplings, votes))
 
 
 def weighted(votes: Float[Array, "in out dim"], in_activations: Float[Array, "in"] | None) -> Array:
+    """The votes times the activations of their in capsules, if there are any."""
     return votes if in_activations is None else votes * in_weights(votes, in_activations)[:, None, None]
 
 
 def couple_by_softmax(logits: Float[Array, "in out *batch"]) -> Float[Array, "in out *batch"]:
+    """A softmax over the out capsules."""
     return jax.nn.softmax(logits, axis=1)
 
 
@@ -40,8 +43,11 @@ def route_by_agreement(
     iterations: int,
     couple: Callable[[Array], Array],
 ) -> Routed:
-    """Iterates. The logits only gather agreements with one pose after another, so they equal the agreement with the
-    sum of the poses so far: that sum, not [in, out] logits, is what the loop carries."""
+    """Iterates the agreement of votes and poses.
+
+    The logits add up the agreements with one pose after another, so they equal the agreement with the sum of the poses
+    so far. The loop carries that sum instead of logits [in, out].
+    """
     counted = weighted(votes, in_activations)
     couplings = couple(jnp.zeros(votes.shape[:2], votes.dtype))
     poses = squashed_sum(couplings, counted)
@@ -58,6 +64,8 @@ def route_by_agreement(
 
 @dataclass(frozen=True)
 class Iterated:
+    """The description of a routing that has no setting but the number of iterations, and no learned parameters."""
+
     iterations: Annotated[int, Ge(1)] = 3
     needs: ClassVar[tuple[str, ...]] = ()
 

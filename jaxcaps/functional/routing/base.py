@@ -1,8 +1,8 @@
 """What all routing algorithms share: their result, and the description of one that a layer takes.
 
 A routing algorithm is a pure function of the votes of one example. A layer takes a *description* of it: a frozen
-dataclass that holds its settings, says which learned parameters it needs, and calls the function with them. The layer
-owns the parameters.
+dataclass that holds the settings, says which learned parameters the algorithm needs, and calls the function with them.
+The layer owns the parameters.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ class Routed(NamedTuple):
 
 
 class RoutingShape(NamedTuple):
-    """What a layer tells a routing description of itself, for its parameters' shapes."""
+    """What a layer tells a routing description about itself."""
 
     in_capsules: int
     out_capsules: int
@@ -54,14 +54,14 @@ class ParameterSpec(NamedTuple):
 
 @runtime_checkable
 class Routing(Protocol):
-    """A routing description, as layers take it; see `EM` for one, and write your own alike.
+    """A routing description, as layers take it; see `EM` for an example.
 
-    An algorithm without learned parameters needs no description: layers take its function as it is.
+    An algorithm without learned parameters needs no description: layers take its function.
 
     Attributes:
-        needs: which of "in_activations" and "in_poses" [in, in_dim] it cannot do without. The activations are the
-            second argument, the poses a keyword.
-        averages: optional; True where out poses have the scale of a vote, not of the sum of all (see
+        needs: which of "in_activations" and "in_poses" [in, in_dim] the routing requires. The activations are the
+            second argument, the poses a keyword argument.
+        averages: optional; True if out poses have the scale of one vote, not of the sum of all (see
             `initial_deviation`).
         initial_norm: optional; a method that gives, for a `RoutingShape`, the norm that sums of votes should have at
             the start; 1 where there is none.
@@ -125,7 +125,7 @@ def in_weights(votes: Float[Array, "in out dim"], in_activations: Float[Array, "
 
 
 def even_couplings(votes: Float[Array, "in out dim"]) -> Float[Array, "in out"]:
-    """1 / out, as long as nothing is known of the out capsules."""
+    """1 / out: the couplings before anything is known about the out capsules."""
     # Like the votes, so that it varies over a mesh as they do inside `jax.shard_map`.
     return jnp.full_like(votes[:, :, 0], 1 / votes.shape[1])
 

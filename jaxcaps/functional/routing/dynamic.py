@@ -39,7 +39,7 @@ def dynamic_routing(
         All in the dtype of `votes`.
 
     Raises:
-        ValueError: `iterations` is no Python int of at least 1, or a shape does not fit.
+        ValueError: `iterations` is not a Python int of at least 1, or a shape does not fit.
     """
     check_iterations(iterations)
     check_votes(votes, in_activations=(in_activations, "in"))

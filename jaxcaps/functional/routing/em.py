@@ -120,7 +120,7 @@ def em_routing(
         to 1. All in the dtype of `votes`. Where all in activations are 0 the means are 0.
 
     Raises:
-        ValueError: `iterations` is no Python int of at least 1, or a shape does not fit.
+        ValueError: `iterations` is not a Python int of at least 1, or a shape does not fit.
     """
     check_iterations(iterations)
     check_votes(votes, in_activations=(in_activations, "in"), beta_a=(beta_a, "out"), beta_u=(beta_u, "out"))
@@ -177,7 +177,7 @@ def em_patch_routing(
         in, out], which sum to 1 over all the parents of a child.
 
     Raises:
-        ValueError: `iterations` is no Python int of at least 1, or a shape does not fit.
+        ValueError: `iterations` is not a Python int of at least 1, or a shape does not fit.
     """
     check_iterations(iterations)
     _check_patches(votes, in_activations=in_activations, beta_a=beta_a, beta_u=beta_u)

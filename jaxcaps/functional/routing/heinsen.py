@@ -54,7 +54,7 @@ def heinsen_routing(
         dtype of `votes`.
 
     Raises:
-        ValueError: `iterations` is no Python int of at least 1, or a shape does not fit.
+        ValueError: `iterations` is not a Python int of at least 1, or a shape does not fit.
     """
     check_iterations(iterations)
     check_votes(

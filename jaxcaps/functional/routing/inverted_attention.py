@@ -59,7 +59,7 @@ def inverted_attention_routing(
         couplings, whose rows sum to 1. All in the dtype of `votes`.
 
     Raises:
-        ValueError: `iterations` is no Python int of at least 1, or a shape does not fit.
+        ValueError: `iterations` is not a Python int of at least 1, or a shape does not fit.
     """
     check_iterations(iterations)
     check_votes(

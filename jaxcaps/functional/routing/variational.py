@@ -68,7 +68,7 @@ def variational_routing(
         `votes`.
 
     Raises:
-        ValueError: `iterations` is no Python int of at least 1, or a shape does not fit.
+        ValueError: `iterations` is not a Python int of at least 1, or a shape does not fit.
     """
     check_iterations(iterations)
     check_votes(votes, in_activations=(in_activations, "in"), beta_a=(beta_a, "out"), beta_u=(beta_u, "out"))
