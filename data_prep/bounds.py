@@ -47,7 +47,9 @@ def check_bounds(config: Any) -> None:
         if not all(holds(number, limit) for number in numbers for _, limit, holds in bounds):
             flag = f"--{field.name.replace('_', '-')}"
             given = " ".join([flag, *map(str, numbers)]) if isinstance(value, tuple) else f"{flag}={value}"
-            allowed = " and ".join(f"{words} {limit:g}" for words, limit, _ in bounds)
+            allowed = " and ".join(
+                f"{words} {limit if isinstance(limit, int) else format(limit, 'g')}" for words, limit, _ in bounds
+            )
             raise UserError(f"{given}: expected {allowed}")
 
 

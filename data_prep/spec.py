@@ -1,10 +1,11 @@
 """The grammar of `--data` and `--source`: `kind:PLACE`, as in `folder:DIR` or `tfds:NAME@DIR`."""
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data_prep.errors import UserError, nearest
+from data_prep.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class DataSpec:
             UserError: an unknown kind, or a place that is missing or not wanted; the likely meaning is suggested.
         """
         kind, _, place = text.partition(":")
-        if kind in places and bool(places[kind]) == bool(place):
+        if kind in places and bool(place) == (":" in text) == bool(places[kind]):
             if places[kind] != "NAME":
                 return cls(kind, place)
             name, at, folder = place.partition("@")
@@ -63,22 +64,34 @@ class DataSpec:
         return f"{self.kind}:{name}" if name else self.kind
 
 
+def expanded(path: str) -> Path:
+    """The path with `~` filled in: a shell leaves it in `--out=~/x`.
+
+    Raises:
+        UserError: there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{path}: {Path(path).parts[0]} is not the home folder of a user; write the path out") from None
+
+
 def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().resolve()) if path else ""
+    return str(expanded(path).resolve()) if path else ""
 
 
 def _suggestion(text: str, places: Mapping[str, str], flag: str) -> str:
     """What was probably meant."""
     kind, _, place = text.partition(":")
-    file = Path(text).expanduser()
-    if file.is_dir() and "folder" in places:
+    file = expanded(text)
+    if text and file.is_dir() and "folder" in places:
         return f"; did you mean {flag}=folder:{text}?"
     if (suffix := file.suffix.lower()[1:]) in places and places[suffix] == "FILE" and not place:
         return f"; did you mean {flag}={suffix}:{text}?"
     if kind in places:
         return f"; {places[kind]} must follow {kind}:" if places[kind] else f"; nothing follows {kind}"
-    close = nearest(kind.lower(), places)
-    if "did you mean" not in close:
+    close = difflib.get_close_matches(kind.lower(), places, n=1)
+    if not close:
         return ""
-    meant = close.split("'")[1]
+    meant = close[0]
     return f"; did you mean {flag}={meant}{':' + place if place and places[meant] else ''}?"

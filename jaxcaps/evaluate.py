@@ -3,6 +3,7 @@
 Only this command and a final study open the test split.
 """
 
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,7 @@ import tyro
 
 from jaxcaps.commands import run_command
 from jaxcaps.errors import UserError
-from jaxcaps.plan.flags import home
+from jaxcaps.plan.flags import check_names, home
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Flags:
 
 
 def main() -> None:
+    check_names(sys.argv[1:], Flags)
     flags = tyro.cli(Flags, prog="python -m jaxcaps.evaluate", description="Scores a fine-tuned run on one split.")
     if flags.batch_size is not None and flags.batch_size < 1:
         raise UserError(f"--batch-size={flags.batch_size}: give a number of at least 1")

@@ -68,8 +68,12 @@ class Flags:
 
 # What may stand beside --final: the study that it names has the rest.
 WITH_FINAL = ("final", "seeds", "out", "jobs", "devices", "keep-checkpoints", "ledger", "dry-run", "slurm")
-# Flags of the data that differ from run to run.
-OF_CELLS = {"fold": "--folds makes the folds", "label-fraction": "give --label-fractions"}
+# Flags of the data and the network that differ from run to run.
+OF_CELLS = {
+    "fold": "--folds makes the folds",
+    "label-fraction": "give --label-fractions",
+    "architecture": "give the arm convnet in --inits",
+}
 
 
 def main() -> None:

@@ -8,18 +8,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import tyro
 
 from data_prep.bounds import check_bounds
+from data_prep.spec import expanded
 from jaxcaps.config import DataConfig, ModelConfig, Stage, from_dict, merged, read_yaml, to_dict
 from jaxcaps.encoder_file import PREFIX, encoder_file, read_header
 from jaxcaps.errors import UserError, nearest
 from jaxcaps.plan.config import Config, paths_of, task_of, with_paths
 from jaxcaps.plan.length import run_length
 from jaxcaps.plan.presets import preset
-from jaxcaps.tasks import PRETRAINING_TASKS
+from jaxcaps.tasks import CLASSIFICATION_TASKS, PRETRAINING_TASKS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +82,8 @@ def checked(config: Config) -> Config:
     for section in vars(config).values():
         if hasattr(section, "check"):
             section.check()
+    PRETRAINING_TASKS.find(config.task, "--task")
+    CLASSIFICATION_TASKS.find(config.model.architecture, "--architecture")
     task_of(config).check(config)
     _check_idle_files(config)
     _check_model(config)
@@ -225,20 +228,24 @@ def check_names(arguments: Sequence[str], cls: type) -> None:
             raise UserError(f"{flag}: unknown flag{nearest(flag, known)}")
 
 
-def _flag_names(cls: type) -> Iterator[str]:
-    for item in dataclasses.fields(cls):
-        if isinstance(item.type, type) and dataclasses.is_dataclass(item.type):
-            yield from _flag_names(item.type)
+def _flag_names(cls: Any) -> Iterator[str]:
+    # The types of a task's settings are strings until they are looked up.
+    for field, hint in get_type_hints(cls, include_extras=True).items():
+        kind, *marks = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        if tyro.conf.Suppress in marks:
             continue
-        name = item.name.replace("_", "-")
+        if dataclasses.is_dataclass(kind):
+            yield from _flag_names(kind)
+            continue
+        name = field.replace("_", "-")
         yield name
-        if item.type is bool:
+        if kind is bool:
             yield f"no-{name}"
 
 
 def home(path: str) -> Path:
     """The path with `~` expanded: shells do not expand it in --out=~/x."""
-    return Path(path).expanduser()
+    return expanded(path)
 
 
 def absolute_path(path: str) -> str:

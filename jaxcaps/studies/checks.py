@@ -112,15 +112,14 @@ def _check_files(study: Study, before: dict[str, Config]) -> None:
     """Checks that the study's files are used, and that VGG-16's kernels are what they should be."""
     if study.finetune.vgg_weights is not None:
         if not any(arm.kind.imagenet for arm in study.arms):
-            raise UserError(
-                f"--vgg-weights={study.finetune.vgg_weights}: nothing would use it; add imagenet to --inits"
-            )
+            raise UserError(f"--vgg-weights={study.finetune.vgg_weights}: no arm reads it; add imagenet to --inits")
         read_convolutions(Path(study.finetune.vgg_weights), "--vgg-weights")
-    used = {config.task for config in before.values()}
-    for task in set(PRETRAINING_TASKS) - used:
-        for field, path in paths_of(study.pretrain.options(PRETRAINING_TASKS[task].settings)).items():
-            flag = f"--{field.replace('_', '-')}"
-            raise UserError(f"{flag}={path}: nothing would use it; add an arm of --task={task} to --inits")
+    for name, task in PRETRAINING_TASKS.items():
+        used = {path for config in before.values() for path in paths_of(config.options(task.settings)).values()}
+        for field, path in paths_of(study.pretrain.options(task.settings)).items():
+            if path not in used:
+                flag = f"--{field.replace('_', '-')}"
+                raise UserError(f"{flag}={path}: no arm reads it; add one of --task={name} to --inits")
 
 
 def _check_data(study: Study, first: Cell) -> Dataset:

@@ -140,8 +140,8 @@ def _pretraining(study: Study, name: str) -> Config:
     arm = study_arm(name)
     assert arm.kind.pretrain is not None
     with _named(f"{name}, pre-training"):
-        config = _with_own_files(arm.kind.pretrain(study.pretrain, study.classes))
-        return checked(with_flags(config, arm.network + arm.pretrain, f"--inits={name}"))
+        config = arm.kind.pretrain(study.pretrain, study.classes)
+        return checked(_with_own_files(with_flags(config, arm.network + arm.pretrain, f"--inits={name}")))
 
 
 @cache
@@ -154,14 +154,16 @@ def _finetuning(study: Study, name: str, recipe: Recipe) -> Config:
         if arm.kind.pretrain is not None:
             config = replace(config, restore=str(UNUSED))
         elif config.classify.transfer_latent:
-            raise UserError("--transfer-latent hands latent capsules on, but the arm does not pre-train any")
+            raise UserError(
+                "--transfer-latent takes latent capsules, but this arm does not pre-train any; drop the flag"
+            )
         return checked(config)
 
 
 def _with_own_files(config: Config) -> Config:
-    """Without the files that other tasks read: they are the whole study's."""
+    """Without the files that the task of this arm does not read: they are the whole study's."""
     for name, task in PRETRAINING_TASKS.items():
-        if name != config.task:
+        if name != config.task or not task.reads_files(config):
             options = config.options(task.settings)
             config = config.with_options(replace(options, **dict.fromkeys(paths_of(options))))
     return config

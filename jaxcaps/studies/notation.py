@@ -73,9 +73,9 @@ def study_arm(text: str) -> StudyArm:
         tuple(f"--{flag}" for mark, flag in zip(marks, flags, strict=True) if mark == wanted) for wanted in "+@"
     )
     if pretrain and kind.pretrain is None:
-        raise UserError(f"--inits={text}: {name} does not pre-train, so {pretrain[0]} has nothing to act on")
+        raise UserError(f"--inits={text}: {name} does not pre-train; drop {pretrain[0]}")
     if network and kind.pixels:
-        raise UserError(f"--inits={text}: {name} is not a network, so {network[0]} has nothing to act on")
+        raise UserError(f"--inits={text}: {name} is not a network; drop {network[0]}")
     return StudyArm(text, kind, pretrain, network)
 
 
@@ -91,7 +91,7 @@ def parse_arms(text: str) -> tuple[str, ...]:
     names = [each.name for each in arms]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise UserError(f"--inits={text}: {', '.join(twice)} is there twice")
+        raise UserError(f"--inits={text}: {', '.join(twice)} is listed twice; remove one")
     return (*dict.fromkeys(each.reference for each in arms if each.reference not in names), *names)
 
 

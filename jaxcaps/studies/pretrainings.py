@@ -7,6 +7,7 @@ from typing import Any
 
 from jaxcaps.studies.design import Study
 from jaxcaps.studies.execution import folder_of
+from jaxcaps.tasks import PRETRAINING_TASKS
 from jaxcaps.training.folder import is_finished
 
 Row = dict[str, Any]
@@ -14,13 +15,17 @@ Row = dict[str, Any]
 # Columns of the table, by their name in a row.
 SHOWN = {
     "validation/linear_probe/balanced_accuracy": "linear probe",
-    "validation/inpainting": "in-painting error",
-    "validation/colour_error": "colour error",
+    **{
+        name: name.removeprefix("validation/").replace("_", " ")
+        for task in PRETRAINING_TASKS.values()
+        for name in task.reported
+        if name.startswith("validation/")
+    },
     "reconstruction/shuffled": "with another's poses, times",
     "coupling_entropy": "coupling entropy",
     "gradient_over_weight/primary": "gradient / weights, primary",
     "gradient_over_weight/routing": "gradient / weights, routing",
-    "primary/rank": "rank, primary",
+    "parts/encoder/rank": "rank, primary",
     "saturation": "saturation",
 }
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from jaxcaps.config import AugmentationConfig, ModelConfig
+from jaxcaps.config import LAYER_GROUPS, AugmentationConfig, ModelConfig
 from jaxcaps.lazy import functional, jax, jnp, lax, nnx
 
 if TYPE_CHECKING:
@@ -129,16 +129,24 @@ class Task(ABC):
         """
 
     @classmethod
+    def reads_files(cls, config: Config) -> bool:
+        """Whether the run reads the files that the task's settings name."""
+        return True
+
+    @classmethod
     def group_of(cls, path: str) -> str:
         """Returns the layer group of a parameter.
 
         Raises:
-            ValueError: the task declares no layer group for it.
+            ValueError: the task declares no layer group for it, or one that does not exist.
         """
         module, _, rest = path.partition("/")
         group = rest.partition("/")[0] if module == "encoder" else cls.layers.get(module)
-        if group is None:
-            raise ValueError(f"{cls.__name__}.layers has no layer group for the module {module!r}; add it")
+        if group not in LAYER_GROUPS:
+            raise ValueError(
+                f"{cls.__name__}.layers has the layer group {group!r} for the module {module!r}; expected one of "
+                f"{', '.join(LAYER_GROUPS)}"
+            )
         return group
 
     @classmethod

@@ -269,7 +269,7 @@ def _saturation(made: Mapping[str, Array]) -> float | None:
     def mean_chroma(pictures: Array) -> Array:
         return jnp.mean(jax.vmap(lambda each: chroma(lab_from_rgb(each)[..., 1:]))(pictures))
 
-    if "reconstruction" not in made or made["picture"].shape[-1] == 1:
+    if not {"picture", "reconstruction"} <= made.keys() or made["picture"].shape[-1] == 1:
         return None
     mine, theirs = (float(mean_chroma(at_least_float32(made[name]))) for name in ("reconstruction", "picture"))
     return None if theirs < LEAST_CHROMA else mine / theirs

@@ -99,6 +99,8 @@ def starting_parameters(config: Config, parameters: Parameters) -> Parameters:
             f"--transfer-latent: {config.restore} holds an encoder and no latent capsules; give --restore the folder "
             "of its run"
         )
+    if config.classify.transfer_latent and origin.stage != "ssl":
+        raise UserError(f"--transfer-latent: {config.restore} is a fine-tuned run; give the folder of its pre-training")
     if config.classify.transfer_latent and not task.transfers:
         raise UserError(
             f"--transfer-latent: --task={origin.task} of {config.restore} has no latent capsules to transfer; drop "

@@ -94,7 +94,7 @@ def test_the_imagenet_arm_alone_starts_from_vggs_kernels(tmp_path):
 
 @pytest.mark.parametrize("name", ARMS)
 def test_an_arm_is_documented(name):
-    table = (Path(__file__).parents[2] / "docs" / "study.md").read_text(encoding="utf-8")
+    table = (Path(__file__).parents[2] / "docs" / "how-to" / "study.md").read_text(encoding="utf-8")
     rows = [line for line in table.splitlines() if line.startswith("| `")]
     assert any(name in re.findall(r"`([\w-]+)`", row.split("|")[1]) for row in rows)
     assert ARMS[name].about

@@ -31,7 +31,7 @@ def trained(monkeypatch):
         (out / "checkpoints").mkdir(parents=True)
         values = {"balanced_accuracy": 0.5, "train/loss": 1.0, "validation/inpainting": 0.25}
         (out / "metrics.json").write_text(json.dumps(values), encoding="utf-8")
-        diagnosis = {"saturation": 0.5, "primary": {"rank": 3.0}, "warnings": ["flat", "cold"]}
+        diagnosis = {"saturation": 0.5, "parts": {"encoder": {"rank": 3.0}}, "warnings": ["flat", "cold"]}
         (out / "diagnosis.json").write_text(json.dumps(diagnosis), encoding="utf-8")
         (out / "encoder.safetensors").touch()
 
@@ -72,7 +72,7 @@ def test_a_cell_pretrains_once_and_every_fine_tuning_starts_from_that(tmp_path, 
         "fold": "",
         "validation/inpainting": 0.25,
         "saturation": 0.5,
-        "primary/rank": 3.0,
+        "parts/encoder/rank": 3.0,
         "warnings": "flat; cold",
     }
 

@@ -137,7 +137,7 @@ def test_arms_that_differ_in_more_than_their_start_are_refused(section, field, v
             "random, fine-tuning: --best-metric=mmc: unknown metric; did you mean 'mcc'",
         ),
         (["--finetune=--batch-size=7"], "is not a multiple of --batch-size=7"),
-        (["--ssl=--contrast-weight=0 --inpaint-weight=0"], "inpaint, pre-training: .*leave nothing to learn"),
+        (["--ssl=--contrast-weight=0 --inpaint-weight=0"], "inpaint, pre-training: .*leave no loss"),
         (
             ["--finetune=--sampling=shuffled --batch-size=64 --effective-batch=64"],
             "--batch-size=64 is larger than the training set of 33 images",
@@ -147,10 +147,10 @@ def test_arms_that_differ_in_more_than_their_start_are_refused(section, field, v
         (["--label-fractions=0,1"], "--label-fraction=0.0: expected above 0 and at most 1"),
         (["--label-fractions=0.01"], "leaves no label of class"),
         (["--seeds=4294967296"], "--seed=4294967296: expected"),
-        (["--finetune=--transfer-latent"], "random, fine-tuning: --transfer-latent hands latent capsules on, but"),
+        (["--finetune=--transfer-latent"], "random, fine-tuning: --transfer-latent takes latent capsules, but this arm does not pre-train"),
         (["--inits=transfer-latent+ssl-capsules=8"], "with --ssl-capsules=3, as many as there are classes"),
-        (["--perceptual-weights=vgg.safetensors"], "nothing would use it; add an arm of --task=colourise"),
-        (["--vgg-weights=vgg.safetensors"], "nothing would use it; add imagenet to --inits"),
+        (["--perceptual-weights=vgg.safetensors"], "no arm reads it; add one of --task=colourise to --inits"),
+        (["--vgg-weights=vgg.safetensors"], "no arm reads it; add imagenet to --inits"),
     ],
 )
 def test_what_would_fail_after_the_pre_training_is_refused_before(flags, message):

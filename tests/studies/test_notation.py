@@ -30,10 +30,10 @@ def test_the_arm_that_others_are_compared_with_is_added():
     ("text", "message"),
     [
         ("inpant", "--inits=inpant: unknown initialisation; did you mean 'inpaint'"),
-        ("random+epochs=3", "random does not pre-train, so --epochs=3 has nothing to act on"),
-        ("extra-trees@capsule-dim=8", "extra-trees is not a network, so --capsule-dim=8 has nothing"),
+        ("random+epochs=3", "random does not pre-train; drop --epochs=3"),
+        ("extra-trees@capsule-dim=8", "extra-trees is not a network; drop --capsule-dim=8"),
         ("inpaint+", "expected a flag after each"),
-        ("inpaint,inpaint", "inpaint is there twice"),
+        ("inpaint,inpaint", "inpaint is listed twice; remove one"),
         (" ,", "names no initialisation"),
     ],
 )

@@ -68,7 +68,7 @@ def test_the_declarations_of_a_task_match_its_network_and_its_loss(name):
 
 
 def test_a_parameter_without_a_layer_group_is_named():
-    with pytest.raises(ValueError, match="has no layer group for the module 'forgotten'"):
+    with pytest.raises(ValueError, match="the layer group None for the module 'forgotten'"):
         PRETRAINING_TASKS["vicreg"].group_of("forgotten/kernel")
 
 

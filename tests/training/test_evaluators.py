@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxcaps.training.evaluators import HeldOutLoss
 from tests.data.test_loader import make_split
-from tests.training.test_step import config_of, mesh_of, network_of, task_of
+from tests.training.test_step import config_of, mesh_of, network_of, task_for
 
 COUNT, BATCH = 32, 8
 
@@ -19,7 +19,7 @@ def test_the_held_out_contrast_does_not_compare_adjacent_pictures():
     # As many lesions as batches, in sequence.
     groups = (np.arange(COUNT) // BATCH).astype(np.int32)
     split = dataclasses.replace(make_split(resident=True, count=COUNT), images=pictures, groups=groups, image_size=16)
-    evaluator = HeldOutLoss(task_of(config), modules, split, mesh_of(1), BATCH)
+    evaluator = HeldOutLoss(task_for(config), modules, split, mesh_of(1), BATCH)
     measured = dict(evaluator(parameters))
     assert measured["nt_xent"] > 1
     assert measured == dict(evaluator(parameters))

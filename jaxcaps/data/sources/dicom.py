@@ -12,7 +12,7 @@ import hashlib
 import logging
 import re
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,6 +83,8 @@ class DicomFiles:
         self._places: list[_Place] = []
         names: Counter[str] = Counter()
         skipped = stretched = 0
+        owners: defaultdict[str | None, set[str | None]] = defaultdict(set)
+        named_after_patients: set[str] = set()
         for path, label, split in listed:
             relative = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)
             try:
@@ -95,11 +97,9 @@ class DicomFiles:
             if file is None:
                 skipped += 1
                 continue
+            owners[label].add(file.group)
             if label is not None and _holds(label, file.patient):
-                raise UserError(
-                    f"{where}: a class is named after a patient. Sort the files into folders that are named after "
-                    f"classes, or list them in {TABLE} with the columns path,label"
-                )
+                named_after_patients.add(label)
             names[file.name] += 1
             name = f"{file.name}~{names[file.name]}" if names[file.name] > 1 else file.name
             for frame in range(file.frames):
@@ -108,9 +108,14 @@ class DicomFiles:
             stretched += file.stretched
         if not items:
             raise UserError(f"{where}: no DICOM picture found among {skipped} files; give a folder of DICOM files")
+        # A name may occur in the name of a class by chance, as Ben in benign; then the class has other patients too.
+        if any(len(owners[label]) == 1 for label in named_after_patients):
+            raise UserError(
+                f"{where}: a class is named after its only patient. Sort the files into folders that are named after "
+                f"classes, or list them in {TABLE} with the columns path,label"
+            )
         # A folder without a readable file may also be named after its patient.
-        known = {item.label for item in items if item.group is not None}
-        self.items = tuple(item if item.label in known else item._replace(label=None) for item in items)
+        self.items = tuple(item if item.label in owners else item._replace(label=None) for item in items)
         self.notes: tuple[str, ...] = ()
         if skipped:
             self.notes += (f"DICOM: skipped {skipped} files without a DICOM picture.",)

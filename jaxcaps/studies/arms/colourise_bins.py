@@ -8,8 +8,7 @@ from jaxcaps.tasks.pretraining.colourise import ColouriseConfig
 
 
 def pretrain(config: Config, classes: int) -> Config:
-    # Bins have no perceptual loss, which reads the study's --perceptual-weights.
-    options = replace(config.options(ColouriseConfig), colour_loss="bins", perceptual_weights=None)
+    options = replace(config.options(ColouriseConfig), colour_loss="bins")
     return replace(config, task="colourise").with_options(options)
 
 

@@ -129,6 +129,10 @@ class Colourisation(Task):
             perceptual = random_network() if file is None else read_vgg16(Path(file))
         return cls(config.model, config.augmentation, config.data.image_size, options, perceptual, weights)
 
+    @classmethod
+    def reads_files(cls, config: Config) -> bool:
+        return config.options(ColouriseConfig).perceptual
+
     def init(self, rngs: nnx.Rngs, encoder: Encoder) -> TaskNetwork:
         model, size = self.model, self.image_size
         latent_capsules = models.RoutedCapsules(model.ssl_capsules, model, size, rngs)

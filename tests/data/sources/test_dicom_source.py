@@ -281,13 +281,25 @@ def test_no_output_identifies_the_patient(tmp_path, caplog):
 
 def test_a_class_that_is_named_after_a_patient_is_refused_without_the_name(tmp_path):
     write_dicom(tmp_path / "erika_m" / "1.dcm", noise(0, PLAIN))
-    with pytest.raises(Exception, match="a class is named after a patient") as error:
+    with pytest.raises(Exception, match="a class is named after its only patient") as error:
         open_spec(f"dicom:{tmp_path}")
     assert "erika" not in str(error.value)
     # A class may be a number that is also an ID, and a name may contain the letters of a class.
     other = Path(tmp_path, "other")
     write_dicom(other / "1" / "1.dcm", noise(0, PLAIN), PatientID="11")
     assert open_spec(f"dicom:{other}").items[0].label == "1"
+
+
+def test_a_name_that_occurs_in_a_class_by_chance_is_no_obstacle(tmp_path):
+    write_dicom(tmp_path / "benign" / "1.dcm", noise(0, PLAIN), PatientName="Smith^Ben", PatientID="1")
+    write_dicom(tmp_path / "benign" / "2.dcm", noise(1, PLAIN), PatientID="2")
+    assert [item.label for item in open_spec(f"dicom:{tmp_path}").items] == ["benign", "benign"]
+
+
+def test_a_file_without_patient_and_study_keeps_its_class(tmp_path):
+    for label in ("benign", "malignant"):
+        write_dicom(tmp_path / label / "1.dcm", noise(0, PLAIN), PatientID="", StudyInstanceUID="")
+    assert [item.label for item in open_spec(f"dicom:{tmp_path}").items] == ["benign", "malignant"]
 
 
 def test_a_file_without_patient_belongs_to_its_study(tmp_path):
