@@ -26,7 +26,7 @@ class GroupNorm(nnx.GroupNorm):
 
     def __init__(self, width: int, *, dtype: Any = jnp.float32, param_dtype: Any = jnp.float32, rngs: nnx.Rngs):
         if width % GROUP_SIZE:
-            raise ValueError(f"width={width}: expected a multiple of {GROUP_SIZE}, the number of channels normalised together")
+            raise ValueError(f"width={width}: expected a multiple of {GROUP_SIZE}, the channels of a group")
         super().__init__(width, group_size=GROUP_SIZE, num_groups=None, dtype=dtype, param_dtype=param_dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "batch *places width"], *, mask: Array | None = None) -> Array:
