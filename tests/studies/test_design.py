@@ -147,7 +147,7 @@ def test_arms_that_differ_in_more_than_their_start_are_refused(section, field, v
         (["--label-fractions=0,1"], "--label-fraction=0.0: expected above 0 and at most 1"),
         (["--label-fractions=0.01"], "leaves no label of class"),
         (["--seeds=4294967296"], "--seed=4294967296: expected"),
-        (["--finetune=--transfer-latent"], "random, fine-tuning: --transfer-latent takes latent capsules, but this arm"),
+        (["--finetune=--transfer-latent"], "random, fine-tuning: --transfer-latent takes latent capsules, but"),
         (["--inits=transfer-latent+ssl-capsules=8"], "with --ssl-capsules=3, as many as there are classes"),
         (["--perceptual-weights=vgg.safetensors"], "no arm reads it; add one of --task=colourise to --inits"),
         (["--vgg-weights=vgg.safetensors"], "no arm reads it; add imagenet to --inits"),
