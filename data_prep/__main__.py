@@ -9,6 +9,7 @@ import tyro
 
 from data_prep.config import Preparation
 from data_prep.errors import UserError
+from data_prep.flags import check_names
 from data_prep.presets import PRESETS
 from data_prep.sources import SOURCES
 
@@ -17,9 +18,10 @@ def parse(arguments: Sequence[str]) -> Preparation:
     """Reads the command line: defaults < `--preset` < flags.
 
     Raises:
-        UserError: an unknown preset.
+        UserError: an unknown flag or preset.
         SystemExit: `--help`, or flags that tyro refuses (status 2).
     """
+    check_names(arguments, Preparation)
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--preset", default="endoscopy")
     try:

@@ -11,7 +11,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import dacite
 import tyro
@@ -348,9 +349,9 @@ def from_dict(cls: type[T], values: Mapping[str, Any], origin: str) -> T:
         UserError: a key is unknown (the message suggests the nearest one) or a value has the wrong type.
     """
     # PyYAML reads 1e-3 as text, because YAML 1.1 requires a dot; float() accepts it.
-    rules = dacite.Config(strict=True, cast=[tuple], type_hooks={float: _number})
+    rules = dacite.Config(strict=True, type_hooks={float: _number})
     try:
-        return dacite.from_dict(cls, values, rules)
+        return dacite.from_dict(cls, _with_tuples(values), rules)
     except dacite.UnexpectedDataError as error:
         unknown = sorted(error.keys)[0]
         # For a known name in the wrong section, suggest its section.
@@ -358,8 +359,37 @@ def from_dict(cls: type[T], values: Mapping[str, Any], origin: str) -> T:
         close = difflib.get_close_matches(unknown, homes, n=1)
         hint = f"; did you mean {homes[close[0]]!r}?" if close else f"; known: {', '.join(homes.values())}"
         raise UserError(f"{origin}: unknown key {unknown!r}{hint}") from None
-    except dacite.DaciteError as error:
-        raise UserError(f"{origin}: {error}") from None
+    except dacite.WrongTypeError as error:
+        raise UserError(
+            f"{origin}: {error.field_path}={error.value!r}: expected {_in_words(error.field_type)}"
+        ) from None
+    except dacite.MissingValueError as error:
+        raise UserError(f"{origin}: {error.field_path} is missing") from None
+
+
+def _with_tuples(value: Any) -> Any:
+    """YAML and JSON have lists where the configuration has tuples."""
+    if isinstance(value, Mapping):
+        return {key: _with_tuples(each) for key, each in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list | tuple) else value
+
+
+def _in_words(hint: Any) -> str:
+    """A type as an error names it: "one of ssl, finetune", "a list of 2 numbers"."""
+    kind, parts = get_origin(hint), get_args(hint)
+    if kind is Annotated:
+        return _in_words(parts[0])
+    if kind is Literal:
+        return f"one of {', '.join(map(str, parts))}"
+    if kind is tuple:
+        one = _in_words(parts[0]).removeprefix("an ").removeprefix("a ")
+        return f"a list of {one}s" if parts[1:] == (...,) else f"a list of {len(parts)} {one}s"
+    if kind is Union or kind is UnionType:
+        return " or ".join(map(_in_words, parts))
+    if dataclasses.is_dataclass(hint) or (kind or hint) in (dict, Mapping):
+        return "a mapping"
+    words = {int: "an integer", float: "a number", bool: "true or false", str: "a text", type(None): "nothing"}
+    return words.get(hint, str(hint))
 
 
 def _number(value: Any) -> Any:

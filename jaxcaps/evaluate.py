@@ -9,9 +9,10 @@ from typing import Literal
 
 import tyro
 
+from data_prep.flags import check_names
 from jaxcaps.commands import run_command
 from jaxcaps.errors import UserError
-from jaxcaps.plan.flags import check_names, home
+from jaxcaps.plan.flags import home
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from annotated_types import Ge
 
+from data_prep.bounds import check_bounds
+from data_prep.flags import check_names
 from jaxcaps.commands import run_command
 from jaxcaps.config import DataConfig, ModelConfig, choice
 from jaxcaps.errors import UserError
 from jaxcaps.plan.config import Config
-from jaxcaps.plan.flags import check_names, home, with_absolute_paths, with_flags
+from jaxcaps.plan.flags import home, with_absolute_paths, with_flags
 from jaxcaps.plan.presets import preset
+from jaxcaps.studies.ready_made import READY_MADE
 
 if TYPE_CHECKING:
     from jaxcaps.studies.design import Study
@@ -22,16 +26,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Flags:
-    plan: str | None = None
-    """a ready-made study: paper, components, open-questions, architecture; other flags go before its own"""
+    plan: Annotated[
+        str | None, tyro.conf.arg(help=f"a ready-made study: {', '.join(READY_MADE)}; other flags override its own")
+    ] = None
     inits: str | None = None
     """initialisations, separated by commas: random,inpaint,contrast,inpaint+epochs=100,... (docs/how-to/study.md)"""
     seeds: str | None = None
     """seeds, separated by commas; 0,1,2 if not given"""
     label_fractions: str = "1"
-    """shares of the labels, separated by commas, as in 0.1,0.25,1"""
+    """fractions of the labels, separated by commas, as in 0.1,0.25,1"""
     grid: str = ""
-    """recipes of fine-tuning, the same for all: 'lr=0.001,0.003 freeze-epochs=0,5' is four"""
+    """fine-tuning recipes, the same for every arm: 'lr=0.001,0.003 freeze-epochs=0,5' makes four"""
     preset: Annotated[str, choice("jaxcaps.plan.presets", "PRESET", "network, picture size and lengths")] = "demo"
     ssl_epochs: float | None = None
     """epochs of pre-training; the preset's if not given"""
@@ -46,10 +51,10 @@ class Flags:
     finetune: str = ""
     """further flags of every fine-tuning"""
     final: str | None = None
-    """a finished study: its chosen recipes are run once, with fresh --seeds, and the test split is opened"""
+    """a finished study: run its chosen recipes once, with fresh --seeds, and score the test split"""
     out: str = "runs/study"
     """the study's folder"""
-    jobs: int = 1
+    jobs: Annotated[int, Ge(1)] = 1
     """cells at a time; on a CPU they share its cores"""
     devices: str = ""
     """accelerators by number, separated by commas, dealt to the jobs"""
@@ -79,6 +84,7 @@ OF_CELLS = {
 def main() -> None:
     arguments = sys.argv[1:]
     flags = parse(arguments)
+    check_bounds(flags)
     if __name__ == "__main__":  # not where another program calls this
         _end_by_exception()
     out = home(flags.out)
@@ -86,9 +92,6 @@ def main() -> None:
         from jaxcaps.studies.run import run_one
 
         sys.exit(0 if run_one(out, flags.cell, keep_checkpoints=flags.keep_checkpoints) else 1)
-    if flags.jobs < 1:
-        raise UserError(f"--jobs={flags.jobs}: give at least 1")
-
     from jaxcaps.studies.checks import check
     from jaxcaps.studies.execution import Machine
     from jaxcaps.studies.forecast import forecast
@@ -188,11 +191,11 @@ def _final(flags: Flags, arguments: Sequence[str]) -> "Study":
     from jaxcaps.studies.run import final_study
 
     if flags.seeds is None:
-        raise UserError("--final needs fresh --seeds, which took no part in the choice, as in --seeds=100,101,102")
+        raise UserError("--final needs --seeds that the selection did not use, as in --seeds=100,101,102")
     for name in _names(arguments):
         if name.removeprefix("no-") not in WITH_FINAL:
             raise UserError(
-                f"--{name} and --final={flags.final}: a final study is the one that it names, with other seeds; drop "
+                f"--{name} and --final={flags.final}: a final study repeats the one it names with other seeds; drop "
                 f"--{name}"
             )
     return final_study(home(str(flags.final)), parse_numbers("--seeds", flags.seeds, int))

@@ -203,7 +203,7 @@ def test_a_study_in_a_file_or_in_another_folder_is_refused_before_its_data_is_re
     refused(run(capsys, "--data=csv:nowhere.csv", "--out=taken", command="study"), "--out=taken", "give another --out")
     (in_folder / "full").mkdir()
     (in_folder / "full" / "thesis.txt").touch()
-    refused(run(capsys, "--data=csv:nowhere.csv", "--out=full", command="study"), "--out=full", "holds no study")
+    refused(run(capsys, "--data=csv:nowhere.csv", "--out=full", command="study"), "--out=full", "does not hold a study")
 
 
 def test_an_unexpanded_home_folder_is_expanded(monkeypatch, tmp_path):

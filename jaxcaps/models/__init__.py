@@ -9,7 +9,7 @@ from jaxcaps.models.inverted import InvertedAttentionCapsNet
 from jaxcaps.models.matrix import MatrixCapsNet
 from jaxcaps.models.networks import Classifier, ProjectionHead, TaskNetwork, TermWeights
 from jaxcaps.models.sabour import SabourCapsNet
-from jaxcaps.models.settings import linear
+from jaxcaps.models.settings import dtypes, linear
 from jaxcaps.models.stems import STEMS
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "SabourCapsNet",
     "TaskNetwork",
     "TermWeights",
+    "dtypes",
     "geometry",
     "linear",
     "primary_capsules",

@@ -139,10 +139,11 @@ def architecture_hash(config: Config, classes: int) -> str:
     if config.classify.reconstruction_weight == 0:
         for name in ("decoder", "decoder_width", "decoder_skips"):
             model.pop(name)
+    capsules = CLASSIFICATION_TASKS[config.model.architecture].capsules
     described = {
         "model": model,
         "image_size": config.data.image_size,
         "classes": classes,
-        "loss_scale": config.classify.loss == "cross-entropy" and config.model.architecture == "capsnet",
+        "loss_scale": config.classify.loss == "cross-entropy" and capsules,
     }
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]

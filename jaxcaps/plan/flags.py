@@ -5,14 +5,15 @@ import contextlib
 import dataclasses
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args
 
 import tyro
 
 from data_prep.bounds import check_bounds
+from data_prep.flags import check_names
 from data_prep.spec import expanded
 from jaxcaps.config import DataConfig, ModelConfig, Stage, from_dict, merged, read_yaml, to_dict
 from jaxcaps.encoder_file import PREFIX, encoder_file, read_header
@@ -122,7 +123,7 @@ def _check_model(config: Config) -> None:
             "flag"
         )
     STEMS.find(model.stem, "--stem")
-    if config.stage == "ssl" and model.architecture != "capsnet":
+    if config.stage == "ssl" and not CLASSIFICATION_TASKS[model.architecture].capsules:
         raise UserError(
             f"--architecture={model.architecture} is a fine-tuning baseline without capsules, but --stage=ssl trains "
             "capsules; drop one of the two"
@@ -210,37 +211,6 @@ def _values(flags: tuple[str, ...], where: str) -> dict[str, Any]:
         return found
 
     return values(parsed)
-
-
-def check_names(arguments: Sequence[str], cls: type) -> None:
-    """
-    Args:
-        arguments: of a command.
-        cls: the dataclass of its flags.
-
-    Raises:
-        UserError: the command has no such flag. The message suggests the nearest one.
-    """
-    known = [f"--{name}" for name in (*_flag_names(cls), "help", "tyro-print-completion", "tyro-write-completion")]
-    for argument in arguments:
-        flag = argument.partition("=")[0].replace("_", "-")
-        if flag.startswith("--") and flag not in known:
-            raise UserError(f"{flag}: unknown flag{nearest(flag, known)}")
-
-
-def _flag_names(cls: Any) -> Iterator[str]:
-    # The types of a task's settings are strings until they are looked up.
-    for field, hint in get_type_hints(cls, include_extras=True).items():
-        kind, *marks = get_args(hint) if get_origin(hint) is Annotated else (hint,)
-        if tyro.conf.Suppress in marks:
-            continue
-        if dataclasses.is_dataclass(kind):
-            yield from _flag_names(kind)
-            continue
-        name = field.replace("_", "-")
-        yield name
-        if kind is bool:
-            yield f"no-{name}"
 
 
 def home(path: str) -> Path:

@@ -80,7 +80,7 @@ def _lengthened(study: Study, cell: Cell, config: Config, folder: Path, recipe: 
     else:
         done = read_outcome(root / other.name)
         if done is None:
-            raise UserError(f"{cell.name} gets the seconds of {other.name}, which has not finished; run that first")
+            raise UserError(f"{cell.name} trains for as long as {other.name}, which has not finished; run it first")
         # In a final study the two may have different recipes.
         like = [one for one in done if one.label_fraction == config.data.label_fraction]
         same = next((one for one in like if one.recipe == recipe.name), like[0])
@@ -101,7 +101,7 @@ def _lasting_seconds(run: Path) -> float:
     later = rows[first + 1 :]
     if not later:
         raise UserError(
-            f"{run}: a run with one evaluation has no pace by which another could get its seconds; remove the cell's "
+            f"{run}: random-seconds needs the time between evaluations, but this run has only one; remove the cell's "
             "folder and run it again with a smaller --evaluate-every"
         )
     pace = sum(row["seconds"] for row in later) / (later[-1]["step"] - rows[first]["step"])

@@ -30,7 +30,10 @@ def check(study: Study) -> dict[str, Config]:
             number of steps without being baselines.
     """
     if not study.pretrained and any(arm.kind.longer for arm in study.arms):
-        raise UserError("--inits: random-epochs and random-seconds need an arm that pre-trains, whose budget they get")
+        raise UserError(
+            "--inits: random-epochs and random-seconds take the budget of an arm that pre-trains; add one, such as "
+            "inpaint"
+        )
     # Beyond arm and recipe, the configurations of cells differ in these and in the fold alone.
     for seed in study.seeds:
         check_bounds(dataclasses.replace(study.finetune, seed=seed))
@@ -45,7 +48,7 @@ def check(study: Study) -> dict[str, Config]:
         if not arm.kind.baseline and (unlike := comparability(after[arm.reference], after[arm.name])):
             raise UserError(
                 f"{arm.name} and {arm.reference} cannot be compared: {unlike}. Arms must share architecture, data and "
-                "steps of fine-tuning; only baselines may differ"
+                "the number of fine-tuning steps; only baselines may differ"
             )
     _check_files(study, before)
     data = _check_data(study, first)
@@ -53,8 +56,8 @@ def check(study: Study) -> dict[str, Config]:
         classes = len(data.classes)
         if config.classify.transfer_latent and before[name].model.ssl_capsules != classes:
             raise UserError(
-                f"--inits: {name} hands latent capsules on as class capsules (--transfer-latent): it has to pre-train "
-                f"with --ssl-capsules={classes}, as many as there are classes"
+                f"--inits: {name} starts its class capsules from its latent capsules (--transfer-latent), so it must "
+                f"pre-train with --ssl-capsules={classes}, as many as there are classes"
             )
     for config in before.values():
         if paths_of(config.options(PRETRAINING_TASKS[config.task].settings)):
@@ -86,7 +89,7 @@ def _finetuning(study: Study, arm: StudyArm, first: Cell) -> Config:
     for recipe, config in zip(study.recipes, configs, strict=True):
         if (config.model, config.data) != (configs[0].model, configs[0].data):
             raise UserError(
-                f"--grid: {recipe.name} changes network or data, so that arms that chose differently could not be "
+                f"--grid: {recipe.name} changes the network or the data, so arms that choose differently could not be "
                 "compared; give arms instead, as in --inits=random@capsule-dim=8,inpaint@capsule-dim=8"
             )
     return configs[0]
@@ -97,14 +100,14 @@ def _check_stages(study: Study, name: str, before: Config, after: Config) -> Non
     if changes:
         listed = "\n".join(changes)
         raise UserError(
-            f"{name}: its pre-training and its fine-tuning differ in what both must share; NAME@flag=value, or the "
-            f"study's own flag, gives it to both:\n{listed}"
+            f"{name}: its pre-training and its fine-tuning must agree in these settings; give them as flags of the "
+            f"study, or of the arm as NAME@flag=value:\n{listed}"
         )
     training = after.training
     if any(arm.kind.longer == "seconds" for arm in study.arms) and training.evaluate_every >= training.epochs:
         raise UserError(
-            f"--evaluate-every={training.evaluate_every:g} with --epochs={training.epochs:g}: random-seconds goes by "
-            "the pace after the first evaluation; give a smaller --evaluate-every in --finetune"
+            f"--evaluate-every={training.evaluate_every:g} with --epochs={training.epochs:g}: random-seconds needs "
+            "the time between evaluations; give a smaller --evaluate-every in --finetune"
         )
 
 
@@ -143,7 +146,7 @@ def _check_data(study: Study, first: Cell) -> Dataset:
         if missing and len(study.recipes) > 1 and fraction < 1:
             where = "" if fold is None else f" of fold {fold}"
             raise UserError(
-                f"--label-fractions: {fraction:g} of the labels shows none of {', '.join(missing)} in validation"
-                f"{where}, by which recipes are chosen; give a larger share"
+                f"--label-fractions: {fraction:g} leaves no validation label of {', '.join(missing)}"
+                f"{where}, but recipes are chosen by validation; give a larger fraction"
             )
     return data

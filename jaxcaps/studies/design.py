@@ -155,7 +155,7 @@ def _finetuning(study: Study, name: str, recipe: Recipe) -> Config:
             config = replace(config, restore=str(UNUSED))
         elif config.classify.transfer_latent:
             raise UserError(
-                "--transfer-latent takes latent capsules, but this arm does not pre-train any; drop the flag"
+                "--transfer-latent takes pre-trained latent capsules, but this arm does not pre-train; drop the flag"
             )
         return checked(config)
 

@@ -16,7 +16,7 @@ from jaxcaps.studies.notation import StudyArm
 from jaxcaps.studies.outcomes import OUTCOME, read_failure
 from jaxcaps.studies.pretrainings import markdown_table, pretraining_table, pretrainings
 from jaxcaps.studies.results import COMPARED, Line, Result, corrected
-from jaxcaps.tasks.pretraining.colourise import ColouriseConfig, uses_perceptual_network
+from jaxcaps.tasks import PRETRAINING_TASKS
 from jaxcaps.training.writers import read_rows, replace_text
 
 # The metrics that have a figure. By the first one differences are told from chance.
@@ -81,7 +81,7 @@ def table(study: Study, lines: Sequence[Line], out: Path) -> str:
     ]
     if compared:
         parts.append("Differences:\n\n" + markdown_table([*head, *titles, "accuracy, relative", "p, Holm"], compared))
-    parts.append("\n".join(f"- {arm.name}: {arm.about}{_perceptual(study, arm)}" for arm in study.arms))
+    parts.append("\n".join(f"- {arm.name}: {arm.about}{_details(study, arm)}" for arm in study.arms))
     missing = _missing(study, out)
     if missing:
         parts.append("\n".join(missing))
@@ -102,15 +102,13 @@ def _heading(study: Study, lines: Sequence[Line]) -> str:
     return text
 
 
-def _perceptual(study: Study, arm: StudyArm) -> str:
-    """Which network an arm's perceptual loss uses; empty without one."""
+def _details(study: Study, arm: StudyArm) -> str:
+    """What the arm's task adds to its description."""
     if arm.kind.pretrain is None:
         return ""
     config = study.pretraining(Cell(arm.name, study.seeds[0], study.fold_numbers[0]))
-    if not uses_perceptual_network(config):
-        return ""
-    weights = config.options(ColouriseConfig).perceptual_weights
-    return "; perceptual network: " + ("a fixed random one" if weights is None else f"VGG-16 of {weights}")
+    details = PRETRAINING_TASKS[config.task].details(config)
+    return f"; {details}" if details else ""
 
 
 def _missing(study: Study, out: Path) -> list[str]:

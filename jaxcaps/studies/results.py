@@ -64,7 +64,7 @@ def _check_comparable(study: Study, results: Sequence[Result]) -> None:
             if found != wanted:
                 raise UserError(
                     f"{one.cell.name} and {reference.name} cannot be compared: {name} {found} and {wanted}. Data or "
-                    "code has changed between them: remove the folder of the older cell, and repeat the study's command"
+                    "code has changed between them; remove the folder of the older cell and repeat the command"
                 )
 
 

@@ -68,8 +68,8 @@ def final_study(selection: Path, seeds: tuple[int, ...]) -> Study:
     used = ", ".join(map(str, sorted(set(seeds) & set(study.seeds))))
     if used:
         raise UserError(
-            f"--final={selection} --seeds={','.join(map(str, seeds))}: {used} took part in the choice of recipes; give "
-            "seeds that did not"
+            f"--final={selection} --seeds={','.join(map(str, seeds))}: the recipes were chosen with seed {used}; give "
+            "fresh seeds"
         )
     cells = study.cells()
     suited = {cell.arm for cell in cells if not unsuitable(folder_of(selection, cell))}
@@ -85,8 +85,8 @@ def final_study(selection: Path, seeds: tuple[int, ...]) -> Study:
     missing = [cell.name for cell in study.cells() if cell not in done and cell.arm not in pixels]
     if missing:
         raise UserError(
-            f"--final={selection}: {len(missing)} of its cells have not finished, such as {missing[0]}; run it to its "
-            "end first, without the arms that cannot run on some folds"
+            f"--final={selection}: {len(missing)} of its cells have not finished, such as {missing[0]}; finish "
+            "that study first, without the arms that cannot run on some folds"
         )
     return replace(study, seeds=seeds, split="test", chosen=choose(study, results), selection=str(selection))
 

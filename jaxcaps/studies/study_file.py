@@ -22,7 +22,7 @@ def read_study(out: Path) -> Study:
         UserError: no study there, or one of another version of jaxcaps.
     """
     if not (out / FILE).is_file():
-        raise UserError(f"{out} holds no study: it has no {FILE}")
+        raise UserError(f"{out} does not hold a study: {FILE} is missing")
     return from_dict(Study, read_yaml(out / FILE), str(out / FILE))
 
 
@@ -51,7 +51,7 @@ def check_out(study: Study, out: Path) -> None:
     check_writable(out)
     if not (out / FILE).is_file():
         if out.exists() and any(out.iterdir()):
-            raise UserError(f"--out={out} exists and holds no study; nothing was changed. Give another --out")
+            raise UserError(f"--out={out} is not empty and does not hold a study; give another --out")
         return
     there = read_study(out)
     presets = there.finetune.preset, study.finetune.preset

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from jaxcaps.config import LAYER_GROUPS, AugmentationConfig, ModelConfig
-from jaxcaps.lazy import functional, jax, jnp, lax, nnx
+from jaxcaps.lazy import functional, jax, jnp, lax, models, nnx
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
@@ -97,6 +97,7 @@ class Task(ABC):
         reported: metrics that the log shows in addition to the loss, with the prefix `train/` or `validation/`.
         reconstruction: candidates for the metric of reconstructions in the diagnosis: the first one that the loss
             reports is used. Empty if the task does not reconstruct.
+        capsules: whether its network has capsules. Only such networks pre-train.
         transfers: maps modules of the task to those of the classifier that `--transfer-latent` initialises from them.
         model, augmentation, image_size: from the configuration of the run.
     """
@@ -105,6 +106,7 @@ class Task(ABC):
     layers: ClassVar[Mapping[str, str]] = {}
     reported: ClassVar[tuple[str, ...]] = ()
     reconstruction: ClassVar[tuple[str, ...]] = ()
+    capsules: ClassVar[bool] = True
     transfers: ClassVar[Mapping[str, str]] = {}
 
     model: ModelConfig
@@ -132,6 +134,11 @@ class Task(ABC):
     def reads_files(cls, config: Config) -> bool:
         """Whether the run reads the files that the task's settings name."""
         return True
+
+    @classmethod
+    def details(cls, config: Config) -> str:
+        """Returns what a study's report adds to the description of an arm with this task; often empty."""
+        return ""
 
     @classmethod
     def group_of(cls, path: str) -> str:
@@ -184,13 +191,8 @@ class Task(ABC):
 
     def random_view(self, key: PRNGKeyArray, image: UInt8[Array, "height width channels"]) -> Array:
         """Augments a picture, stored at a multiple of the size, to [size, size, channels] in [0, 1]."""
-        picture = image.astype(parameter_dtype(self.model)) / 255
+        picture = image.astype(models.dtypes(self.model).parameters) / 255
         return functional.augment(key, picture, size=self.image_size, **dataclasses.asdict(self.augmentation))
-
-
-def parameter_dtype(model: ModelConfig) -> Any:
-    """Returns the dtype of parameters and pictures. Half precision is only used for computation."""
-    return jnp.dtype(jnp.float64 if model.dtype == "float64" else jnp.float32)
 
 
 def whole_pictures(

@@ -20,7 +20,7 @@ def test_cells_are_every_arm_seed_and_fold_once_seed_by_seed():
     cells = study_of("--folds=2", inits="random,random-seconds,inpaint").cells()
     assert len(set(cells)) == len(cells) == 3 * 2 * 2
     assert [cell.seed for cell in cells] == [0] * 6 + [1] * 6
-    # It gets the seconds of another arm, which must be known first.
+    # It takes the seconds of another arm, which must be known first.
     assert [cell.arm for cell in cells[:3]] == ["random", "inpaint", "random-seconds"]
     assert Cell("inpaint", 1, 0).name == "inpaint/seed-1/fold-0"
     assert Cell("inpaint", 1, None).name == "inpaint/seed-1"
@@ -96,7 +96,7 @@ def test_an_error_says_where_the_flag_stands(flags, message):
 
 def test_baselines_may_differ_and_the_longer_ones_need_a_budget():
     check(study_of(inits="random,inpaint,skips,uniform,random-epochs,extra-trees"))
-    with pytest.raises(UserError, match="need an arm that pre-trains"):
+    with pytest.raises(UserError, match="the budget of an arm that pre-trains"):
         check(study_of(inits="random,random-epochs"))
 
 
@@ -124,13 +124,13 @@ def test_arms_that_differ_in_more_than_their_start_are_refused(section, field, v
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--ssl=--split-seed=1"], "inpaint: its pre-training and its fine-tuning differ.*\n  split_seed: 1 -> 0"),
+        (["--ssl=--split-seed=1"], "inpaint: its pre-training and its fine-tuning must agree.*\n  split_seed: 1 -> 0"),
         (["--inits=inpaint+extra-convs=7"], r"extra-convs=7: its pre-training .*\n  extra_convs: 7 -> "),
         (["--grid=lr-mult=stem:1;stm:0.1"], "unknown layer group 'stm'; did you mean 'stem'"),
-        (["--grid=capsule-dim=8,12"], "--grid: capsule-dim=12 changes network or data"),
+        (["--grid=capsule-dim=8,12"], "--grid: capsule-dim=12 changes the network or the data"),
         (
             ["--inits=random,inpaint,random-seconds", "--finetune=--evaluate-every=9 --epochs=9"],
-            "--evaluate-every=9 with --epochs=9: random-seconds goes by the pace",
+            "--evaluate-every=9 with --epochs=9: random-seconds needs the time between evaluations",
         ),
         (
             ["--finetune=--best-metric=mmc"],
@@ -147,7 +147,10 @@ def test_arms_that_differ_in_more_than_their_start_are_refused(section, field, v
         (["--label-fractions=0,1"], "--label-fraction=0.0: expected above 0 and at most 1"),
         (["--label-fractions=0.01"], "leaves no label of class"),
         (["--seeds=4294967296"], "--seed=4294967296: expected"),
-        (["--finetune=--transfer-latent"], "random, fine-tuning: --transfer-latent takes latent capsules, but"),
+        (
+            ["--finetune=--transfer-latent"],
+            "fine-tuning: --transfer-latent takes pre-trained latent capsules, but",
+        ),
         (["--inits=transfer-latent+ssl-capsules=8"], "with --ssl-capsules=3, as many as there are classes"),
         (["--perceptual-weights=vgg.safetensors"], "no arm reads it; add one of --task=colourise to --inits"),
         (["--vgg-weights=vgg.safetensors"], "no arm reads it; add imagenet to --inits"),
@@ -199,8 +202,6 @@ def test_a_share_that_shows_too_little_of_validation_is_refused(tmp_path):
     # By one class of two a run can be followed, but no recipe chosen.
     uneven = "--data=" + write_npz(tmp_path / "uneven.npz", 24, 5)
     check(study_of(uneven, "--label-fractions=0.4,1"))
-    with pytest.raises(
-        UserError, match=r"--label-fractions: 0\.4 of the labels shows none of 1 in validation, by which"
-    ):
+    with pytest.raises(UserError, match=r"--label-fractions: 0\.4 leaves no validation label of 1"):
         check(study_of(uneven, "--label-fractions=0.4,1", "--grid=lr=0.1,0.2"))
     check(study_of(data, "--label-fractions=0.5,1", "--grid=lr=0.1,0.2"))

@@ -57,7 +57,7 @@ def test_cells_of_another_version_are_named(tmp_path):
     study = study_of("--seeds=0", inits="random")
     finish(study, tmp_path, lambda *_: 0.5)
     without(folder_of(tmp_path, study.cells()[0]), "updates")
-    with pytest.raises(UserError, match=r"outcome\.json is of another version of jaxcaps.*\"updates\""):
+    with pytest.raises(UserError, match=r"outcome\.json is of another version of jaxcaps.*updates is missing"):
         gather(study, tmp_path)
 
 

@@ -5,7 +5,6 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxcaps.config import ModelConfig, StemStage
-from jaxcaps.functional import convolution
 from jaxcaps.models import stem
 from jaxcaps.models.settings import GroupNorm, dtypes
 
@@ -18,15 +17,13 @@ class PlainStage(nnx.Module):
         specifications = stage.branches or (stage,)
         self.pooled = stage.pooled
         self.convolutions = nnx.List(
-            nnx.Conv(
+            stem.stem_convolution(
                 in_features,
                 each.width,
-                kernel_size=(each.kernel, each.kernel),
-                strides=stage.stride,
-                padding=((each.padding, each.padding), (each.padding, each.padding)),
+                kernel=each.kernel,
+                stride=stage.stride,
+                padding=each.padding,
                 kernel_dilation=getattr(each, "dilation", 1),
-                kernel_init=nnx.initializers.he_normal(),
-                conv_general_dilated=convolution,
                 dtype=dtype,
                 param_dtype=param_dtype,
                 rngs=rngs,

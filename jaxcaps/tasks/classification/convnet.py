@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 class ConvNetClassification(Task):
     """`--stage=finetune --architecture=convnet`."""
 
+    capsules: ClassVar = False
     layers: ClassVar = {"hidden": "head", "out": "head"}
     reported: ClassVar = ("train/accuracy", "validation/balanced_accuracy")
 

@@ -70,11 +70,6 @@ class Views(NamedTuple):
     ab: Float[Array, "batch height width 2"]
 
 
-def uses_perceptual_network(config: Config) -> bool:
-    """Whether a run has a perceptual loss and so uses `--perceptual-weights`."""
-    return config.stage == "ssl" and config.task == "colourise" and config.options(ColouriseConfig).perceptual
-
-
 @dataclass(frozen=True)
 class Colourisation(Task):
     """`--task=colourise`: encoder, latent capsules, and a decoder to a and b or to a logit for each colour bin.
@@ -132,6 +127,14 @@ class Colourisation(Task):
     @classmethod
     def reads_files(cls, config: Config) -> bool:
         return config.options(ColouriseConfig).perceptual
+
+    @classmethod
+    def details(cls, config: Config) -> str:
+        options = config.options(ColouriseConfig)
+        if not options.perceptual:
+            return ""
+        weights = options.perceptual_weights
+        return "perceptual network: " + ("a fixed random one" if weights is None else f"VGG-16 of {weights}")
 
     def init(self, rngs: nnx.Rngs, encoder: Encoder) -> TaskNetwork:
         model, size = self.model, self.image_size
