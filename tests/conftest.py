@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 from tests.compilation import flags
 
@@ -13,6 +14,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 CACHE_IS_OURS = "JAX_COMPILATION_CACHE_DIR" not in os.environ
 if CACHE_IS_OURS:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxcaps-tests-")
+
+TESTS = Path(__file__).parent
 
 import jax
 import jaxtyping
@@ -41,6 +44,21 @@ def pytest_unconfigure(config):
         shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forms(request):
+    """Chooses between the forms that are tuned to a CPU and the plain ones, which compile in a third of the time.
+
+    Tests of the pure functions and of the layers take the tuned forms, and so do files of slow tests. Tests of what is
+    built on them take the plain forms.
+    """
+    own = "functional" in request.path.relative_to(TESTS).parts or request.path.stem == "test_layers"
+    slow = any(mark.name == "slow" for mark in request.node.iter_markers())
+    with pytest.MonkeyPatch.context() as patch:
+        if not own and not slow:
+            patch.setenv("JAXCAPS_CPU_KERNELS", "0")
+        yield
+
+
 @pytest.fixture
 def no_type_checks(monkeypatch):
     """Calls as users make them: the tests' import hook would refuse bad arrays before the library's own checks do."""
@@ -50,8 +68,6 @@ def no_type_checks(monkeypatch):
 @pytest.fixture
 def shared_data():
     """The folder of real images, or a skip where it is absent."""
-    from pathlib import Path
-
     folder = Path(os.environ.get("JAXCAPS_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"real images not found at {folder}; set JAXCAPS_SHARED_DATA to their folder")

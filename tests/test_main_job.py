@@ -32,25 +32,30 @@ def runs(tmp_path_factory):
         ["--stage=ssl", *TINY, f"--out={folder}/ssl"],
         ["--stage=finetune", f"--restore={folder}/ssl", f"--out={folder}/finetune", "--epochs=4"],
     ):
-        done = shell(*arguments)
-        assert done.returncode == 0, done.stderr
+        output, errors = finished(start(*arguments))
         stage = arguments[0].split("=")[1]
-        (folder / f"{stage}.out").write_text(done.stdout)
-        (folder / f"{stage}.errors").write_text(done.stderr)
+        (folder / f"{stage}.out").write_text(output)
+        (folder / f"{stage}.errors").write_text(errors)
     return folder
 
 
-# One device compiles faster than the eight of the other tests.
-ENVIRONMENT = os.environ | {
-    "PYTHONPATH": str(Path(__file__).parents[1]),
-    "PYTHONWARNINGS": "default",
-    "XLA_FLAGS": flags(devices=1),
-}
-
-
-def shell(*arguments):
+def start(*arguments, as_users=False):
+    """Starts `jaxcaps.train`: as users do, or with all that makes compilation fast."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONWARNINGS": "default"}
+    if as_users:
+        del environment["XLA_FLAGS"], environment["JAXCAPS_CPU_KERNELS"]
+    else:
+        # One device compiles faster than the eight of the other tests.
+        environment["XLA_FLAGS"] = flags(devices=1)
     command = [sys.executable, "-m", "jaxcaps.train", *arguments]
-    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finished(process):
+    """Returns the standard output and the standard error of a process that succeeds."""
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return output, errors
 
 
 def test_pre_training_writes_all_files_of_the_run_folder(runs):
@@ -275,7 +280,7 @@ def test_latent_capsules_need_as_many_as_classes(runs, capsys, tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_bit_identical_parameters_and_rows(tmp_path):
-    """SIGKILL, so that no cleanup can run."""
+    """SIGKILL, so that no cleanup can run; with the program that users run."""
     flags = (
         "--stage=finetune",
         *TINY,
@@ -283,22 +288,17 @@ def test_a_killed_run_resumes_to_bit_identical_parameters_and_rows(tmp_path):
         "--effective-batch=32",
         "--patience=100",
     )
-    whole = shell(*flags, f"--out={tmp_path}/whole")
-    assert whole.returncode == 0, whole.stderr
+    finished(start(*flags, f"--out={tmp_path}/whole", as_users=True))
     # With a checkpoint at each row, one exists soon.
-    process = subprocess.Popen(
-        [sys.executable, "-m", "jaxcaps.train", *flags, "--checkpoint-minutes=0", f"--out={tmp_path}/killed"],
-        env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    process = start(*flags, "--checkpoint-minutes=0", f"--out={tmp_path}/killed", as_users=True)
     rows = tmp_path / "killed" / "metrics.jsonl"
     while process.poll() is None and not (rows.exists() and len(read_rows(rows)) >= 4):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
     assert not (tmp_path / "killed" / "metrics.json").exists(), "it finished before it could be killed"
-    resumed = shell(*flags, f"--out={tmp_path}/killed")
-    assert resumed.returncode == 0, resumed.stderr
-    assert "Resuming" in resumed.stdout
+    output, _ = finished(start(*flags, f"--out={tmp_path}/killed", as_users=True))
+    assert "Resuming" in output
     first, second = (read_parameters(tmp_path / name)[0] for name in ("whole", "killed"))
     assert set(first) == set(second)
     for path in first:

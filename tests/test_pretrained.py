@@ -156,6 +156,7 @@ def test_a_published_encoder_is_the_one_its_card_describes(name):
     assert np.isfinite(poses).all()
 
 
+@pytest.mark.slow
 def test_a_published_encoder_is_fine_tuned(tmp_path, capsys):
     outcome = run(
         capsys, "--stage=finetune", "--restore=pretrained:busi-demo", "--data=synthetic", "--synthetic-count=60",

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -27,9 +27,21 @@ class GroupNorm(nnx.GroupNorm):
     def __init__(self, width: int, *, dtype: Any = jnp.float32, param_dtype: Any = jnp.float32, rngs: nnx.Rngs):
         if width % GROUP_SIZE:
             raise ValueError(f"width={width}: expected a multiple of {GROUP_SIZE}, the channels of a group")
-        super().__init__(width, group_size=GROUP_SIZE, num_groups=None, dtype=dtype, param_dtype=param_dtype, rngs=rngs)
+        super().__init__(
+            width,
+            num_groups=None,
+            group_size=GROUP_SIZE,
+            # The mean of the squares minus the square of the mean loses the variance of values far from 0.
+            use_fast_variance=False,
+            # The statistics, the scale and the bias stay float32 in half precision. Only the result is rounded.
+            dtype=np.promote_types(jnp.dtype(dtype), np.float32),
+            param_dtype=param_dtype,
+            rngs=rngs,
+        )
+        self.result_dtype = dtype
 
     def __call__(self, x: Float[Array, "batch *places width"], *, mask: Array | None = None) -> Array:
+        x = x.astype(self.result_dtype)
         if mask is not None or not tuned_forms_fit(*x.shape):
             return self.plain(x, mask)
 
@@ -48,19 +60,17 @@ class GroupNorm(nnx.GroupNorm):
 
     def plain(self, x: Array, mask: Array | None = None) -> Array:
         """Flax's form."""
-        # Flax keeps the statistics in float32, mixing dtypes that strict promotion refuses.
-        with jax.numpy_dtype_promotion("standard"):
-            y: Array = super().__call__(x, mask=mask)
-        return y
+        y: Array = super().__call__(at_least_float32(x), mask=mask)
+        return y.astype(self.result_dtype)
 
     def tuned(self, x: Array) -> Array:
         """The form for a CPU."""
         assert self.scale is not None
         assert self.bias is not None
-        wide = at_least_float32(x.astype(self.dtype))
+        wide = at_least_float32(x)
         scale, bias = (each[...].astype(wide.dtype) for each in (self.scale, self.bias))
         y = tuned_group_normalisation(wide, scale, bias, group_size=GROUP_SIZE, epsilon=self.epsilon)
-        return y.astype(self.dtype)
+        return y.astype(self.result_dtype)
 
 
 def stem_convolution(

@@ -150,8 +150,11 @@ def made(name) -> Case:
 
 COUNTED = ("while", "dot_general", "convolution", "exponential", "reduce", "case")
 LAYERS = ["PrimaryCaps", "DenseCaps", "DenseCaps(EM)", "ConvCaps(EM)", "ClassCaps", "GroupNorm"]
-REST = [pytest.param(n, marks=pytest.mark.slow) for n in LAYERS if n not in ("DenseCaps", "ConvCaps(EM)")]
-every_layer = pytest.mark.parametrize("name", LAYERS)
+
+
+def layers(*default):
+    """These layers in the default tests, the others in the slow ones."""
+    return [each if each in default else pytest.param(each, marks=pytest.mark.slow) for each in LAYERS]
 
 
 def exported(function, platform, *arguments):
@@ -162,7 +165,7 @@ def summed(function):
     return lambda *arguments: sum(jnp.sum(jnp.sin(each)) for each in jax.tree.leaves(function(*arguments)))
 
 
-@every_layer
+@pytest.mark.parametrize("name", layers("DenseCaps", "ConvCaps(EM)"))
 def test_a_program_for_cuda_that_is_made_on_a_cpu_holds_the_plain_form(name, monkeypatch):
     case = made(name)
     arguments = case.function()[1], *case.draw(32)
@@ -205,7 +208,7 @@ def test_a_batch_of_symbolic_size_exports(name, platform):
         )
 
 
-@every_layer
+@pytest.mark.parametrize("name", LAYERS)
 def test_forward_mode_works(name, monkeypatch):
     case = made(name)
     function, state = case.function()
@@ -224,7 +227,7 @@ def test_forward_mode_works(name, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto], ids=str)
-@pytest.mark.parametrize("name", ["DenseCaps", "ConvCaps(EM)", *REST])
+@pytest.mark.parametrize("name", layers("DenseCaps"))
 def test_a_batch_that_is_sharded_over_a_mesh_stays_so(name, kind):
     case = made(name)
     function, state = case.function()

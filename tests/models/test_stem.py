@@ -11,6 +11,11 @@ from jaxcaps.models.stem import GROUP_SIZE, GroupNorm
 WIDTH = 3 * GROUP_SIZE
 
 
+@pytest.fixture(autouse=True, params=["0", "1"], ids=["plain", "tuned"])
+def form(request, monkeypatch):
+    monkeypatch.setenv("JAXCAPS_CPU_KERNELS", request.param)
+
+
 def layers(dtype, param_dtype):
     """Our layer and Flax's, with the same random scale and bias."""
     ours = GroupNorm(WIDTH, dtype=dtype, param_dtype=param_dtype, rngs=nnx.Rngs(0))

@@ -103,7 +103,7 @@ def test_a_baseline_is_given_the_seconds_of_the_first_arm_that_suits_the_data(tm
     longer = cells._lengthened(study, cell, config, folder_of(tmp_path, cell), Recipe())
     assert longer.training.epochs == 10 * (1 + 30 / 10)
     (run_folder / "metrics.jsonl").write_text(json.dumps(rows[1]), encoding="utf-8")
-    with pytest.raises(UserError, match="a run with one evaluation has no pace"):
+    with pytest.raises(UserError, match="random-seconds needs the time between evaluations"):
         cells._lengthened(study, cell, config, folder_of(tmp_path, cell), Recipe())
 
 

@@ -103,7 +103,7 @@ def check_choice(out):
         (["--preset"], "--preset=: unknown preset; known: demo"),
         (["--image-sise=32"], "--image-sise: unknown flag; did you mean"),
         (["--final=nowhere", "--seeds=7"], "nowhere does not hold a study"),
-        (["--final=nowhere", "--seeds=7", "--epochs=3"], "--epochs and --final=nowhere: a final study is the one that"),
+        (["--final=nowhere", "--seeds=7", "--epochs=3"], "--epochs and --final=nowhere: a final study repeats the one"),
         (["--final=nowhere", "--seeds=7", "--routing=em"], "--routing and --final=nowhere"),
         (["--final=nowhere"], "--final needs --seeds that the selection did not use"),
         (["--jobs=0"], "--jobs=0: expected at least 1"),

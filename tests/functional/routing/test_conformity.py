@@ -108,7 +108,11 @@ def test_a_silent_in_capsules_vote_moves_no_pose(case):
     assert_close(shifted[:2], plain[:2], 1e-5)
 
 
-@every_case
+@pytest.mark.parametrize(
+    "case",
+    [each if each.name in ("dynamic", "em") else pytest.param(each, marks=pytest.mark.slow) for each in CASES],
+    ids=str,
+)
 def test_the_tile_of_a_batch_changes_nothing(case):
     arguments = draw(case)
     learned = {name: jnp.asarray(arguments[name]) for name in case.arguments if name != "in_poses"}
