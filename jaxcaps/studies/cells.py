@@ -66,7 +66,7 @@ def _networks(study: Study, cell: Cell, folder: Path) -> Iterator[FineTuning]:
 
 
 def _lengthened(study: Study, cell: Cell, config: Config, folder: Path, recipe: Recipe) -> Config:
-    """A baseline that gets the budget of an arm that pre-trains has the epochs of that budget."""
+    """Returns the configuration with the epochs of a longer baseline: it gets the budget of an arm that pre-trains."""
     longer = study_arm(cell.arm).kind.longer
     if not longer:
         return config
@@ -128,7 +128,7 @@ def _pixels(study: Study, cell: Cell, folder: Path) -> Iterator[FineTuning]:
 
 
 def _timed(config: Config) -> float:
-    """Runs, resumes or finds finished a run; the seconds it took the first time, all attempts together."""
+    """Completes a run unless it has finished. Returns the seconds of all attempts together."""
     assert config.out is not None
     # Not `with_suffix`: the names of recipes hold dots.
     clock = Path(f"{config.out}.seconds")

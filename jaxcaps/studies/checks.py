@@ -1,4 +1,4 @@
-"""What is checked before a study runs: every configuration, the data of every fold, and that arms are comparable."""
+"""Checks a study before it runs: every configuration, the data of every fold, and that the arms are comparable."""
 
 import dataclasses
 from pathlib import Path
@@ -83,7 +83,7 @@ def comparability(first: Config, second: Config) -> str:
 
 
 def _finetuning(study: Study, arm: StudyArm, first: Cell) -> Config:
-    """The fine-tuning with the first recipe; all recipes are made and compared."""
+    """Returns the fine-tuning with the first recipe, after a check of all recipes."""
     cell = dataclasses.replace(first, arm=arm.name)
     configs = [study.finetuning(cell, study.label_fractions[0], recipe) for recipe in study.recipes]
     for recipe, config in zip(study.recipes, configs, strict=True):
@@ -112,7 +112,7 @@ def _check_stages(study: Study, name: str, before: Config, after: Config) -> Non
 
 
 def _check_files(study: Study, before: dict[str, Config]) -> None:
-    """Checks that the study's files are used, and that VGG-16's kernels are what they should be."""
+    """Checks that an arm reads each of the study's files, and that the file of VGG-16 is valid."""
     if study.finetune.vgg_weights is not None:
         if not any(arm.kind.imagenet for arm in study.arms):
             raise UserError(f"--vgg-weights={study.finetune.vgg_weights}: no arm reads it; add imagenet to --inits")

@@ -30,14 +30,14 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Its folder in the study's."""
+        """The folder of the cell in the folder of the study."""
         fold = "" if self.fold is None else f"/fold-{self.fold}"
         return f"{self.arm}/seed-{self.seed}{fold}"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The recipe that an arm is given for one share of the labels on one fold (None: the data's own split)."""
+    """The recipe of an arm for one label fraction on one fold (None: the data's own split)."""
 
     arm: str
     label_fraction: float
@@ -78,7 +78,7 @@ class Study:
 
     @cached_property
     def pretrained(self) -> tuple[str, ...]:
-        """The arms that pre-train. The longer baselines get the budget of the first that suits the data."""
+        """The arms that pre-train. Longer baselines get the budget of the first one that suits the data."""
         return tuple(arm.name for arm in self.arms if arm.kind.pretrain is not None)
 
     @property
@@ -99,7 +99,7 @@ class Study:
         return [Cell(arm.name, seed, fold) for seed in self.seeds for fold in self.fold_numbers for arm in arms]
 
     def recipes_of(self, cell: Cell, fraction: float) -> list[Recipe]:
-        """What a cell fine-tunes with: the whole grid, or in a final study what was chosen for it."""
+        """The recipes of a cell: the whole grid, or in a final study the chosen one."""
         if study_arm(cell.arm).kind.pixels:
             return [Recipe()]
         if not self.chosen:
@@ -161,7 +161,7 @@ def _finetuning(study: Study, name: str, recipe: Recipe) -> Config:
 
 
 def _with_own_files(config: Config) -> Config:
-    """Without the files that the task of this arm does not read: they are the whole study's."""
+    """Drops the files of the study that the task of this arm does not read."""
     for name, task in PRETRAINING_TASKS.items():
         if name != config.task or not task.reads_files(config):
             options = config.options(task.settings)
@@ -171,7 +171,7 @@ def _with_own_files(config: Config) -> Config:
 
 @contextmanager
 def _named(what: str) -> Iterator[None]:
-    """Says in errors which run of the study is meant."""
+    """Adds the name of the run to errors."""
     try:
         yield
     except UserError as error:

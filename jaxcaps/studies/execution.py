@@ -1,4 +1,4 @@
-"""Running the cells of a study: each in a process of its own, several at once if asked, failures kept apart."""
+"""Runs the cells of a study, each in its own process and several at once if asked. A failure stops only its cell."""
 
 import logging
 import os
@@ -119,7 +119,7 @@ def run_all(study: Study, out: Path, machine: Machine) -> list[Cell]:
 
 
 def _ready(study: Study, waiting: list[Cell], running: Iterable[Cell]) -> Cell | None:
-    """The first cell that waits for no other: a baseline with the budget of another arm needs to know that budget."""
+    """Returns the first cell that can run now. A baseline with the budget of another arm has to wait for that arm."""
     unfinished = [*waiting, *running]
     awaited = {(cell.seed, cell.fold) for cell in unfinished if cell.arm in study.pretrained}
     free = (cell for cell in waiting if not (study_arm(cell.arm).kind.longer and (cell.seed, cell.fold) in awaited))
@@ -146,7 +146,7 @@ def _start(out: Path, number: int, folder: Path, slot: int, machine: Machine) ->
 
 
 def _succeeded(folder: Path, status: int) -> bool:
-    """Whether a cell that ended with this status can be counted on; records a failure that it did not record itself."""
+    """Whether a cell succeeded, given the status of its process. Records failures that the cell did not record."""
     if status == 0 and not awaits_run(folder):
         return True
     try:

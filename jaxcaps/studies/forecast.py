@@ -1,4 +1,4 @@
-"""How long a study will take, from steps measured on this machine."""
+"""Estimates how long a study takes, from steps measured on this machine."""
 
 import dataclasses
 import logging
@@ -25,7 +25,7 @@ TIMED = 5
 
 
 class Measured(NamedTuple):
-    """A run's first step, start included, and its other steps, in seconds; how many steps it has."""
+    """The seconds of a run's first step, including the start, and of its other steps; and the number of steps."""
 
     start: float
     step: float
@@ -114,7 +114,7 @@ def measure(config: Config) -> Measured:
 
 
 def _kind(config: Config) -> str:
-    """What a step's time depends on."""
+    """The settings that the time of a step depends on."""
     values = identity(config)
     values.pop("seed")
     values.pop("optimizer")

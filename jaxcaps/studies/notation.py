@@ -1,4 +1,4 @@
-"""What users type to describe a study: arms with flags of their own, a grid of recipes, lists of numbers."""
+"""The notation of studies: arms with their own flags, a grid of recipes, and lists of numbers."""
 
 import itertools
 import re
@@ -39,7 +39,7 @@ class StudyArm:
 
     @property
     def reference(self) -> str:
-        """The arm that it is compared with: one of the same architecture."""
+        """The arm that this one is compared with. It has the same architecture."""
         return "@".join([self.kind.reference, *(flag.removeprefix("--") for flag in self.network)])
 
 

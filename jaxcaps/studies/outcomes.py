@@ -1,4 +1,4 @@
-"""What a cell leaves in its folder: its outcome or why it failed, and the predictions of each fine-tuning."""
+"""The files of a cell: its outcome or the reason of its failure, and the predictions of each fine-tuning."""
 
 import dataclasses
 import json
@@ -94,7 +94,7 @@ def write_failure(folder: Path, failure: Failure) -> None:
 
 
 def read_failure(folder: Path) -> Failure | None:
-    """Why a cell failed; None for one that finished, or has not begun."""
+    """Returns why a cell failed; None if it finished or has not begun."""
     path = folder / FAILED
     if not path.is_file() or (folder / OUTCOME).is_file():
         return None
@@ -108,5 +108,5 @@ def unsuitable(folder: Path) -> bool:
 
 
 def awaits_run(folder: Path) -> bool:
-    """Whether a cell has neither finished nor turned out not to apply."""
+    """Whether a cell still has to run."""
     return read_outcome(folder) is None and not unsuitable(folder)

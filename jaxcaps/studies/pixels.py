@@ -1,4 +1,4 @@
-"""The floor: classifiers of scikit-learn on small pictures, which no network should fall below."""
+"""Baselines: classifiers of scikit-learn on small pictures. A network should not be worse."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the pre-trainings of a study came to: held-out losses, probes and diagnoses."""
+"""The results of a study's pre-trainings: held-out losses, probes and diagnoses."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ def pretrainings(study: Study, out: Path) -> list[Row]:
 
 
 def pretraining_table(rows: Sequence[Row]) -> str:
-    """Markdown: the means over seeds and folds of what `SHOWN` names, for each arm, where any row has it."""
+    """Returns a Markdown table of the means over seeds and folds, for each arm. Empty columns are left out."""
     shown = {name: title for name, title in SHOWN.items() if any(row.get(name) is not None for row in rows)}
     lines = []
     for arm in dict.fromkeys(row["initialisation"] for row in rows):

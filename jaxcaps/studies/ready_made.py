@@ -1,4 +1,4 @@
-"""Ready-made studies for `--plan`: which arms, how many seeds, and what each asks."""
+"""Ready-made studies for `--plan`: their arms, their seeds, and the question that each answers."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from jaxcaps.errors import UserError, nearest
 
 @dataclass(frozen=True)
 class ReadyMade:
-    """The flags of a ready-made study; flags that the user gives go before them."""
+    """The flags of a ready-made study. Flags that the user gives override them."""
 
     about: str
     inits: str

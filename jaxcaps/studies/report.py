@@ -103,7 +103,7 @@ def _heading(study: Study, lines: Sequence[Line]) -> str:
 
 
 def _details(study: Study, arm: StudyArm) -> str:
-    """What the arm's task adds to its description."""
+    """Returns what the task of an arm adds to its description."""
     if arm.kind.pretrain is None:
         return ""
     config = study.pretraining(Cell(arm.name, study.seeds[0], study.fold_numbers[0]))

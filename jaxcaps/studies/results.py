@@ -172,7 +172,7 @@ def corrected(lines: Iterable[Line], metric: str) -> dict[tuple[str, float, str]
 
 
 def _of(study: Study, results: Sequence[Result], arm: str, fraction: float, recipe: str, seed: int) -> list[Result]:
-    """The results of a seed, in the order of the folds; of all recipes where `recipe` is empty."""
+    """Returns the results of a seed, in the order of the folds. An empty `recipe` stands for all recipes."""
     return [
         one
         for one in results
@@ -182,7 +182,7 @@ def _of(study: Study, results: Sequence[Result], arm: str, fraction: float, reci
 
 
 def _whole_seeds(study: Study, results: Sequence[Result], arm: str, fraction: float, recipe: str) -> set[int]:
-    """The seeds whose folds are all there."""
+    """Returns the seeds with results of all folds."""
     folds = max(study.folds, 1)
     return {seed for seed in study.seeds if len(_of(study, results, arm, fraction, recipe, seed)) == folds}
 

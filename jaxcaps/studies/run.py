@@ -48,7 +48,7 @@ def run_one(out: Path, number: int, *, keep_checkpoints: bool) -> bool:
 
 
 def report(study: Study, out: Path) -> str:
-    """Writes what the finished cells came to; returns the table."""
+    """Writes the results of the finished cells; returns the table."""
     results = gather(study, out)
     final = bool(study.chosen)
     lines = compare(study, results, chosen_only=final)

@@ -1,4 +1,4 @@
-"""The study's folder: whose it is, and the study that it holds in `study.yaml`."""
+"""The folder of a study, which holds the study in `study.yaml`."""
 
 import json
 from pathlib import Path
@@ -70,7 +70,7 @@ def check_out(study: Study, out: Path) -> None:
 
 
 def _identity(study: Study) -> dict[str, Any]:
-    """What makes two studies the same study."""
+    """The values that identify a study."""
     stages = {"pretrain": identity(study.pretrain), "finetune": identity(study.finetune)}
     plain: dict[str, Any] = json.loads(json.dumps(to_dict(study) | stages))
     return plain

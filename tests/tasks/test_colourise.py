@@ -12,12 +12,12 @@ from flax import nnx
 from skimage.color import lab2rgb, rgb2lab
 
 from jaxcaps.functional import ab_bins, annealed_mean, bin_weights, nearest_bin, soft_bins
-from jaxcaps.models import Encoder
 from jaxcaps.models.perceptual import random_network
 from jaxcaps.plan.presets import preset
 from jaxcaps.tasks import Examples, Shard
 from jaxcaps.tasks.pretraining.colourise import Colourisation, Views
 from jaxcaps.training.state import parameters_of
+from tests.networks import drawn
 
 BATCH = 4
 WEIGHTS = tuple(np.linspace(0.5, 1.5, 262).tolist())
@@ -44,11 +44,6 @@ def images():
 def examples(valid=BATCH):
     numbers = jnp.arange(BATCH)
     return Examples(label=numbers, group=numbers, source=numbers, valid=numbers < valid)
-
-
-@functools.cache
-def network(task):
-    return nnx.jit(lambda: task.init(rngs := nnx.Rngs(0), Encoder(task.model, 16, rngs)))()
 
 
 @functools.cache
@@ -87,7 +82,7 @@ def test_a_view_is_the_augmented_picture_in_lab():
 def test_the_prediction_does_not_depend_on_the_colours(loss, skips):
     task = task_of(loss)
     task = dataclasses.replace(task, model=dataclasses.replace(task.model, decoder_skips=skips))
-    modules = network(task)
+    modules = drawn(task)
     grey = np.repeat(np.round(255 * lab2rgb(rgb2lab(images()) * [1, 0, 0]))[..., :1], 3, axis=-1).astype(np.uint8)
     coloured, colourless = (task.pictures(modules, jnp.asarray(each)) for each in (images(), grey))
     # Only rounding errors to 8 bits remain of the colours.
@@ -98,7 +93,7 @@ def test_the_prediction_does_not_depend_on_the_colours(loss, skips):
 
 def test_the_l1_loss_is_the_mean_error_over_110_and_the_weighted_perceptual_term():
     task = task_of("l1")
-    modules, views = network(task), views_of(task)
+    modules, views = drawn(task), views_of(task)
     loss, metrics = loss_of(task, modules, views)
     ab = 110 * made_by(modules, views)
     error = np.abs(ab - views.ab).mean() / 110
@@ -113,7 +108,7 @@ def test_the_l1_loss_is_the_mean_error_over_110_and_the_weighted_perceptual_term
 
 def test_the_loss_of_bins_is_the_weighted_cross_entropy():
     task = task_of("bins")
-    modules, views = network(task), views_of(task)
+    modules, views = drawn(task), views_of(task)
     loss, metrics = loss_of(task, modules, views)
     logits = made_by(modules, views).astype(np.float64)
     log_probabilities = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
@@ -126,7 +121,7 @@ def test_the_loss_of_bins_is_the_weighted_cross_entropy():
 @pytest.mark.parametrize("loss", ["l1", "bins"])
 def test_saturation_is_the_ratio_of_mean_chromas_at_every_fourth_pixel(loss):
     task = task_of(loss)
-    modules, views = network(task), views_of(task)
+    modules, views = drawn(task), views_of(task)
     _, metrics = loss_of(task, modules, views)
     made = made_by(modules, views)
     ab = 110 * made if loss == "l1" else np.asarray(jax.vmap(annealed_mean)(made))
@@ -138,7 +133,7 @@ def test_saturation_is_the_ratio_of_mean_chromas_at_every_fourth_pixel(loss):
 
 def test_saturation_of_grey_pictures_is_finite():
     task = task_of("l1")
-    modules, views = network(task), views_of(task)
+    modules, views = drawn(task), views_of(task)
     _, metrics = loss_of(task, modules, views._replace(ab=jnp.zeros_like(views.ab)))
     assert np.isfinite(metrics["colour_saturation"])
 
@@ -146,7 +141,7 @@ def test_saturation_of_grey_pictures_is_finite():
 @pytest.mark.parametrize("loss", ["l1", "bins"])
 def test_padding_does_not_count(loss):
     task = task_of(loss)
-    modules, views = network(task), views_of(task)
+    modules, views = drawn(task), views_of(task)
     poisoned = Views(views.lightness.at[2:].set(7.0), views.ab.at[2:].set(50.0))
     clean, other = (loss_of(task, modules, each, examples(valid=2))[1] for each in (views, poisoned))
     for name, value in clean.items():
@@ -160,7 +155,7 @@ def test_initial_colours_are_near_grey_or_equal_and_the_loss_falls(loss):
     if loss == "bins":
         counts = np.bincount(np.asarray(jax.vmap(nearest_bin)(views_of(task).ab)).ravel(), minlength=262)
         task = dataclasses.replace(task, bin_weights=tuple(bin_weights(counts).tolist()))
-    modules, views = network(task), views_of(task)
+    modules, views = drawn(task), views_of(task)
     logits = made_by(modules, views)
     assert logits.std() < (0.2 if loss == "l1" else 0.5)
     graph, parameters = nnx.split(modules)
@@ -187,11 +182,11 @@ def test_initial_colours_are_near_grey_or_equal_and_the_loss_falls(loss):
 
 
 def test_the_perceptual_network_has_no_parameters():
-    paths = set(parameters_of(network(task_of("l1"))))
+    paths = set(parameters_of(drawn(task_of("l1"))))
     assert paths
     assert {path.split("/")[0] for path in paths} == {"encoder", "latent_capsules", "decoder"}
 
 
 def test_each_bin_has_a_logit():
-    modules = network(task_of("bins"))
+    modules = drawn(task_of("bins"))
     assert made_by(modules, views_of(task_of("bins"))).shape == (BATCH, 16, 16, len(ab_bins().centres))

@@ -1,6 +1,7 @@
 """The losses of tasks, and the encoder's input."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +10,12 @@ import pytest
 from flax import nnx
 
 from jaxcaps.functional import hidden_pose_loss, margin_loss, nt_xent, spread_loss
-from jaxcaps.models import Encoder
 from jaxcaps.plan.presets import preset
 from jaxcaps.tasks import Examples, Shard
 from jaxcaps.tasks.base import whole_pictures
 from jaxcaps.tasks.classification.capsnet import CapsuleClassification
 from jaxcaps.tasks.pretraining.inpaint import FILL, ContrastAndInpainting, Views
+from tests.networks import drawn
 
 BATCH = 6
 
@@ -44,22 +45,34 @@ def classify_task(**settings):
     )
 
 
-def network(task):
-    return nnx.jit(lambda: task.init(rngs := nnx.Rngs(0), Encoder(task.model, 16, rngs)))()
+# What views do not depend on, so that tasks that differ in nothing else share their compilation.
+OF_THE_LOSS = ("contrast_weight", "inpaint_weight", "loss_weighting", "contrast_on", "projection_input", "ssl_stages",
+               "temperature", "loss", "reconstruction_weight")  # fmt: skip
 
 
 def views_of(task):
+    default = type(task.options)()
+    same = {name: getattr(default, name) for name in OF_THE_LOSS if hasattr(default, name)}
+    return computed_views(dataclasses.replace(task, options=dataclasses.replace(task.options, **same)))
+
+
+@functools.cache
+def computed_views(task):
     return jax.jit(jax.vmap(task.views))(jax.random.split(jax.random.key(0), BATCH), images())
 
 
+@functools.cache
+def compiled_loss(task):
+    return nnx.jit(lambda modules, views, given, progress: task.loss(modules, views, given, progress, Shard()))
+
+
 def loss_of(task, modules, views, given=None, progress=0.0):
-    step = nnx.jit(lambda modules, views, given: task.loss(modules, views, given, jnp.float32(progress), Shard()))
-    return step(modules, views, examples() if given is None else given)
+    return compiled_loss(task)(modules, views, examples() if given is None else given, jnp.float32(progress))
 
 
 def test_the_weights_switch_terms_and_their_heads_off():
-    contrast = network(inpaint_task(inpaint_weight=0.0))
-    inpainting = network(inpaint_task(contrast_weight=0.0))
+    contrast = drawn(inpaint_task(inpaint_weight=0.0))
+    inpainting = drawn(inpaint_task(contrast_weight=0.0))
     assert contrast.decoder is None
     assert contrast.projection is not None
     assert inpainting.projection is None
@@ -68,14 +81,14 @@ def test_the_weights_switch_terms_and_their_heads_off():
 
 def test_the_joint_loss_is_the_weighted_sum_of_its_terms():
     task = inpaint_task(contrast_weight=2.0, inpaint_weight=3.0)
-    loss, metrics = loss_of(task, network(task), views_of(task))
+    loss, metrics = loss_of(task, drawn(task), views_of(task))
     np.testing.assert_allclose(loss, 2 * metrics["nt_xent"] + 3 * metrics["inpainting"], rtol=1e-6)
     assert metrics["loss"] == loss
 
 
 def test_latent_capsules_do_not_see_hidden_ones_and_learn_to_predict_them():
     plain, task = inpaint_task(), inpaint_task(hidden_capsules=0.5, capsule_weight=2.0, contrast_on="primary")
-    views, modules = views_of(task), network(task)
+    views, modules = views_of(task), drawn(task)
     # The views are the same as without hidden capsules, and all types at half of the positions are hidden.
     np.testing.assert_allclose(views.image, views_of(plain).image, atol=1e-6)
     np.testing.assert_array_equal(views.mask, views_of(plain).mask)
@@ -99,14 +112,14 @@ def test_latent_capsules_do_not_see_hidden_ones_and_learn_to_predict_them():
 )
 def test_contrast_then_inpaint_learns_one_after_the_other(progress, term):
     task = inpaint_task(ssl_stages="contrast-then-inpaint", inpaint_weight=1.0)
-    loss, metrics = loss_of(task, network(task), views_of(task), progress=progress)
+    loss, metrics = loss_of(task, drawn(task), views_of(task), progress=progress)
     np.testing.assert_allclose(loss, metrics[term], rtol=1e-6)
 
 
 def test_uncertainties_weight_the_terms_with_the_papers_gradients():
     """Kendall et al. 2018, equation 7 without its halves: L = sum of exp(-s) L_i + s."""
     task = inpaint_task(contrast_weight=2.0, inpaint_weight=3.0, loss_weighting="uncertainty")
-    modules, views = network(task), views_of(task)
+    modules, views = drawn(task), views_of(task)
     modules.term_weights.log_uncertainty[...] = jnp.array([0.5, -1.0])
 
     @nnx.jit
@@ -119,14 +132,14 @@ def test_uncertainties_weight_the_terms_with_the_papers_gradients():
     np.testing.assert_allclose(loss, weighted.sum() + 0.5 - 1.0, rtol=1e-5)
     np.testing.assert_allclose(gradients.term_weights.log_uncertainty[...], 1 - weighted, rtol=1e-4)
     np.testing.assert_allclose(metrics["contrast_weight"], 2 * np.exp(-0.5), rtol=1e-6)
-    assert network(inpaint_task()).term_weights is None
+    assert drawn(inpaint_task()).term_weights is None
 
 
 def test_the_encoder_sees_only_the_masked_picture_skips_included():
     """Regression: with skips, hidden pixels could bypass the mask and reach the decoder."""
     config = preset("tiny", "ssl")
     task = dataclasses.replace(inpaint_task(), model=dataclasses.replace(config.model, decoder_skips=True))
-    modules, views = network(task), views_of(task)
+    modules, views = drawn(task), views_of(task)
     hidden = views.mask[..., None]
     other = Views(jnp.where(hidden, 1 - views.image, views.image), views.mask)
     inpainted = nnx.jit(task.inpainted)
@@ -147,7 +160,7 @@ READ = {
 @pytest.mark.parametrize(("on", "what"), READ)
 def test_the_contrastive_head_reads_the_configured_capsules(on, what):
     task = inpaint_task(inpaint_weight=0.0, temperature=0.5, contrast_on=on, projection_input=what)
-    modules, views = network(task), views_of(task)
+    modules, views = drawn(task), views_of(task)
 
     @nnx.jit
     def by_hand(modules, views):
@@ -164,7 +177,7 @@ def test_the_contrastive_head_reads_the_configured_capsules(on, what):
 
 def test_with_one_masked_view_only_the_first_is_masked_and_in_painted():
     task = inpaint_task(masked_views="one", contrast_weight=0.0)
-    modules, views = network(task), views_of(task)
+    modules, views = drawn(task), views_of(task)
     assert views.mask[:, 0].any(axis=(1, 2)).all()
     assert not views.mask[:, 1].any()
     _, metrics = loss_of(task, modules, views)
@@ -193,7 +206,7 @@ SHARED = {
 def test_pictures_of_one_lesion_and_repeated_pictures_are_not_negatives(shared):
     """False negatives: the views of the first two pictures are not negatives of each other in the loss."""
     task = inpaint_task(inpaint_weight=0.0, masked_views="none", contrast_on="primary")
-    modules, views = network(task), views_of(task)
+    modules, views = drawn(task), views_of(task)
     # Equal pictures: as a negative, the second picture would be the hardest possible.
     views = views._replace(image=views.image.at[1].set(views.image[0]))
     _, apart = loss_of(task, modules, views)
@@ -219,7 +232,7 @@ def test_pictures_of_one_lesion_and_repeated_pictures_are_not_negatives(shared):
 
 def test_the_picture_shown_is_made_without_the_hidden_capsules_too():
     task = inpaint_task(hidden_capsules=0.5)
-    modules, views = network(task), views_of(task)
+    modules, views = drawn(task), views_of(task)
     made = task.pictures(modules, images())["reconstruction"]
     views = jax.jit(jax.vmap(task.views))(jax.random.split(jax.random.key(0), BATCH), images())
     whole = whole_pictures(images(), 16)
@@ -232,7 +245,7 @@ def test_the_picture_shown_is_made_without_the_hidden_capsules_too():
 @pytest.mark.parametrize("make", [inpaint_task, classify_task])
 def test_padding_does_not_count(make):
     task = make()
-    modules, views = network(task), views_of(task)
+    modules, views = drawn(task), views_of(task)
     loss, _ = loss_of(task, modules, views, examples(valid=4))
     poisoned = views._replace(image=views.image.at[4:].set(0.9))
     other, _ = loss_of(task, modules, poisoned, examples(valid=4))
@@ -261,17 +274,22 @@ def test_views_have_the_networks_size_whatever_the_data_keeps(make):
 
 def test_each_classification_loss_is_the_mean_of_the_functional_one():
     views = views_of(classify_task())
-    modules = network(classify_task())
+    modules = drawn(classify_task())
     activations = nnx.jit(lambda m, x: m(x).activations)(modules, views.image)
     labels = examples().label
-    by_hand = {
-        "spread": np.mean([spread_loss(a, y, 0.2) for a, y in zip(activations, labels, strict=True)]),
-        "margin": np.mean([margin_loss(a, y) for a, y in zip(activations, labels, strict=True)]),
-        "cross-entropy": -np.mean(jax.nn.log_softmax(10 * activations)[np.arange(BATCH), labels]),
-    }
+
+    @jax.jit
+    def losses(activations):
+        return {
+            "spread": jax.vmap(spread_loss, (0, 0, None))(activations, labels, jnp.float32(0.2)).mean(),
+            "margin": jax.vmap(margin_loss)(activations, labels).mean(),
+            "cross-entropy": -jax.nn.log_softmax(10 * activations)[np.arange(BATCH), labels].mean(),
+        }
+
+    by_hand = losses(activations)
     for name, expected in by_hand.items():
         task = classify_task(loss=name)
-        loss, metrics = loss_of(task, network(task), views)
+        loss, metrics = loss_of(task, drawn(task), views)
         np.testing.assert_allclose(loss, expected, rtol=1e-5, err_msg=name)
         np.testing.assert_allclose(metrics["accuracy"], np.mean(np.argmax(activations, 1) == labels), err_msg=name)
 
@@ -279,7 +297,7 @@ def test_each_classification_loss_is_the_mean_of_the_functional_one():
 def test_probabilities_are_the_softmax_of_scaled_norms_with_a_learned_scale_for_cross_entropy():
     views = views_of(classify_task())
     for name in ("spread", "margin", "cross-entropy"):
-        modules = network(classify_task(loss=name))
+        modules = drawn(classify_task(loss=name))
         activations = nnx.jit(lambda m, x: m(x).activations)(modules, views.image)
         probabilities = nnx.jit(lambda m, x: m.probabilities(x))(modules, views.image)
         np.testing.assert_allclose(probabilities, jax.nn.softmax(10 * activations), rtol=1e-5)
@@ -288,6 +306,6 @@ def test_probabilities_are_the_softmax_of_scaled_norms_with_a_learned_scale_for_
 
 def test_the_optional_reconstruction_adds_its_weighted_error():
     task = classify_task(reconstruction_weight=0.5)
-    loss, metrics = loss_of(task, network(task), views_of(task))
+    loss, metrics = loss_of(task, drawn(task), views_of(task))
     np.testing.assert_allclose(loss, metrics["classification"] + 0.5 * metrics["reconstruction"], rtol=1e-6)
     assert float(metrics["reconstruction"]) > 0

@@ -9,11 +9,11 @@ import pytest
 from flax import nnx
 
 from jaxcaps.errors import UserError
-from jaxcaps.models import Encoder
 from jaxcaps.plan.flags import checked, parse_config
 from jaxcaps.plan.presets import preset
 from jaxcaps.tasks import Examples, Shard
 from jaxcaps.tasks.pretraining.vicreg import Vicreg, VicregConfig, Views, vicreg_terms
+from tests.networks import drawn
 
 ALL = jnp.ones(4, bool)
 
@@ -64,7 +64,7 @@ def test_the_loss_is_the_weighted_sum_of_the_terms_of_what_the_expander_reads(re
     config = preset("tiny", "ssl")
     options = VicregConfig(vicreg_input=reads, invariance_weight=2.0, variance_weight=3.0, covariance_weight=4.0)
     task = Vicreg(config.model, config.augmentation, 16, options)
-    network = nnx.jit(lambda: task.init(rngs := nnx.Rngs(0), Encoder(task.model, 16, rngs)))()
+    network = drawn(task)
     image = jax.random.uniform(jax.random.key(2), (4, 2, 16, 16, 3))
     numbers = jnp.arange(4, dtype=jnp.int32)
     examples = Examples(numbers, numbers, numbers, ALL)

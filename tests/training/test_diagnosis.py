@@ -8,14 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
-from jaxcaps.models import Encoder
 from jaxcaps.plan.presets import preset
 from jaxcaps.tasks import Examples, Shard
 from jaxcaps.tasks.pretraining.inpaint import ContrastAndInpainting
 from jaxcaps.training.diagnosis import _capsules, _rank, _saturation, diagnose, warnings
 from jaxcaps.training.state import parameters_of, with_parameters
+from tests.networks import drawn
 
 PICTURES = 4
 
@@ -40,7 +39,7 @@ class Pictures:
 def task_and_network():
     config = preset("tiny", "ssl")
     task = ContrastAndInpainting(config.model, config.augmentation, 16, config.inpaint)
-    return task, nnx.jit(lambda: task.init(rngs := nnx.Rngs(0), Encoder(config.model, 16, rngs)))()
+    return task, drawn(task)
 
 
 @functools.cache
@@ -195,7 +194,7 @@ def test_shuffled_poses_are_those_of_another_picture(count, at_a_time):
 def test_without_a_decoder_there_is_no_reconstruction():
     task, _ = task_and_network()
     task = dataclasses.replace(task, options=dataclasses.replace(task.options, inpaint_weight=0.0))
-    network = nnx.jit(lambda: task.init(rngs := nnx.Rngs(0), Encoder(task.model, 16, rngs)))()
+    network = drawn(task)
     findings = diagnose(task, network, parameters_of(network), Pictures(), PICTURES, {})
     assert findings["reconstruction"] is None
     assert "decoder" not in findings["gradient_over_weight"]

@@ -203,10 +203,14 @@ def test_randomness_depends_on_the_position_in_the_global_batch_not_on_the_image
     config = config_of("ssl")
     task = task_for(config)
     image = jnp.asarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8))
-    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(0), jnp.arange(2))
-    views = jax.vmap(task.views, in_axes=(0, None))(keys, image)
+
+    @jax.jit
+    def seen(image):
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(0), jnp.arange(2))
+        return jax.vmap(task.views, in_axes=(0, None))(keys, image)
+
+    views, again = seen(image), seen(image)
     assert not np.allclose(views.image[0], views.image[1])
-    again = jax.vmap(task.views, in_axes=(0, None))(keys, image)
     np.testing.assert_array_equal(views.image, again.image)
 
 

@@ -46,7 +46,7 @@ class Settings(NamedTuple):
 
 
 def turned(kernel: Array) -> Array:
-    """Half a turn, with the channels swapped: the kernel of the transposed convolution."""
+    """Returns the kernel of the transposed convolution: rotated by half a turn, with its channels swapped."""
     return kernel[::-1, ::-1].transpose(0, 1, 3, 2)
 
 
@@ -64,7 +64,7 @@ def plain_convolution(settings: Settings, x: Array, kernel: Array) -> Array:
 
 
 def _convolution(settings: Settings, x: Array, kernel: Array) -> Array:
-    """XLA's, but never without padding, which is slow."""
+    """XLA's convolution, but never without padding, which is slow."""
     if kernel.shape[3] == SLOW_FROM_ODD and kernel.shape[2] % 2 and kernel.shape[2] > 1:
         x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, 1)))
         kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, 1), (0, 0)))
@@ -78,14 +78,14 @@ def _convolution(settings: Settings, x: Array, kernel: Array) -> Array:
 
 
 def _tile(x: Array, kernel: Array, out_sides: Sequence[int]) -> int:
-    """Of how many examples patches are made at a time: a divisor of the batch. 0 where that is not worthwhile."""
+    """Returns how many examples to make patches of at a time: a divisor of the batch, or 0 if it does not pay."""
     bytes_each = math.prod(out_sides) * math.prod(kernel.shape[:3]) * x.dtype.itemsize
     most = min(MOST_EXAMPLES, PATCH_BYTES // max(1, bytes_each), len(x))
     return max((size for size in range(2, most + 1) if len(x) % size == 0), default=0)
 
 
 def _patches(settings: Settings, x: Array, taps: Sequence[int], out_sides: Sequence[int]) -> Array:
-    """What each output place meets, [batch * places, taps * in]."""
+    """Returns the inputs that each output place reads, [batch * places, taps * in]."""
     padded = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((*pads, 0) for pads in settings.pads), (0, 0, 0)])
     (rows, columns), (down, right) = out_sides, settings.strides
 
@@ -130,7 +130,7 @@ def _kernel_gradient(settings: Settings, x: Array, kernel: Array, cotangent: Arr
 
 
 def _products_with_patches(settings: Settings, x: Array, kernel: Array, cotangent: Array, tile: int) -> Array:
-    """The sum over the tiles of a batch of the product of the cotangent, [out, places], and the patches it met."""
+    """Multiplies the cotangent, [out, places], by the patches that it read, and sums over the tiles of a batch."""
     out_sides, out = cotangent.shape[1:3], cotangent.shape[3]
 
     def add(total: Array, of_tile: tuple[Array, Array]) -> tuple[Array, None]:
@@ -165,7 +165,7 @@ class _Taps(NamedTuple):
 def _of_taps(
     settings: Settings, sides: Sequence[int], out_sides: Sequence[int], taps: Sequence[int]
 ) -> tuple[_Taps, Callable[[Array], tuple[Any, ...]]]:
-    """The split, and from a tap's number the start of its block in [phase, phase, batch, row, column, feature]."""
+    """Splits a map into phases, [phase, phase, batch, row, column, feature], and locates the block of each tap."""
     strides, dilation = settings.strides, settings.dilation
     rows, columns = (
         -(-((side - 1) * stride + step * (count - 1) + 1) // stride)
@@ -184,7 +184,7 @@ def _of_taps(
 
 
 def _products_of_taps(settings: Settings, x: Array, kernel_shape: tuple[int, ...], cotangent: Array) -> Array:
-    """For each tap the product of the inputs it met, [in, places], and the cotangent, [places, out]."""
+    """For each tap, multiplies the inputs that it read, [in, places], by the cotangent, [places, out]."""
     batch, *out_sides, out = cotangent.shape
     taps, features = kernel_shape[:2], kernel_shape[2]
     split, start = _of_taps(settings, x.shape[1:3], out_sides, taps)
@@ -219,7 +219,8 @@ def _input_gradient(settings: Settings, sides: tuple[int, ...], cotangent: Array
 
 
 def _products_onto_taps(settings: Settings, sides: tuple[int, ...], cotangent: Array, kernel: Array) -> Array:
-    """For each tap the product of the cotangent, [places, out], and its weights, added to the inputs it met."""
+    """For each tap, multiplies the cotangent, [places, out], by its weights, and adds the product to the inputs that it
+    read."""
     batch, *out_sides, out = cotangent.shape
     taps, features = kernel.shape[:2], kernel.shape[2]
     split, start = _of_taps(settings, sides, out_sides, taps)

@@ -15,12 +15,14 @@ SWITCH = "JAXCAPS_CPU_KERNELS"
 
 
 def tuned_forms_fit(*sizes: Any) -> bool:
-    """Whether tuned forms may be used: they are not switched off, and all these sizes are numbers, none symbolic."""
+    """Whether tuned forms may be used: they are not switched off, and none of these sizes is symbolic."""
     return os.environ.get(SWITCH, "1") != "0" and all(isinstance(size, int) for size in sizes)
 
 
 def choose(tuned: Callable[..., Any], plain: Callable[..., Any], *arguments: Any) -> Any:
-    """The tuned form on a CPU, the plain one elsewhere; see `jaxcaps.functional.cpu.primitive` for its derivatives.
+    """Computes the tuned form on a CPU and the plain form elsewhere.
+
+    `jaxcaps.functional.cpu.primitive` describes its derivatives.
 
     Args:
         tuned, plain: two forms of one function, whose results have the same structure, shapes and dtypes. The tuned
@@ -52,10 +54,10 @@ def choose(tuned: Callable[..., Any], plain: Callable[..., Any], *arguments: Any
 
 
 def _varying_alike(arrays: list[Array]) -> list[Array]:
-    """The arrays, each of a type that varies over all that the others vary over inside `jax.shard_map`.
+    """Returns the arrays with types that vary over the same mesh axes inside `jax.shard_map`.
 
-    Weights, which all devices share, meet a device's own examples there. JAX makes the operands of its own primitives
-    alike, but not those of others.
+    Weights are shared by all devices there, and examples are not. JAX converts the operands of its own primitives, but
+    not those of others.
     """
     if not jax.sharding.get_abstract_mesh().manual_axes:
         return arrays

@@ -119,7 +119,7 @@ def _spelled_gathering(weights: Array, poses: Array, couplings: Array) -> Array:
     groups = in_capsules // GATHERED
 
     def shares(w: Array, x: Array, c: Array) -> Array:
-        """What one in capsule, or one of each group, gives."""
+        """Returns the contribution of one in capsule, or of one in each group."""
         return c[..., None, :] * spelled_sum(w[..., k, None] * x[..., None, None, k, :] for k in range(in_dim))
 
     arrays = (weights, poses, couplings)
@@ -158,7 +158,7 @@ def _couplings_forward(
 
 
 def _couplings_backward(couple: Couple, kept: tuple[Array, Array, Array], cotangent: Array) -> tuple[Array, ...]:
-    """Plainly: losses of couplings are rare."""
+    """The plain form: few losses depend on couplings."""
     cotangents: tuple[Array, ...] = jax.vjp(lambda *a: couple(jnp.einsum("ijdk,ikb,jdb->ijb", *a)), *kept)[1](cotangent)
     return cotangents
 
@@ -173,14 +173,14 @@ def _route(
     weights: Float[Array, "in out dim_out dim_in"],
     tiles: Float[Array, "tiles in dim_in batch"],
 ) -> tuple[Float[Array, "tiles out dim_out batch"], Float[Array, "tiles out dim_out batch"]]:
-    """Of each tile the out poses, and the sum of those of all iterations but the last."""
+    """Returns the out poses of each tile, and the sum of the poses of all iterations but the last."""
     return _forward(iterations, couple, weights, tiles)[0]
 
 
 def _forward(
     iterations: int, couple: Couple, weights: Array, tiles: Array
 ) -> tuple[tuple[Array, Array], tuple[Array, Array, list[Array]]]:
-    """The result, and what the reverse pass needs: the gathered sums of each iteration, some numbers an example."""
+    """Returns the result, and what the reverse pass needs: the gathered sums of each iteration."""
     in_capsules, out_capsules, out_dim, _ = weights.shape
     batch = tiles.shape[3]
     # One example's, spread: the compiler would otherwise compute all of them beforehand, slowly.
@@ -224,7 +224,7 @@ def _tile_backward(
     pose_cotangent: Array,
     sum_cotangent: Array,
 ) -> tuple[Array, Array]:
-    """Cotangents of weights and in poses from those of the out poses and of the sum of all but the last."""
+    """Returns the cotangents of weights and in poses, given those of the out poses and of the sum."""
     pose_sums = [_squash(sums[0])]
     for each in sums[1:-1]:
         pose_sums.append(pose_sums[-1] + _squash(each))
@@ -275,6 +275,6 @@ _route.defvjp(_forward, _backward)
 
 
 def _chunk(in_capsules: int, bytes_each: int) -> int:
-    """The largest divisor of the in capsules whose votes' cotangents fit the bytes set aside for them."""
+    """Returns the largest divisor of the number of in capsules whose cotangents of votes fit in memory."""
     most = max(1, CHUNK_BYTES // bytes_each)
     return max(size for size in range(1, min(most, in_capsules) + 1) if in_capsules % size == 0)

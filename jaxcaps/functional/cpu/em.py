@@ -51,7 +51,7 @@ class EMSettings(NamedTuple):
 
 
 class _Layer(NamedTuple):
-    """What is known before any array: the settings and the shape of the patches."""
+    """What is static: the settings and the shape of the patches."""
 
     settings: EMSettings
     stride: int
@@ -78,7 +78,7 @@ def fused_em_fits(weights: Float[Array, "... kernel kernel in out a b"], poses: 
 
 
 def _group(in_capsules: int) -> int:
-    """How many in capsules are gathered at a time."""
+    """Returns how many in capsules to gather at a time."""
     return max(size for size in range(1, GATHERED + 1) if in_capsules % size == 0)
 
 
@@ -198,7 +198,7 @@ def _gather(weights: Array, poses: Array, coefficients: Array, mean: Array | Non
 
 
 def _with_group(total: Array, weights: Array, poses: Array, coefficients: Array, *mean: Array) -> Array:
-    """A total, and what a group of in capsules gives."""
+    """Adds the contribution of a group of in capsules to a total."""
 
     def share(i: int) -> Array:
         votes = _votes_of_one(weights[i], poses[i])
@@ -216,7 +216,8 @@ def _total(coefficients: Array) -> Array:
 
 @jax.custom_vjp
 def _gaussian(weights: Array, poses: Array, coefficients: Array, slot: Slot) -> tuple[Array, Array]:
-    """Mean and variance of the votes by coefficients that sum to 1 (or are all 0) over the in capsules."""
+    """Returns the mean and the variance of the votes, weighted by coefficients that sum to 1 (or are all 0) over the in
+    capsules."""
     mean = _gather(weights, poses, coefficients)
     return mean, _gather(weights, poses, coefficients, mean)
 
@@ -259,7 +260,7 @@ _distance.defvjp(_distance_forward, _distance_backward)
 
 
 def _over_map(layer: _Layer, of_patches: Array, start: float, combine: Callable[[Array, Array], Array]) -> Array:
-    """What all patches that hold a place of the map say of it, combined, for each [in, lanes]."""
+    """Combines the values that all patches have for the same place of the map, for each [in, lanes]."""
     places = (layer.rows, layer.columns)
 
     def onto_map(of_patches: Array) -> Array:
@@ -275,13 +276,13 @@ def _over_map(layer: _Layer, of_patches: Array, start: float, combine: Callable[
 
 
 def _over_out(of_votes: Array, combine: Callable[[Array, Array], Array]) -> Array:
-    """[in, out, lanes] to [in, lanes]."""
+    """Reduces [in, out, lanes] to [in, lanes]."""
     return reduce(combine, (of_votes[:, j] for j in range(of_votes.shape[1])))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _compete(layer: _Layer, logits: Array) -> Array:
-    """A softmax over all the parents of each in capsule, as `compete_across`; [in, out, lanes] to couplings."""
+    """Applies a softmax over all parents of each in capsule, as `compete_across`. Logits are [in, out, lanes]."""
     top = _over_map(layer, _over_out(logits, jnp.maximum), -jnp.inf, jnp.maximum)
     shares = fence(_shares, logits, top)
     total = _over_map(layer, _over_out(shares, jnp.add), 0.0, jnp.add)
@@ -308,7 +309,7 @@ _compete.defvjp(_compete_forward, _compete_backward)
 def _iterate(
     layer: _Layer, weights: Array, poses: Array, active: Array, beta_a: Array, beta_u: Array, slots: list[Slot]
 ) -> tuple[Array, Array, Array]:
-    """M-steps with E-steps between them, as `em_routing` writes them; a slot for each."""
+    """Alternates M-steps and E-steps as `em_routing` does, with a slot for each."""
     settings, free = layer.settings, iter(slots)
     dim = weights.shape[3] * poses.shape[2]
     couplings = _compete(layer, jnp.zeros((*weights.shape[:2], poses.shape[3]), poses.dtype) + 0 * active[:, None])
@@ -317,7 +318,7 @@ def _iterate(
         grown = settings.inverse_temperature * (1 - 0.95 ** (iteration + 1))
 
         def describe(variance: Array, mass: Array, beta_a: Array, beta_u: Array, grown: float = grown) -> Any:
-            """The activation's logit, what the densities have beside the distances, and the precision."""
+            """Returns the logit of the activation, the constant term of the log density, and the precision."""
             variance = jnp.maximum(variance, settings.variance_floor)
             logs = spelled_sum(jnp.log(variance[:, c, a]) for c, a in np.ndindex(variance.shape[1:3]))
             cost = (dim * beta_u[:, None] + 0.5 * logs) * mass * settings.cost_scale
@@ -362,7 +363,7 @@ def _route_backward(layer: _Layer, arrays: tuple[Array, ...], cotangents: Any) -
 
 
 def _by_votes(weights: Array, poses: Array, slots: list[Slot]) -> tuple[Array, Array]:
-    """Cotangents of weights and poses from what the slots say of the votes."""
+    """Returns the cotangents of weights and poses, given those of the slots."""
     numbers = [each for _, *pair in slots for each in pair]
 
     def of_group(group: tuple[Array, ...]) -> tuple[Array, Array]:

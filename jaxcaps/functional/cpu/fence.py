@@ -12,13 +12,13 @@ from jaxtyping import Array
 
 
 def fence(function: Callable[..., Any], *arguments: Array) -> Any:
-    """Computes a function apart from its neighbours, which XLA would merge it with.
+    """Computes a function apart from its neighbours, which XLA would otherwise fuse with it.
 
-    XLA fuses the votes' sums into the loops that use them, which then compute them many times. Or it finds that two
-    sums have votes in common, and stores them. It leaves a branch alone if it can't see through the condition.
+    XLA fuses the sums of votes into the loops that use them, which then compute the sums many times. Or it finds that
+    two sums share votes, and stores the votes. It does not fuse across a branch whose condition it cannot evaluate.
 
-    Pass a function of a module, not a new one each time: a spelled-out sum takes long to trace, and JAX traces the same
-    function once for all arguments of the same shapes.
+    Pass a function of a module, not a new closure each time: a spelled-out sum takes long to trace, and JAX traces the
+    same function once for all arguments of the same shapes.
     """
     function = jax.jit(function, inline=True)
 
@@ -31,5 +31,5 @@ def fence(function: Callable[..., Any], *arguments: Array) -> Any:
 
 
 def spelled_sum(terms: Iterable[Array]) -> Array:
-    """The sum of terms, each written out: what XLA's CPU compiler turns into vector instructions."""
+    """Adds terms one by one: XLA's CPU compiler turns such a sum into vector instructions."""
     return reduce(operator.add, terms)

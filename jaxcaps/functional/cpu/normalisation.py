@@ -15,8 +15,7 @@ def tuned_group_normalisation(
 ) -> Float[Array, "batch *places width"]:
     """Takes means of each channel first, then of the channels of a group.
 
-    The mean is subtracted before the squares are taken. So a small variance survives beside a large mean, which Flax's
-    mean of squares loses.
+    The mean is subtracted before the squares are taken, so a small variance survives beside a large mean.
     """
 
     def over_group(of_channels: Float[Array, "batch width"]) -> Float[Array, "batch 1 width"]:

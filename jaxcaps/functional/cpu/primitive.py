@@ -30,7 +30,7 @@ Flat = Callable[..., Arrays]
 
 
 class Choice:
-    """What the primitive is bound with. `tuned` and `plain` compute the same."""
+    """The two forms that the primitive chooses from. Both compute the same function."""
 
     tuned: Flat
     plain: Flat
@@ -113,7 +113,7 @@ class _Derivative:
         return [*self.function.plain(*primals), *kept]
 
     def _split(self, arrays: Arrays) -> tuple[Arrays, Arrays, Arrays]:
-        """Arguments, what is kept, and tangents or cotangents."""
+        """Splits operands into arguments, residuals, and tangents or cotangents."""
         primals = len(self.moving)
         fixed = primals + len(self.avals) - self.results
         return arrays[:primals], arrays[primals:fixed], arrays[fixed:]
@@ -145,7 +145,7 @@ class _Derivative:
 
 
 def _of_moving(form: Flat, moving: Sequence[bool], primals: Arrays) -> Flat:
-    """A form as a function of the arguments that move."""
+    """Returns a form as a function of the arguments that it is differentiated by."""
 
     def function(*moved: Any) -> Arrays:
         given = iter(moved)
@@ -156,7 +156,8 @@ def _of_moving(form: Flat, moving: Sequence[bool], primals: Arrays) -> Flat:
 
 @dataclass(frozen=True, eq=False)
 class _Forward(Choice):
-    """The function's results, so many, and what the reverse pass of its tuned form keeps (the plain form: zeros)."""
+    """Returns the results of the function, and the residuals of the reverse pass of its tuned form (zeros for the plain
+    form)."""
 
     tuned: Flat
     plain: Flat
@@ -254,7 +255,7 @@ _choice_p.multiple_results = True
 
 
 def bind(choice: Choice, avals: Avals, *arrays: Any) -> list[Any]:
-    """The choice's results, of these types."""
+    """Applies the primitive. The results have these types."""
     return list(_choice_p.bind(*arrays, choice=choice, avals=tuple(avals)))
 
 

@@ -1,0 +1,27 @@
+"""Networks of tasks, without the seconds that their initialisers take to compile."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxcaps.models import Encoder
+from jaxcaps.models.networks import NORM_SCALE
+
+# What vectors start from; the others start from 0.
+CONSTANTS = {"scale": 1.0, "norm_scale": NORM_SCALE}
+
+
+def drawn(task):
+    """The network of a task, with random weights of the usual scale from NumPy."""
+    graph, state = nnx.split(nnx.eval_shape(lambda: task.init(rngs := nnx.Rngs(0), Encoder(task.model, 16, rngs))))
+    numbers = np.random.default_rng(0)
+
+    def draw(path, abstract):
+        if abstract.ndim < 2:
+            return jnp.full_like(abstract, CONSTANTS.get(str(path[-2].key), 0.0))
+        # The last two axes of capsules' weights are those of a transform, the last of others' is the output.
+        inputs = abstract.shape[-1] if path[-2].key == "weights" else np.prod(abstract.shape[:-1])
+        return jnp.asarray(numbers.normal(0, np.sqrt(2 / inputs), abstract.shape), abstract.dtype)
+
+    return nnx.merge(graph, jax.tree.map_with_path(draw, state))
