@@ -1,21 +1,18 @@
 """Every test runs on 8 virtual CPU devices, under strict dtype and rank promotion, with warnings as errors."""
 
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 from tests.compilation import flags
 
+TESTS = Path(__file__).parent
+
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags(devices=8)}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-# Worker and child processes inherit it: what one has compiled the others need not.
-CACHE_IS_OURS = "JAX_COMPILATION_CACHE_DIR" not in os.environ
-if CACHE_IS_OURS:
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxcaps-tests-")
-
-TESTS = Path(__file__).parent
+# Worker and child processes share what one has compiled, and so does the next session, until `pytest --cache-clear`.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(TESTS.parent / ".pytest_cache" / "d" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax
 import jaxtyping
@@ -37,11 +34,6 @@ FIRST = ("test_main_job", "test_hosts", "test_step", "test_command", "test_examp
 def pytest_collection_modifyitems(items):
     # In the order above, then all others as they come.
     items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
-
-
-def pytest_unconfigure(config):
-    if CACHE_IS_OURS:
-        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True, scope="module")

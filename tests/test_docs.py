@@ -29,6 +29,7 @@ BLOCKS = {name: re.findall(r"```python\n(.*?)```", MODULE.sub("", text), re.DOTA
 
 
 @pytest.mark.parametrize("page", [name for name, blocks in BLOCKS.items() if blocks])
+@pytest.mark.slow
 def test_the_python_blocks_of_a_page_run(page):
     """Runs the blocks of a page in order, as a reader would."""
     names: dict[str, object] = {}

@@ -13,6 +13,7 @@ from flax import nnx
 import jaxcaps.linen
 import jaxcaps.nnx
 from jaxcaps.functional import EM, ROUTINGS, Dynamic, ParameterSpec, Routed, SelfRouting, dense_votes
+from tests.marks import slow
 
 DIM, IN, OUT = 4, 2, 3
 
@@ -67,7 +68,6 @@ def named(value):
 
 
 routed_layers = pytest.mark.parametrize("kind", ROUTED, ids=named)
-all_layers = pytest.mark.parametrize("kind", ROUTED + PLAIN, ids=named)
 
 
 def through_both(kind, **settings):
@@ -136,7 +136,7 @@ def equal_to(tolerance):
     return partial(jax.tree.map, partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance / 10))
 
 
-@all_layers
+@pytest.mark.parametrize("kind", [DENSE, PRIMARY, *slow(CONV, CLASS, MATRIX_PRIMARY, DECODER)], ids=named)
 def test_any_number_of_batch_axes_gives_the_same(kind):
     layer, inputs = kind.nnx(), kind.draw(2, 3)
     call = nnx.jit(lambda layer, inputs: layer(*inputs))
@@ -149,7 +149,7 @@ def test_any_number_of_batch_axes_gives_the_same(kind):
 
 @pytest.mark.parametrize(
     ("kind", "routing"),
-    [(DENSE, Dynamic()), (CONV, Dynamic()), (CONV, EM(iterations=2)), (CLASS, EM(iterations=2))],
+    [(DENSE, Dynamic()), (CONV, EM(iterations=2)), *slow((CONV, Dynamic()), (CLASS, EM(iterations=2)))],
     ids=named,
 )
 def test_an_example_does_not_depend_on_its_batch_or_the_tile(kind, routing, monkeypatch):
@@ -293,7 +293,7 @@ def test_em_starts_off_the_ends_of_the_sigmoid(in_capsules, out_capsules):
 
 @pytest.mark.parametrize(
     ("kind", "routing"),
-    [(DENSE, "dynamic"), (DENSE, "self-attention"), (CONV, "em"), (CLASS, "inverted-attention")],
+    [(DENSE, "dynamic"), (CONV, "em"), *slow((DENSE, "self-attention"), (CLASS, "inverted-attention"))],
     ids=named,
 )
 def test_bfloat16_layers_compute_close_to_float32_and_keep_float32_parameters(kind, routing):
@@ -307,7 +307,7 @@ def test_bfloat16_layers_compute_close_to_float32_and_keep_float32_parameters(ki
         np.testing.assert_allclose(np.float32(ours), theirs, atol=0.05 * float(jnp.abs(theirs).max()))
 
 
-@pytest.mark.parametrize("kind", PLAIN, ids=named)
+@pytest.mark.parametrize("kind", [PRIMARY, *slow(MATRIX_PRIMARY, DECODER)], ids=named)
 def test_bfloat16_capsules_and_pictures_are_close_to_float32(kind):
     inputs = kind.draw(2)
     made = jax.tree.leaves(kind.nnx(dtype=jnp.bfloat16)(*inputs))

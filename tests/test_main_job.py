@@ -39,11 +39,15 @@ def runs(tmp_path_factory):
     return folder
 
 
+# What makes compilation fast in tests.
+OF_TESTS = ("XLA_FLAGS", "JAXCAPS_CPU_KERNELS")
+
+
 def start(*arguments, as_users=False):
     """Starts `jaxcaps.train`: as users do, or with all that makes compilation fast."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONWARNINGS": "default"}
     if as_users:
-        del environment["XLA_FLAGS"], environment["JAXCAPS_CPU_KERNELS"]
+        environment = {name: value for name, value in environment.items() if name not in OF_TESTS}
     else:
         # One device compiles faster than the eight of the other tests.
         environment["XLA_FLAGS"] = flags(devices=1)

@@ -106,7 +106,7 @@ def test_arrays_of_other_shapes_or_meanings_are_refused(encoder, file, tmp_path)
         with pytest.raises(UserError, match=f"{name}.safetensors: primary/convolution/"):
             jaxcaps.load_pretrained(str(tmp_path / f"{name}.safetensors"))
     # 2 types of 16 dimensions have kernels of the same shape as 4 types of 8.
-    regrouped = ["--primary-types=2", "--primary-dim=16"]
+    regrouped = ["--primary-types=2", "--primary-dim=16", "--synthetic-count=60"]
     config = parse_config(["--stage=finetune", f"--restore={file}", "--data=synthetic", *regrouped])
     _, draw = make_modules(config, make_task(config, load_data(config, ("train", "validation"))))
     with pytest.raises(

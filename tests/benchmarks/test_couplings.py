@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.couplings import AGREEING, ITERATIONS, example_votes, found, route, with_remainder
 from jaxcaps.functional import ROUTINGS, coupling_entropy
+from tests.marks import slow
 
 DOCS = Path(__file__).parent.parent.parent / "docs/explanation"
 
@@ -35,7 +36,7 @@ def test_found_by_hand():
     assert found(couplings) == pytest.approx(0.4)
 
 
-@pytest.mark.parametrize("name", ROUTINGS)
+@pytest.mark.parametrize("name", ["dynamic", *slow(*(name for name in ROUTINGS if name != "dynamic"))])
 def test_the_documented_table_matches_the_last_iteration(name, votes):
     page = (DOCS / "routing.md").read_text(encoding="utf-8")
     row = re.search(rf"^\| `{name}` \| ([\d., ]+) \| ([\d., ]+) \|$", page, re.MULTILINE)

@@ -15,6 +15,7 @@ from jaxcaps.functional import EM
 from jaxcaps.functional.cpu.dispatch import SWITCH, choose
 from jaxcaps.models.stem import GroupNorm
 from jaxcaps.nnx import ClassCaps, ConvCaps, DenseCaps, PrimaryCaps
+from tests.marks import slow
 
 # A function and its derivative, with a reverse pass that tells on itself: it is twice as large as the true one.
 
@@ -154,7 +155,7 @@ LAYERS = ["PrimaryCaps", "DenseCaps", "DenseCaps(EM)", "ConvCaps(EM)", "ClassCap
 
 def layers(*default):
     """These layers in the default tests, the others in the slow ones."""
-    return [each if each in default else pytest.param(each, marks=pytest.mark.slow) for each in LAYERS]
+    return [*default, *slow(*(each for each in LAYERS if each not in default))]
 
 
 def exported(function, platform, *arguments):
@@ -165,7 +166,7 @@ def summed(function):
     return lambda *arguments: sum(jnp.sum(jnp.sin(each)) for each in jax.tree.leaves(function(*arguments)))
 
 
-@pytest.mark.parametrize("name", layers("DenseCaps", "ConvCaps(EM)"))
+@pytest.mark.parametrize("name", layers("DenseCaps"))
 def test_a_program_for_cuda_that_is_made_on_a_cpu_holds_the_plain_form(name, monkeypatch):
     case = made(name)
     arguments = case.function()[1], *case.draw(32)
@@ -187,7 +188,7 @@ def test_a_program_for_cuda_that_is_made_on_a_cpu_holds_the_plain_form(name, mon
 
 
 @pytest.mark.parametrize("platform", ["cpu", "cuda"])
-@pytest.mark.parametrize("name", [*LAYERS, "DenseCaps(self-attention)"])
+@pytest.mark.parametrize("name", [*layers("DenseCaps", "ConvCaps(EM)"), "DenseCaps(self-attention)"])
 def test_a_batch_of_symbolic_size_exports(name, platform):
     from jaxcaps.functional import SelfAttention
 
@@ -208,7 +209,7 @@ def test_a_batch_of_symbolic_size_exports(name, platform):
         )
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", layers("PrimaryCaps", "DenseCaps"))
 def test_forward_mode_works(name, monkeypatch):
     case = made(name)
     function, state = case.function()

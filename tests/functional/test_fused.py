@@ -9,6 +9,7 @@ from jax.test_util import check_grads
 
 from jaxcaps.functional import Dynamic, LeakyDynamic, Routed, dense_caps, dynamic_routing, leaky_dynamic_routing
 from jaxcaps.functional.cpu.dynamic import GATHERED, LEAST_BATCH, TILE, fused_dynamic_fits
+from tests.marks import slow
 
 PLAIN = {Dynamic: dynamic_routing, LeakyDynamic: leaky_dynamic_routing}
 
@@ -27,9 +28,7 @@ def loss(routed):
     return total
 
 
-@pytest.mark.parametrize(
-    ("description", "iterations"), [(LeakyDynamic, 2), (Dynamic, 3), pytest.param(Dynamic, 1, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("description", "iterations"), [(LeakyDynamic, 2), *slow((Dynamic, 1), (Dynamic, 3))])
 def test_values_and_gradients_equal_the_plain_form(description, iterations):
     weights, poses = arrays(LEAST_BATCH + 1)
     assert fused_dynamic_fits(weights, poses)
@@ -52,9 +51,7 @@ def test_values_and_gradients_equal_the_plain_form(description, iterations):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5 * np.abs(theirs).max())
 
 
-@pytest.mark.parametrize(
-    ("batch", "in_capsules"), [(9, 8 * 17 + 4), pytest.param(2 * TILE + 5, 24, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("batch", "in_capsules"), [(9, 8 * 17 + 4), *slow((2 * TILE + 5, 24))])
 def test_tiles_and_rests_equal_the_plain_form(batch, in_capsules):
     weights, poses = arrays(batch, in_capsules)
     assert fused_dynamic_fits(weights, poses)

@@ -11,6 +11,7 @@ from jax.test_util import check_grads
 
 from jaxcaps.functional import EM, conv_caps
 from jaxcaps.functional.cpu.em import LEAST_BATCH, fused_em_fits
+from tests.marks import slow
 
 
 class PlainEM(EM):
@@ -73,8 +74,7 @@ def assert_equals_plain(settings, given, tolerance=2e-5, **of_routing):
     ("iterations", "transform", "stride", "padding"),
     [
         (2, "matrix", 2, 0),
-        pytest.param(1, "vector", 1, 0, marks=pytest.mark.slow),
-        pytest.param(3, "vector", 1, 1, marks=pytest.mark.slow),
+        *slow((1, "vector", 1, 0), (3, "vector", 1, 1)),
     ],
 )
 def test_values_and_gradients_equal_the_plain_form(iterations, transform, stride, padding):
@@ -83,6 +83,7 @@ def test_values_and_gradients_equal_the_plain_form(iterations, transform, stride
     assert_equals_plain(settings, arrays(transform=transform), iterations=iterations, inverse_temperature=1.0)
 
 
+@pytest.mark.slow
 def test_tiles_and_rests_equal_the_plain_form():
     # 9 positions: tiles of 32 examples, and 3 more; 9 in capsules, in groups of 3.
     assert_equals_plain(dict(stride=1, padding=0, transform="matrix"), arrays(35, side=3, in_types=1), iterations=2)

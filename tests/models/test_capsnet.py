@@ -11,6 +11,7 @@ from flax import nnx
 from jaxcaps.models import CapsNet, Decoder, Encoder
 from jaxcaps.models.capsnet import count_parameters
 from jaxcaps.plan.presets import PRESETS, preset
+from tests.marks import slow
 
 
 def abstract(build):
@@ -70,9 +71,7 @@ def test_the_decoder_ends_at_the_picture_for_every_stem(name, extra_convs, skips
     assert jax.eval_shape(reconstruct, images).shape == images.shape
 
 
-@pytest.mark.parametrize(
-    "extra_convs", [pytest.param(3, marks=pytest.mark.slow), 5, pytest.param(7, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("extra_convs", [5, *slow(3, 7)])
 def test_a_network_computes_poses_of_norm_below_one_and_gradients_everywhere(extra_convs):
     config = preset("tiny", "finetune")
     model = dataclasses.replace(config.model, extra_convs=extra_convs)
@@ -105,9 +104,7 @@ def test_skips_pass_the_encoders_map_to_the_picture():
         assert bool(jnp.allclose(first, second)) is not skips
 
 
-@pytest.mark.parametrize(
-    "name", ["tiny", *(pytest.param(name, marks=pytest.mark.slow) for name in ("demo", "small64"))]
-)
+@pytest.mark.parametrize("name", ["tiny", *slow("demo", "small64")])
 def test_initial_capsules_are_in_the_working_range_of_squash(name):
     config = preset(name, "finetune")
     size = config.data.image_size

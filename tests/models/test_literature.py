@@ -20,6 +20,7 @@ from jaxcaps.functional import (
     spread_loss,
 )
 from jaxcaps.models.capsnet import count_parameters
+from tests.marks import slow
 
 NETWORKS = [SabourCapsNet, EfficientCapsNet, MatrixCapsNet, InvertedAttentionCapsNet]
 SHAPE, CLASSES = (20, 20, 1), 3
@@ -34,7 +35,7 @@ networks = pytest.mark.parametrize("network", NETWORKS, ids=lambda network: netw
 # The other networks take minutes to compile.
 fast_networks = pytest.mark.parametrize(
     "network",
-    [each if each is EfficientCapsNet else pytest.param(each, marks=pytest.mark.slow) for each in NETWORKS],
+    [EfficientCapsNet, *slow(*(each for each in NETWORKS if each is not EfficientCapsNet))],
     ids=lambda network: network.__name__,
 )
 

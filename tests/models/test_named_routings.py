@@ -17,6 +17,7 @@ from jaxcaps.plan.flags import parse_config
 from jaxcaps.plan.presets import preset
 from jaxcaps.tasks import Examples, Shard
 from jaxcaps.tasks.classification.capsnet import CapsuleClassification
+from tests.marks import slow
 
 STEPS = 8
 
@@ -37,9 +38,7 @@ def test_a_mistyped_routing_is_refused():
         parse_config(["--routing=dinamic"])
 
 
-@pytest.mark.parametrize(
-    "name", [name if name == "uniform" else pytest.param(name, marks=pytest.mark.slow) for name in ROUTINGS]
-)
+@pytest.mark.parametrize("name", ["uniform", *slow(*(name for name in ROUTINGS if name != "uniform"))])
 def test_a_classifier_of_any_routing_learns(name):
     config = preset("tiny", "finetune")
     task = CapsuleClassification(

@@ -18,6 +18,7 @@ from jaxcaps.study import design, parse
 from jaxcaps.training.setup import with_vgg_kernels
 from jaxcaps.training.state import parameters_of, with_parameters
 from tests.command import run
+from tests.marks import slow
 from tests.vgg import INDICES, layers_by_loops, vgg_tensors
 
 MODEL = preset("vgg", "finetune").model
@@ -30,7 +31,7 @@ def test_the_preset_is_the_first_five_convolutions_and_with_two_more_all_seven()
     assert [stage.pooled for stage in longest.stem] == [each.pooled for each in CONVOLUTIONS]
 
 
-@pytest.mark.parametrize("count", [5, 7])
+@pytest.mark.parametrize("count", [5, *slow(7)])
 def test_a_stem_with_vggs_kernels_computes_vgg(vgg_file, count):
     """Equal except at the border, where VGG-16 pads with ImageNet's mean colour and an encoder with mid-grey."""
     encoder = Encoder(dataclasses.replace(MODEL, extra_convs=count), 40, nnx.Rngs(0))

@@ -41,6 +41,7 @@ def test_a_forecast_adds_up_the_steps_of_every_cell(monkeypatch):
     assert len(seen) == 3
 
 
+@pytest.mark.slow
 def test_a_measured_step_is_a_step_of_the_run():
     config = preset("tiny", "finetune")
     config = dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=1))

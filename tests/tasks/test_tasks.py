@@ -15,6 +15,7 @@ from jaxcaps.tasks import Examples, Shard
 from jaxcaps.tasks.base import whole_pictures
 from jaxcaps.tasks.classification.capsnet import CapsuleClassification
 from jaxcaps.tasks.pretraining.inpaint import FILL, ContrastAndInpainting, Views
+from tests.marks import slow
 from tests.networks import drawn
 
 BATCH = 6
@@ -157,7 +158,14 @@ READ = {
 }
 
 
-@pytest.mark.parametrize(("on", "what"), READ)
+@pytest.mark.parametrize(
+    ("on", "what"),
+    [
+        ("latent", "poses"),
+        ("primary", "activations"),
+        *slow(("latent", "activations"), ("primary", "poses")),
+    ],
+)
 def test_the_contrastive_head_reads_the_configured_capsules(on, what):
     task = inpaint_task(inpaint_weight=0.0, temperature=0.5, contrast_on=on, projection_input=what)
     modules, views = drawn(task), views_of(task)

@@ -14,6 +14,7 @@ from jaxcaps.tasks import Examples, Shard
 from jaxcaps.tasks.pretraining.inpaint import ContrastAndInpainting
 from jaxcaps.training.diagnosis import _capsules, _rank, _saturation, diagnose, warnings
 from jaxcaps.training.state import parameters_of, with_parameters
+from tests.marks import slow
 from tests.networks import drawn
 
 PICTURES = 4
@@ -179,7 +180,7 @@ def test_saturation_is_a_ratio_of_distances_from_grey_and_none_for_grey_pictures
     assert _saturation({}) is None
 
 
-@pytest.mark.parametrize(("count", "at_a_time"), [(1, 4), (PICTURES, 1)])
+@pytest.mark.parametrize(("count", "at_a_time"), [(PICTURES, 1), *slow((1, 4))])
 def test_shuffled_poses_are_those_of_another_picture(count, at_a_time):
     """Regression: with batches of one picture, the decoder got the picture's own poses or those of its other view."""
     task, network = task_and_network()

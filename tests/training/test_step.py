@@ -22,6 +22,7 @@ from jaxcaps.tasks.pretraining.colourise import Colourisation
 from jaxcaps.training.optimizer import make_optimizer
 from jaxcaps.training.setup import make_modules
 from jaxcaps.training.step import initial_state, loss_and_gradients, make_train_step
+from tests.marks import slow
 
 BATCH = 16
 
@@ -63,6 +64,7 @@ def network_of(config):
     return modules, jax.device_get(draw())
 
 
+@pytest.mark.slow
 def test_bfloat16_trains_float32_parameters_close_to_float32():
     results = {}
     for dtype in ("float32", "bfloat16"):
@@ -119,8 +121,8 @@ def gradients_on(config, devices, padding=0):
     [
         ("ssl", 3),
         ("spread", 3),
-        *(pytest.param(case, 3, marks=pytest.mark.slow) for case in CASES if case not in ("ssl", "spread")),
-        *(pytest.param(case, 0, marks=pytest.mark.slow) for case in ("ssl", "spread")),
+        *slow(*((case, 3) for case in CASES if case not in ("ssl", "spread"))),
+        *slow(("ssl", 0), ("spread", 0)),
     ],
 )
 def test_loss_and_gradients_are_the_same_on_one_device_and_on_eight(case, padding):
@@ -165,7 +167,7 @@ def compiled_step(config, devices):
     return step.lower(state, batch_on(mesh)).compile()
 
 
-FORMS = [("ssl", "0"), *(pytest.param(case, "1", marks=pytest.mark.slow) for case in ("ssl", "spread"))]
+FORMS = [("ssl", "0"), *slow(("ssl", "1"), ("spread", "1"))]
 
 
 @pytest.mark.parametrize(("case", "tuned"), FORMS)
@@ -187,7 +189,8 @@ def test_the_only_collectives_are_the_gradients_reduction_and_the_embeddings_gat
         assert max(sizes) <= BATCH * config.inpaint.projection_dim, shape
 
 
-@pytest.mark.parametrize(("case", "tuned"), FORMS)
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "tuned"), [("ssl", "0"), ("ssl", "1"), ("spread", "1")])
 def test_each_of_eight_devices_does_an_eighth_of_the_operations(case, tuned, monkeypatch):
     monkeypatch.setenv("JAXCAPS_CPU_KERNELS", tuned)
     flops = [compiled_step(CASES[case], devices).cost_analysis()["flops"] for devices in (1, 8)]

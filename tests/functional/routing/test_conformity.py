@@ -22,6 +22,7 @@ from tests.functional.routing.cases import (
     route,
     settings_of,
 )
+from tests.marks import slow
 
 
 def test_the_table_holds_every_routing():
@@ -110,7 +111,7 @@ def test_a_silent_in_capsules_vote_moves_no_pose(case):
 
 @pytest.mark.parametrize(
     "case",
-    [each if each.name in ("dynamic", "em") else pytest.param(each, marks=pytest.mark.slow) for each in CASES],
+    [BY_NAME["dynamic"], BY_NAME["em"], *slow(*(each for each in CASES if each.name not in ("dynamic", "em")))],
     ids=str,
 )
 def test_the_tile_of_a_batch_changes_nothing(case):

@@ -23,6 +23,7 @@ from tests.functional.routing.cases import (
     gradients_of,
     settings_of,
 )
+from tests.marks import slow
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.name != "detached-dynamic"], ids=str)
@@ -72,7 +73,7 @@ EXTREMES = {
 }
 
 
-@pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", [np.float32, *slow(jnp.bfloat16)], ids=["float32", "bfloat16"])
 @every_case
 def test_values_and_gradients_are_finite(case, dtype):
     for extreme in (*EXTREMES, "huge votes", "tiny votes"):
