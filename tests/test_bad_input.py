@@ -192,8 +192,11 @@ def test_a_share_of_the_labels_that_shows_none_of_validation_is_refused_before_t
     assert not (in_folder / "runs").exists()
 
 
+FEW = ("--data=synthetic", "--synthetic-count=60")
+
+
 def test_latent_capsules_of_an_encoders_file_are_refused(capsys, in_folder):
-    outcome = run(capsys, "--stage=finetune", "--restore=pretrained:busi-demo", "--data=synthetic", "--transfer-latent")
+    outcome = run(capsys, "--stage=finetune", "--restore=pretrained:busi-demo", *FEW, "--transfer-latent")
     refused(outcome, "--transfer-latent", "pretrained:busi-demo", "the folder of its run")
     assert not (in_folder / "runs").exists()
 

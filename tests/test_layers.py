@@ -112,8 +112,8 @@ def assert_linen_equals_nnx(kind, **settings):
     [
         (DENSE, dict(routing=Dynamic())),
         (CONV, dict(routing=EM(2), positions=(3, 2))),
-        (CLASS, dict(routing=SelfRouting(), transform="matrix")),
-        *((kind, {}) for kind in PLAIN),
+        (PRIMARY, {}),
+        *slow((CLASS, dict(routing=SelfRouting(), transform="matrix")), (MATRIX_PRIMARY, {}), (DECODER, {})),
     ],
     ids=named,
 )

@@ -13,6 +13,7 @@ from jaxcaps.studies.checks import check
 from jaxcaps.studies.design import Cell, Study
 from jaxcaps.studies.notation import Recipe, StudyArm
 from jaxcaps.studies.ready_made import READY_MADE
+from tests.marks import slow
 from tests.studies.build import study_of, write_npz
 
 
@@ -178,7 +179,7 @@ def test_a_study_survives_yaml():
     assert from_dict(Study, yaml.safe_load(yaml.safe_dump(to_dict(study))), "here") == study
 
 
-@pytest.mark.parametrize("name", READY_MADE)
+@pytest.mark.parametrize("name", ["paper", *slow(*(name for name in READY_MADE if name != "paper"))])
 def test_the_arms_of_a_ready_made_study_are_comparable(name):
     study = study_of(inits=READY_MADE[name].inits)
     check(study)

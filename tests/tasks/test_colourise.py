@@ -17,6 +17,7 @@ from jaxcaps.plan.presets import preset
 from jaxcaps.tasks import Examples, Shard
 from jaxcaps.tasks.pretraining.colourise import Colourisation, Views
 from jaxcaps.training.state import parameters_of
+from tests.marks import slow
 from tests.networks import drawn
 
 BATCH = 4
@@ -78,7 +79,7 @@ def test_a_view_is_the_augmented_picture_in_lab():
     np.testing.assert_allclose(views.ab, lab[..., 1:], atol=1e-3)
 
 
-@pytest.mark.parametrize(("loss", "skips"), [("l1", False), ("bins", True)])
+@pytest.mark.parametrize(("loss", "skips"), [("bins", True), *slow(("l1", False))])
 def test_the_prediction_does_not_depend_on_the_colours(loss, skips):
     task = task_of(loss)
     task = dataclasses.replace(task, model=dataclasses.replace(task.model, decoder_skips=skips))
