@@ -40,11 +40,11 @@ def pytest_collection_modifyitems(items):
 def forms(request):
     """Chooses between the forms that are tuned to a CPU and the plain ones, which compile in a third of the time.
 
-    Tests of the pure functions and of the layers take the tuned forms, and so do files of slow tests. Tests of what is
+    Tests of the pure functions and of the layers take the tuned forms, and so do slow tests. Other tests of what is
     built on them take the plain forms.
     """
     own = "functional" in request.path.relative_to(TESTS).parts or request.path.stem == "test_layers"
-    slow = any(mark.name == "slow" for mark in request.node.iter_markers())
+    slow = any(item.path == request.path and item.get_closest_marker("slow") for item in request.session.items)
     with pytest.MonkeyPatch.context() as patch:
         if not own and not slow:
             patch.setenv("JAXCAPS_CPU_KERNELS", "0")

@@ -13,7 +13,7 @@ CONSTANTS = {"scale": 1.0, "norm_scale": NORM_SCALE}
 
 
 def drawn(task):
-    """The network of a task, with random weights of the usual scale from NumPy."""
+    """The network of a task, with small random weights from NumPy."""
     graph, state = nnx.split(nnx.eval_shape(lambda: task.init(rngs := nnx.Rngs(0), Encoder(task.model, 16, rngs))))
     numbers = np.random.default_rng(0)
 
@@ -22,6 +22,6 @@ def drawn(task):
             return jnp.full_like(abstract, CONSTANTS.get(str(path[-2].key), 0.0))
         # The last two axes of capsules' weights are those of a transform, the last of others' is the output.
         inputs = abstract.shape[-1] if path[-2].key == "weights" else np.prod(abstract.shape[:-1])
-        return jnp.asarray(numbers.normal(0, np.sqrt(2 / inputs), abstract.shape), abstract.dtype)
+        return jnp.asarray(numbers.normal(0, 0.5 / np.sqrt(inputs), abstract.shape), abstract.dtype)
 
     return nnx.merge(graph, jax.tree.map_with_path(draw, state))

@@ -12,6 +12,7 @@ from flax import nnx
 from skimage.color import lab2rgb, rgb2lab
 
 from jaxcaps.functional import ab_bins, annealed_mean, bin_weights, nearest_bin, soft_bins
+from jaxcaps.models import Encoder
 from jaxcaps.models.perceptual import random_network
 from jaxcaps.plan.presets import preset
 from jaxcaps.tasks import Examples, Shard
@@ -88,7 +89,7 @@ def test_the_prediction_does_not_depend_on_the_colours(loss, skips):
     coloured, colourless = (task.pictures(modules, jnp.asarray(each)) for each in (images(), grey))
     # Only rounding errors to 8 bits remain of the colours.
     np.testing.assert_allclose(coloured["what the encoder sees"], colourless["what the encoder sees"], atol=0.005)
-    np.testing.assert_allclose(coloured["reconstructed"], colourless["reconstructed"], atol=0.03)
+    np.testing.assert_allclose(coloured["reconstructed"], colourless["reconstructed"], atol=0.06)
     assert np.abs(coloured["picture"] - colourless["picture"]).max() > 0.1
 
 
@@ -156,7 +157,8 @@ def test_initial_colours_are_near_grey_or_equal_and_the_loss_falls(loss):
     if loss == "bins":
         counts = np.bincount(np.asarray(jax.vmap(nearest_bin)(views_of(task).ab)).ravel(), minlength=262)
         task = dataclasses.replace(task, bin_weights=tuple(bin_weights(counts).tolist()))
-    modules, views = drawn(task), views_of(task)
+    modules = nnx.jit(lambda: task.init(rngs := nnx.Rngs(0), Encoder(task.model, 16, rngs)))()
+    views = views_of(task)
     logits = made_by(modules, views)
     assert logits.std() < (0.2 if loss == "l1" else 0.5)
     graph, parameters = nnx.split(modules)

@@ -34,7 +34,7 @@ def test_two_hosts_train_as_one(tmp_path):
         for number in range(2)
     ]
     alone = start(4, tmp_path / "one")
-    outputs = [process.communicate(timeout=300)[0] for process in (*hosts, alone)]
+    outputs = [process.communicate(timeout=900)[0] for process in (*hosts, alone)]
     for process, output in zip((*hosts, alone), outputs, strict=True):
         assert process.returncode == 0, output
     assert "4 device(s)" in outputs[0]
