@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from jaxcaps.data.tfds.builders import PreparedFolder
-from jaxcaps.training.score import predict
+from jaxcaps.inference.score import predict
 from tests.command import run
 
 

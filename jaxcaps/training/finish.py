@@ -82,7 +82,7 @@ def finish_pretraining(
     parameters = jax.device_get(parameters)
     encoder = {path: np.asarray(value) for path, value in parameters.items() if path.startswith("encoder/")}
     learnt_from = frozenset(dataset.splits["train"].names)
-    write_encoder(folder / "encoder.safetensors", encoder, config, learnt_from)
+    write_encoder(folder / "encoder.safetensors", encoder, config, learnt_from, dataset.prepared)
     _curves(folder)
     network = with_parameters(modules, parameters)
     validation = dataset.splits["validation"]

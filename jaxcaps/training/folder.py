@@ -1,11 +1,13 @@
 """The run folder: its configuration, its log, the pictures trained on, and whether the run has finished."""
 
+import json
 import logging
 import os
 from collections.abc import Iterable
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
+from data_prep.pipeline.applying import FittedSteps
 from jaxcaps.config import differences, from_dict, read_yaml
 from jaxcaps.data.sources import anonymous
 from jaxcaps.encoder_file import encoder_file, read_header
@@ -15,6 +17,7 @@ from jaxcaps.training.writers import replace_text
 
 log = logging.getLogger("jaxcaps")
 
+PREPARATION = "preparation.json"
 # Pictures as pairs (value of --data, name).
 Learnt = set[tuple[str, str]]
 
@@ -68,6 +71,27 @@ def read_config(folder: Path) -> Config:
     if not path.is_file():
         raise UserError(f"{folder} is not a run folder: it has no config.yaml; give the --out of an earlier run")
     return from_dict(Config, read_yaml(path), str(path))
+
+
+def write_preparation(folder: Path, prepared: FittedSteps | None) -> None:
+    """Records the steps with which `data_prep` made the pictures of this run."""
+    if prepared is not None:
+        replace_text(folder / PREPARATION, json.dumps(prepared.to_dict()) + "\n")
+
+
+def read_preparation(folder: Path) -> FittedSteps | None:
+    """Reads the steps of a run's pictures; None if they were not prepared by `data_prep`.
+
+    Raises:
+        UserError: they were not written by this version.
+    """
+    path = folder / PREPARATION
+    if not path.is_file():
+        return None
+    try:
+        return FittedSteps.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} was not written by this version: {error!r}; train the run again") from None
 
 
 def write_learnt(folder: Path, learnt: Learnt) -> None:

@@ -22,6 +22,7 @@ from jaxcaps.models.capsnet import count_parameters
 from jaxcaps.plan.config import Config, architecture_hash
 from jaxcaps.plan.length import Length, run_length
 from jaxcaps.tasks import Task
+from jaxcaps.training.calibration import calibrate, reference_part, write_calibration
 from jaxcaps.training.checkpoint import Checkpoints
 from jaxcaps.training.evaluators import Classification, Evaluator, HeldOutLoss, Probe
 from jaxcaps.training.finish import finish_classifier, finish_pretraining
@@ -33,6 +34,7 @@ from jaxcaps.training.folder import (
     is_finished,
     read_learnt,
     write_learnt,
+    write_preparation,
 )
 from jaxcaps.training.mesh import connect, device_mesh, replicated
 from jaxcaps.training.optimizer import make_optimizer
@@ -92,6 +94,7 @@ def train(config: Config) -> Path:
             multihost_utils.sync_global_devices("checked")
         if run.main:
             run_log.claim(folder, config)
+            write_preparation(folder, dataset.prepared)
             write_learnt(folder, earlier | {(data, name) for name in dataset.splits["train"].names})
         run.go(start)
     return folder
@@ -303,10 +306,17 @@ class Run:
             train, validation = self.dataset.splits["train"], self.dataset.splits["validation"]
             (classification,) = self.evaluators
             assert isinstance(classification, Classification)
-            probabilities = classification.predict(chosen, validation)
+            predicted = classification.predict(chosen, validation)
+            seen = classification.predict(chosen, reference_part(train))
             if self.main:
+                write_calibration(self.folder, calibrate(validation, predicted, train, seen.features))
                 finish_classifier(
-                    self.folder, train.labels, validation, probabilities, self.dataset.classes, self.selection.meta()
+                    self.folder,
+                    train.labels,
+                    validation,
+                    predicted.probabilities,
+                    self.dataset.classes,
+                    self.selection.meta(),
                 )
         elif self.main:
             finish_pretraining(self.folder, self.config, self.task, self.modules, chosen, self.dataset, step)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.pipeline.applying import FittedSteps
 from data_prep.spec import DataSpec
 from jaxcaps.data.decoding import BadImage
 from jaxcaps.data.items import SPLIT_NAMES, Item
@@ -22,7 +23,7 @@ KEYS = ("train", "val", "test")
 class MedMNIST:
     """The images of an .npz file. A split is decompressed when its first image is read."""
 
-    fitted: tuple[str, ...] = ()
+    prepared: FittedSteps | None = None
     notes: tuple[str, ...] = ()
 
     def __init__(self, spec: DataSpec, settings: Settings):
