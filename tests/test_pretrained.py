@@ -1,4 +1,4 @@
-"""Encoder files: written by a run, read by `--restore` and `load_pretrained`; and the published encoders."""
+"""Encoder files: written by a run, read by `--restore` and `jaxcaps.load`; and the published encoders."""
 
 import dataclasses
 import hashlib
@@ -46,7 +46,7 @@ def file(encoder, tmp_path):
 
 def test_a_loaded_encoder_computes_what_the_written_one_did(encoder, file):
     pictures = jnp.asarray(np.random.default_rng(0).random((2, 16, 16, 3)), jnp.float32)
-    loaded = jaxcaps.load_pretrained(str(file))
+    loaded = jaxcaps.load(file).encoder
     np.testing.assert_array_equal(loaded(pictures).poses, encoder(pictures).poses)
 
 
@@ -73,9 +73,9 @@ def test_training_pictures_are_remembered_through_fine_tuning_on_other_data(file
 def test_a_published_encoder_is_found_by_name(file, monkeypatch):
     monkeypatch.setattr(encoder_file, "PUBLISHED", file.parent)
     assert published() == ("encoder",)
-    assert jaxcaps.load_pretrained("encoder") is not None
+    assert jaxcaps.load("pretrained:encoder") is not None
     with pytest.raises(UserError, match="no such encoder; did you mean 'encoder'"):
-        jaxcaps.load_pretrained("encodr")
+        jaxcaps.load("pretrained:encodr")
 
 
 def test_an_encoder_file_initialises_fine_tuning_on_other_data(encoder, file, caplog):
@@ -104,7 +104,7 @@ def test_arrays_of_other_shapes_or_meanings_are_refused(encoder, file, tmp_path)
     ):
         write_encoder(tmp_path / f"{name}.safetensors", changed, TINY, frozenset())
         with pytest.raises(UserError, match=f"{name}.safetensors: primary/convolution/"):
-            jaxcaps.load_pretrained(str(tmp_path / f"{name}.safetensors"))
+            jaxcaps.load(tmp_path / f"{name}.safetensors")
     # 2 types of 16 dimensions have kernels of the same shape as 4 types of 8.
     regrouped = ["--primary-types=2", "--primary-dim=16"]
     config = parse_config(["--stage=finetune", f"--restore={file}", "--data=synthetic", *regrouped])
@@ -151,7 +151,7 @@ def test_a_published_encoder_is_the_one_its_card_describes(name):
     assert f"{header.config.data.image_size}x{header.config.data.image_size}" in card
     assert f"{len(header.learnt_from):,} pictures" in card
     side = header.config.data.image_size
-    poses = jaxcaps.load_pretrained(name)(jnp.zeros((2, side, side, 3))).poses
+    poses = jaxcaps.load(f"pretrained:{name}").encoder(jnp.zeros((2, side, side, 3))).poses
     assert poses.shape[0] == 2
     assert np.isfinite(poses).all()
 

@@ -42,11 +42,13 @@ class Settings(NamedTuple):
     Attributes:
         image_size: side in pixels of the square that pictures are resized to.
         synthetic_count, synthetic_seed: size and seed of the built-in set.
+        flag: where the user named the source, for errors.
     """
 
     image_size: int
     synthetic_count: int
     synthetic_seed: int
+    flag: str = "--data"
 
 
 @dataclass(frozen=True)

@@ -41,13 +41,13 @@ def open_pictures(text: str, settings: Settings) -> Source:
             raise UserError(f"{FLAG}={text}: no image file in this folder or below it; check the path")
         names = [file.relative_to(path).as_posix() for file in files]
         return ImageFiles([Item(name, None, None, None) for name in names], files, _prepared(path))
-    if path.is_file():
+    if path.is_file() and path.suffix.lower()[1:] not in SOURCES:
         return _files([path], FLAG)
-    if ":" not in text:
+    if ":" not in text and text not in SOURCES and not path.is_file():
         kinds = ", ".join(f"{name}:{kind.place}" if kind.place else name for name, kind in SOURCES.items())
         raise UserError(f"{FLAG}={text}: no such file or folder; give a folder, an image, or one of {kinds}")
     spec = parse_data(text, FLAG)
-    return SOURCES[spec.kind].open(spec, settings)
+    return SOURCES[spec.kind].open(spec, settings._replace(flag=FLAG))
 
 
 def list_files(paths: Sequence[str | Path]) -> Source:

@@ -62,7 +62,7 @@ class DicomFiles:
             UserError: pydicom is not installed, the folder does not exist or has no DICOM picture, the table is
                 invalid, split folders stand beside other folders, or classes are named after patients.
         """
-        where = f"--data={spec}"
+        where = f"{settings.flag}={spec}"
         try:
             import pydicom
         except ImportError:

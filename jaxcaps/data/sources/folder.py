@@ -18,7 +18,7 @@ def open_folder(spec: DataSpec, settings: Settings) -> ImageFiles:
             folders.
     """
     folder = Path(spec.place).expanduser()
-    return ImageFiles.of(list_folder(folder, f"--data={spec}"), prepared_in(folder))
+    return ImageFiles.of(list_folder(folder, f"{settings.flag}={spec}"), prepared_in(folder))
 
 
 def prepared_in(folder: Path) -> FittedSteps | None:

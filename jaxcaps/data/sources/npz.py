@@ -33,7 +33,7 @@ class MedMNIST:
                 shape or type.
         """
         self._file = file = Path(spec.place).expanduser()
-        self._where = f"--data={spec}"
+        self._where = f"{settings.flag}={spec}"
         if not file.is_file():
             raise UserError(f"{self._where}: {'it is a folder, not a file' if file.is_dir() else 'no such file'}")
         headers = self._headers()

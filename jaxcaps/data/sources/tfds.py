@@ -35,7 +35,7 @@ class PreparedRecords:
         """
         import tensorflow_datasets as tfds
 
-        where = f"--data={spec}"
+        where = f"{settings.flag}={spec}"
         prepared = find(spec)
         builder = _described(prepared, where)
         info = builder.info
