@@ -1,8 +1,9 @@
 """Encoders as single safetensors files, with the metadata needed to use them in the header.
 
-The header holds `config` (the configuration of the pre-training, JSON), `learnt_from` (the names of the training
-pictures, JSON), `version`, and `preparation` (the steps of `data_prep`, JSON) if it made the pictures. Files published
-with the library are in `jaxcaps/pretrained`, each with its model card. This module does not import jax.
+The header holds `config` (the configuration of the pre-training, JSON), `learnt_from` (the contents of the training
+pictures as `jaxcaps.data.reading.content` names them, JSON), `version`, and `preparation` (the steps of `data_prep`,
+JSON) if it made the pictures. Files published with the library are in `jaxcaps/pretrained`, each with its model card.
+This module does not import jax.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ SUFFIX = ".safetensors"
 class Header(NamedTuple):
     """Attributes:
     config: configuration of the pre-training. Paths of data and weights are reduced to their last part.
-    learnt_from: names of the training pictures.
+    learnt_from: contents of the training pictures.
     prepared: the steps with which `data_prep` made them, or None.
     """
 
@@ -75,7 +76,7 @@ def write_encoder(
         path: the file to write.
         encoder: parameters by path, {"encoder/...": array}.
         config: configuration of the pre-training.
-        learnt_from: names of the training pictures.
+        learnt_from: contents of the training pictures.
         prepared: the steps with which `data_prep` made them, or None.
     """
     import numpy as np

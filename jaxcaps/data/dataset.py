@@ -31,6 +31,7 @@ class Split:
         has_groups: whether the data has groups; if not, each example is its own group.
         images: uint8 [n, size, size, channels], or None if the split is too large to keep in memory.
         source, rows, image_size, channels: how `read` decodes pictures that are not in memory.
+        contents: bytes [n], what each picture is known by, see `reading.content`.
     """
 
     names: tuple[str, ...]
@@ -41,6 +42,7 @@ class Split:
     source: Source
     rows: np.ndarray
     image_size: int
+    contents: np.ndarray
     channels: int = 3
 
     def __len__(self) -> int:
@@ -50,8 +52,8 @@ class Split:
         """Selects some of the examples."""
         images = None if self.images is None else self.images[indices]
         names = tuple(self.names[index] for index in indices)
-        labels, groups, rows = (values[indices] for values in (self.labels, self.groups, self.rows))
-        return replace(self, names=names, labels=labels, groups=groups, images=images, rows=rows)
+        arrays = {name: getattr(self, name)[indices] for name in ("labels", "groups", "rows", "contents")}
+        return replace(self, names=names, images=images, **arrays)
 
     def read(self, index: int) -> np.ndarray:
         """Returns one picture, uint8 [size, size, channels].
@@ -202,6 +204,7 @@ def load_dataset(
                 source=source,
                 rows=part.rows,
                 image_size=image_size,
+                contents=part.contents,
                 channels=channels,
             )
             for name, part in parts.items()

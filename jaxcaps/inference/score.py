@@ -80,7 +80,7 @@ def predict(
         )
     scored = dataset.splits[split]
     if split != "train":
-        check_not_learnt(read_learnt(folder), place, scored.names, split, folder)
+        check_not_learnt(read_learnt(folder), scored, split, folder)
     predictor = Predictor(opened.modules, classified, opened.mesh, opened.batch_size, config.data.image_size)
     probabilities = predictor(opened.parameters, scored).probabilities
     return Predicted(scored, probabilities, classes, config, opened.meta)

@@ -27,9 +27,11 @@ from jaxcaps.training.checkpoint import Checkpoints
 from jaxcaps.training.evaluators import Classification, Evaluator, HeldOutLoss, Probe
 from jaxcaps.training.finish import finish_classifier, finish_pretraining
 from jaxcaps.training.folder import (
+    Learnt,
     RunLog,
     check_folder,
     check_not_learnt,
+    contents_of,
     default_folder,
     is_finished,
     read_learnt,
@@ -84,9 +86,8 @@ def train(config: Config) -> Path:
         length = run_length(config, len(dataset.splits["train"]))
         modules, draw = make_modules(config, task)
         start = starting_parameters(config, draw())
-        data = config.data.data
-        earlier = read_learnt(config.restore) if config.restore else set()
-        check_not_learnt(earlier, data, dataset.splits["validation"].names, "validation", config.restore or "")
+        earlier: Learnt = read_learnt(config.restore) if config.restore else frozenset()
+        check_not_learnt(earlier, dataset.splits["validation"], "validation", config.restore or "")
         order = sampling_order(config, dataset)
         run = Run(config, folder, mesh, dataset, task, length, modules, order)
         # All hosts have passed every check, so files can be written now.
@@ -95,7 +96,7 @@ def train(config: Config) -> Path:
         if run.main:
             run_log.claim(folder, config)
             write_preparation(folder, dataset.prepared)
-            write_learnt(folder, earlier | {(data, name) for name in dataset.splits["train"].names})
+            write_learnt(folder, earlier | contents_of(dataset.splits["train"]))
         run.go(start)
     return folder
 
