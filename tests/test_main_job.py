@@ -17,6 +17,7 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
+import jaxcaps
 from jaxcaps.training.checkpoint import read_parameters
 from jaxcaps.training.folder import contents_of, read_config
 from jaxcaps.training.setup import load_data
@@ -203,6 +204,20 @@ def test_other_data_is_scored_whole_and_beside_the_runs_own_scores(runs, capsys,
     assert len((runs / "ledger.csv").read_text().splitlines()) == max(1, len(before)) + 1
     for path in (*(runs / "finetune").glob("*-test-elsewhere*"), *(runs / "finetune" / "figures").glob("*-elsewhere*")):
         path.unlink()
+
+
+def test_the_pictures_of_a_run_are_predicted_without_labels(runs, capsys, tmp_path):
+    outcome = run(
+        capsys, f"--restore={runs}/finetune", "--images=synthetic", f"--out={tmp_path}/table.csv", command="predict"
+    )
+    assert outcome.status == 0, outcome.errors
+    with (runs / "finetune" / "predictions.csv").open(newline="") as own, (tmp_path / "table.csv").open() as made:
+        known = {row["name"]: row["predicted"] for row in csv.DictReader(own)}
+        found = {row["name"]: row["predicted"] for row in csv.DictReader(made)}
+    assert len(found) > len(known)
+    assert known.items() <= found.items()
+    encoder = jaxcaps.load(runs / "ssl", features="pooled")
+    assert encoder.transform(np.zeros((20, 30, 3), np.uint8)).ndim == 2
 
 
 def test_training_pictures_are_not_scored(runs, capsys, tmp_path):

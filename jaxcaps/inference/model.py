@@ -215,6 +215,12 @@ class TrainedClassifier(ClassifierMixin, TrainedEncoder):  # type: ignore[misc]
     def folder(self) -> Path:
         return Path(self.restore).expanduser()
 
+    @property
+    def origin(self) -> dict[str, Any]:
+        """The metadata of the checkpoint: configuration, classes, fingerprint of the data, best evaluation."""
+        meta: dict[str, Any] = self._opened.meta
+        return meta
+
     def _open(self) -> Any:
         return open_classifier(self.folder, self.batch_size)
 

@@ -41,7 +41,7 @@ def predict_pictures(model: TrainedClassifier, images: str, out: Path) -> None:
         log.info(note)
     settings = {
         "version": __version__,
-        "run": _digest((model.folder / FILE).read_bytes() + json.dumps(model._opened.meta["best"]).encode()),
+        "run": _digest(json.dumps([model.origin, (model.folder / FILE).read_text(encoding="utf-8")]).encode()),
         "pictures": _digest(json.dumps([images, names]).encode()),
     }
     with Rows(out, settings) as rows:
