@@ -100,7 +100,7 @@ def calibrate(validation: Split, predicted: Classified, train: Split, training_f
 
 def write_calibration(folder: Path, calibration: Calibration) -> None:
     with replacing(folder / ARRAYS) as file:
-        np.savez(file, **{name: array.astype(np.float32) for name, array in calibration.familiar._asdict().items()})
+        np.savez(file, mean=calibration.familiar.mean, whitening=calibration.familiar.whitening)
     plain = asdict(calibration)
     del plain["familiar"]
     replace_text(folder / FILE, json.dumps(plain, indent=2) + "\n")
