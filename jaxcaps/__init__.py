@@ -23,7 +23,7 @@ _HOMES = {
     "MatrixPrimaryCaps": "jaxcaps.nnx",
     "PrimaryCaps": "jaxcaps.nnx",
     "Config": "jaxcaps.plan.config",
-    "load_pretrained": "jaxcaps.pretrained",
+    "load": "jaxcaps.inference.model",
     "preset": "jaxcaps.plan.presets",
     "UserError": "jaxcaps.errors",
 }

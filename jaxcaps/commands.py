@@ -39,5 +39,5 @@ def run_command(main: Callable[[], None]) -> None:
         print(f"error: {error.filename or 'writing'}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted; repeat the command to resume from the last checkpoint", file=sys.stderr)
+        print("interrupted; repeat the command to go on where it stopped", file=sys.stderr)
         sys.exit(130)

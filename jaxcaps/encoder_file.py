@@ -1,7 +1,8 @@
 """Encoders as single safetensors files, with the metadata needed to use them in the header.
 
-The header holds `config` (the configuration of the pre-training, JSON), `learnt_from` (the names of the training
-pictures, JSON) and `version`. Files published with the library are in `jaxcaps/pretrained`, each with its model card.
+The header holds `config` (the configuration of the pre-training, JSON), `learnt_from` (the contents of the training
+pictures as `jaxcaps.data.reading.content` names them, JSON), `version`, and `preparation` (the steps of `data_prep`,
+JSON) if it made the pictures. Files published with the library are in `jaxcaps/pretrained`, each with its model card.
 This module does not import jax.
 """
 
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from data_prep.pipeline.applying import FittedSteps
 from jaxcaps.config import from_dict, to_dict
 from jaxcaps.errors import UserError, nearest
 from jaxcaps.plan.config import Config, with_paths
@@ -27,11 +29,13 @@ SUFFIX = ".safetensors"
 class Header(NamedTuple):
     """Attributes:
     config: configuration of the pre-training. Paths of data and weights are reduced to their last part.
-    learnt_from: names of the training pictures.
+    learnt_from: contents of the training pictures.
+    prepared: the steps with which `data_prep` made them, or None.
     """
 
     config: Config
     learnt_from: frozenset[str]
+    prepared: FittedSteps | None
 
 
 def published() -> tuple[str, ...]:
@@ -59,14 +63,21 @@ def encoder_file(restore: str) -> Path | None:
     return None
 
 
-def write_encoder(path: Path, encoder: Mapping[str, np.ndarray], config: Config, learnt_from: frozenset[str]) -> None:
+def write_encoder(
+    path: Path,
+    encoder: Mapping[str, np.ndarray],
+    config: Config,
+    learnt_from: frozenset[str],
+    prepared: FittedSteps | None = None,
+) -> None:
     """Writes the parameters of an encoder and the header.
 
     Args:
         path: the file to write.
         encoder: parameters by path, {"encoder/...": array}.
         config: configuration of the pre-training.
-        learnt_from: names of the training pictures.
+        learnt_from: contents of the training pictures.
+        prepared: the steps with which `data_prep` made them, or None.
     """
     import numpy as np
     from safetensors.numpy import save_file
@@ -82,6 +93,8 @@ def write_encoder(path: Path, encoder: Mapping[str, np.ndarray], config: Config,
         "config": json.dumps(plain),
         "learnt_from": json.dumps(sorted(learnt_from)),
     }
+    if prepared is not None:
+        metadata["preparation"] = json.dumps(prepared.to_dict())
     save_file({name: np.ascontiguousarray(value) for name, value in encoder.items()}, path, metadata=metadata)
 
 
@@ -103,7 +116,12 @@ def read_header(path: Path) -> Header:
             f"{path}: its header is damaged: config must be a mapping and learnt_from a list; export it again from its "
             "run"
         )
-    return Header(from_dict(Config, config, f"the header of {path}"), frozenset(map(str, learnt_from)))
+    steps = metadata.get("preparation")
+    try:
+        prepared = None if steps is None else FittedSteps.from_dict(json.loads(steps))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: its preparation is not one of this version: {error!r}; train it again") from None
+    return Header(from_dict(Config, config, f"the header of {path}"), frozenset(map(str, learnt_from)), prepared)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -36,7 +36,7 @@ def main() -> None:
     if flags.batch_size is not None and flags.batch_size < 1:
         raise UserError(f"--batch-size={flags.batch_size}: give a number of at least 1")
     from jaxcaps.data.sources import absolute
-    from jaxcaps.training.score import evaluate
+    from jaxcaps.inference.score import evaluate
 
     evaluate(
         str(home(flags.restore)),

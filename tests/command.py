@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pytest
 
 import jaxcaps.evaluate
+import jaxcaps.predict
 import jaxcaps.study
 import jaxcaps.train
 from jaxcaps.commands import run_command

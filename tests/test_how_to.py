@@ -12,6 +12,7 @@ from flax import nnx
 
 from data_prep.registry import Registry
 from data_prep.spec import DataSpec
+from jaxcaps.data.source import Settings
 from jaxcaps.errors import UserError
 from jaxcaps.evaluation.metrics.base import WeightedPredictions
 from jaxcaps.models import Encoder, primary_capsules
@@ -117,7 +118,7 @@ def test_the_source(extension, tmp_path):
     pictures = np.random.default_rng(0).integers(0, 256, (3, 5, 4, 3), np.uint8)
     np.save(folder / "benign.npy", pictures[:2])
     np.save(folder / "malignant.npy", pictures[2:])
-    spec, settings = DataSpec.parse(f"npy:{folder}", {"npy": source.place}), None
+    spec, settings = DataSpec.parse(f"npy:{folder}", {"npy": source.place}), Settings(8, 1, 0)
     opened = source.open(spec, settings)
     assert [item.name for item in opened.items] == ["benign/0", "benign/1", "malignant/0"]
     assert [item.label for item in opened.items] == ["benign", "benign", "malignant"]

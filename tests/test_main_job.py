@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,10 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
+import jaxcaps
 from jaxcaps.training.checkpoint import read_parameters
+from jaxcaps.training.folder import contents_of, read_config
+from jaxcaps.training.setup import load_data
 from jaxcaps.training.writers import read_rows
 from tests.command import run
 from tests.compilation import flags
@@ -206,6 +210,20 @@ def test_other_data_is_scored_whole_and_beside_the_runs_own_scores(runs, capsys,
         path.unlink()
 
 
+def test_the_pictures_of_a_run_are_predicted_without_labels(runs, capsys, tmp_path):
+    outcome = run(
+        capsys, f"--restore={runs}/finetune", "--images=synthetic", f"--out={tmp_path}/table.csv", command="predict"
+    )
+    assert outcome.status == 0, outcome.errors
+    with (runs / "finetune" / "predictions.csv").open(newline="") as own, (tmp_path / "table.csv").open() as made:
+        known = {row["name"]: row["predicted"] for row in csv.DictReader(own)}
+        found = {row["name"]: row["predicted"] for row in csv.DictReader(made)}
+    assert len(found) > len(known)
+    assert known.items() <= found.items()
+    encoder = jaxcaps.load(runs / "ssl", features="pooled")
+    assert encoder.transform(np.zeros((20, 30, 3), np.uint8)).ndim == 2
+
+
 def test_training_pictures_are_not_scored(runs, capsys, tmp_path):
     """Another split of the same data would put pre-training pictures into validation or test."""
     outcome = run(
@@ -216,13 +234,12 @@ def test_training_pictures_are_not_scored(runs, capsys, tmp_path):
     assert not (tmp_path / "x").exists()
     learnt = runs / "finetune" / "learnt_from.txt"
     before = learnt.read_text()
-    with (runs / "finetune" / "predictions.csv").open(newline="") as file:
-        scored = next(csv.DictReader(file))["name"]
-    learnt.write_text(before + f"synthetic\t{scored}\n")
+    dataset = load_data(read_config(runs / "finetune"), ("validation",))
+    learnt.write_text(before + "\n".join(contents_of(dataset.splits["validation"])))
     outcome = run(capsys, f"--restore={runs}/finetune", command="evaluate")
     learnt.write_text(before)
     assert outcome.status == 2
-    assert "was trained on 1 pictures of the validation split" in outcome.errors
+    assert re.search(r"was trained on (\d+) of the \1 pictures of the validation split", outcome.errors)
 
 
 def test_data_with_other_classes_is_refused(runs, capsys, tmp_path):

@@ -67,6 +67,11 @@ def list_folder(folder: Path, where: str) -> list[RawFrame]:
     return [RawFrame(path.relative_to(folder).as_posix(), path, label, split=split) for path, label, split in found]
 
 
+def images_below(folder: Path) -> list[Path]:
+    """The image files in a folder and the folders below it, ordered by path."""
+    return sorted(filter(_is_image, _files_below(folder)), key=lambda path: path.relative_to(folder).as_posix())
+
+
 def list_source(folder: Path, where: str) -> Listing:
     """The images below a folder; other files that are not hidden are skipped. Raises as `list_folder`."""
     frames = list_folder(folder, where)

@@ -21,6 +21,12 @@ COLOURFUL = 0.02
 LEAST_COLOURFUL = 0.1
 
 
+def is_colourful(picture: np.ndarray) -> bool:
+    """Whether a picture, uint8 RGB [height, width, 3], has more than a few coloured pixels."""
+    apart = picture.max(axis=-1).astype(np.int16) - picture.min(axis=-1)
+    return bool(np.mean(apart > COLOURED) > COLOURFUL)
+
+
 def check_colourful(split: Split, data: str) -> str:
     """Checks that a split is colourful. Grey pictures with three equal channels are not.
 
@@ -36,8 +42,7 @@ def check_colourful(split: Split, data: str) -> str:
     """
     colourful = count = 0
     for picture in _spread(split):
-        apart = picture.max(axis=-1).astype(np.int16) - picture.min(axis=-1)
-        colourful += bool(np.mean(apart > COLOURED) > COLOURFUL)
+        colourful += is_colourful(picture)
         count += 1
     found = f"{colourful} of {count} training pictures are colourful"
     if colourful < LEAST_COLOURFUL * count:

@@ -1,12 +1,13 @@
 """Loads the examples of each split from `--data`: opens, checks, splits and decodes them."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from data_prep.images.duplicates import HASH_BITS, LARGEST_DISTANCE, clusters
+from data_prep.pipeline.applying import FittedSteps
 from data_prep.splits import TEST, TRAIN
 from jaxcaps.data.checks import Labels, check_bad_images, check_classes, check_folds, check_labels, check_shown
 from jaxcaps.data.decoding import BadImage, to_square
@@ -30,6 +31,7 @@ class Split:
         has_groups: whether the data has groups; if not, each example is its own group.
         images: uint8 [n, size, size, channels], or None if the split is too large to keep in memory.
         source, rows, image_size, channels: how `read` decodes pictures that are not in memory.
+        contents: bytes [n], what each picture is known by, see `reading.content`.
     """
 
     names: tuple[str, ...]
@@ -40,10 +42,18 @@ class Split:
     source: Source
     rows: np.ndarray
     image_size: int
+    contents: np.ndarray
     channels: int = 3
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def part(self, indices: np.ndarray) -> "Split":
+        """Selects some of the examples."""
+        images = None if self.images is None else self.images[indices]
+        names = tuple(self.names[index] for index in indices)
+        arrays = {name: getattr(self, name)[indices] for name in ("labels", "groups", "rows", "contents")}
+        return replace(self, names=names, images=images, **arrays)
 
     def read(self, index: int) -> np.ndarray:
         """Returns one picture, uint8 [size, size, channels].
@@ -69,6 +79,7 @@ class Dataset:
         bad_images: name and reason for each image that was skipped.
         notes: sentences for the log, such as how the data was split and the counts by split and class.
         fingerprint: SHA-256 of names, labels, groups, splits and the picture shape.
+        prepared: the steps with which `data_prep` made the pictures, or None.
     """
 
     classes: tuple[str, ...]
@@ -76,6 +87,7 @@ class Dataset:
     bad_images: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     fingerprint: str
+    prepared: FittedSteps | None = None
 
 
 def load_dataset(
@@ -91,6 +103,7 @@ def load_dataset(
     splits: tuple[str, ...] = SPLITS,
     subset: Subset = WHOLE,
     channels: int = 3,
+    change: Callable[[Source], Source] = lambda source: source,
 ) -> Dataset:
     """Loads the named splits.
 
@@ -113,16 +126,18 @@ def load_dataset(
         subset: folds instead of the data's splits, fewer labels, a rare class. Images with a hidden label count as
             unlabelled. Labels of the test split are never hidden.
         channels: 3 for RGB, 1 for grey.
+        change: what to put in place of the opened source, such as one that prepares its pictures.
 
     Raises:
         UserError: the data is invalid or cannot be read.
     """
     source = open_source(data, synthetic_count=synthetic_count, synthetic_seed=synthetic_seed, image_size=image_size)
+    source = change(source)
     items = source.items
     classes = class_names(items)
     check_labels(classes, labels, data)
     if subset.folds:
-        check_fitted(source.fitted, data, subset.folds)
+        check_fitted(source.prepared, data, subset.folds)
         given = None
     else:
         check_groups(items, data)
@@ -189,6 +204,7 @@ def load_dataset(
                 source=source,
                 rows=part.rows,
                 image_size=image_size,
+                contents=part.contents,
                 channels=channels,
             )
             for name, part in parts.items()
@@ -196,6 +212,7 @@ def load_dataset(
         bad_images=reader.bad,
         notes=tuple(notes),
         fingerprint=_fingerprint(items, groups, assigned, readable, image_size, channels, subset),
+        prepared=source.prepared,
     )
 
 

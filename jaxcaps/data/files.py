@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.pipeline.applying import FittedSteps
 from data_prep.sources.listing import RawFrame
 from jaxcaps.data.decoding import BadImage, decode
 from jaxcaps.data.items import Item
@@ -13,17 +14,17 @@ from jaxcaps.data.items import Item
 class ImageFiles:
     """Items, each with its image file."""
 
-    def __init__(self, items: Sequence[Item], paths: Sequence[Path], fitted: tuple[str, ...] = ()):
-        self.items, self._paths, self.fitted = tuple(items), tuple(paths), fitted
+    def __init__(self, items: Sequence[Item], paths: Sequence[Path], prepared: FittedSteps | None = None):
+        self.items, self._paths, self.prepared = tuple(items), tuple(paths), prepared
         self.notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, frames: Sequence[RawFrame], fitted: tuple[str, ...] = ()) -> "ImageFiles":
+    def of(cls, frames: Sequence[RawFrame], prepared: FittedSteps | None = None) -> "ImageFiles":
         """Makes a source from files that `data_prep` listed."""
         return cls(
             [Item(frame.name, frame.label, frame.group, frame.split) for frame in frames],
             [frame.path for frame in frames],
-            fitted,
+            prepared,
         )
 
     def read(self, index: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Decodes many images in threads and lists those that cannot be read."""
 
+import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,16 +20,27 @@ class Pictures:
         rows: int [n], indices of the items that could be read, in order.
         images: uint8 [n, size, size, channels], or None if not kept.
         hashes: bool [n, 256], difference hashes, or None if not requested.
+        contents: bytes [n], see `content`.
     """
 
     rows: np.ndarray
     images: np.ndarray | None
     hashes: np.ndarray | None
+    contents: np.ndarray
 
     def part(self, rows: np.ndarray) -> "Pictures":
         """Selects the pictures of some of the rows."""
         places = np.searchsorted(self.rows, rows)
-        return Pictures(rows, None if self.images is None else self.images[places], None)
+        return Pictures(rows, None if self.images is None else self.images[places], None, self.contents[places])
+
+
+def content(picture: np.ndarray) -> str:
+    """Returns what a picture is known by wherever it lies: 16 hexadecimal digits of the SHA-256 of its pixels.
+
+    Args:
+        picture: uint8 [height, width, 3], as decoded, before it is resized.
+    """
+    return hashlib.sha256(repr(picture.shape).encode() + picture.tobytes()).hexdigest()[:16]
 
 
 class Reader:
@@ -64,12 +76,14 @@ class Reader:
         keep = len(rows) <= self._room
         images = np.zeros((len(rows), size, size, channels), np.uint8) if keep else None
         bits = np.zeros((len(rows), HASH_BITS), bool) if hashes else None
+        contents = np.zeros(len(rows), "S16")
 
         def read(place: int) -> str | None:
             try:
                 picture = self._source.read(int(rows[place]))
             except BadImage as error:
                 return str(error)
+            contents[place] = content(picture).encode()
             if images is not None:
                 images[place] = to_square(picture, size, channels)
             if bits is not None:
@@ -85,5 +99,6 @@ class Reader:
         if keep:
             self._room -= len(rows)
         if good.all():
-            return Pictures(rows, images, bits)
-        return Pictures(rows[good], None if images is None else images[good], None if bits is None else bits[good])
+            return Pictures(rows, images, bits, contents)
+        images, bits = (None if array is None else array[good] for array in (images, bits))
+        return Pictures(rows[good], images, bits, contents[good])

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from data_prep.pipeline.applying import FittedSteps
 from data_prep.spec import DataSpec
 from jaxcaps.data.items import Item
 
@@ -14,12 +15,13 @@ class Source(Protocol):
     """Random access to pictures. `read` is called from several threads at once.
 
     Attributes:
-        fitted: preparation steps that were fitted on the data's own training split. Such pictures must not be assigned
-            to other splits, or test pictures would influence training.
+        prepared: the steps with which `data_prep` made the pictures; None if it did not. If a step was fitted on the
+            data's own training split, pictures must not be assigned to other splits: test pictures would influence
+            training.
         notes: sentences for the log, such as what was skipped.
     """
 
-    fitted: tuple[str, ...]
+    prepared: FittedSteps | None
     notes: tuple[str, ...]
 
     @property
@@ -40,11 +42,13 @@ class Settings(NamedTuple):
     Attributes:
         image_size: side in pixels of the square that pictures are resized to.
         synthetic_count, synthetic_seed: size and seed of the built-in set.
+        flag: where the user named the source, for errors.
     """
 
     image_size: int
     synthetic_count: int
     synthetic_seed: int
+    flag: str = "--data"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_prep.pipeline.applying import FittedSteps
 from data_prep.splits import TRAIN, VALIDATION
 from jaxcaps.errors import UserError, nearest
 
@@ -116,10 +117,10 @@ def without_most_of(
     return ~members | known
 
 
-def check_fitted(fitted: tuple[str, ...], data: str, folds: int) -> None:
-    if fitted:
+def check_fitted(prepared: FittedSteps | None, data: str, folds: int) -> None:
+    if prepared is not None and prepared.reference is not None:
         raise UserError(
-            f"--data={data} --folds={folds}: its preparation fitted {' and '.join(fitted)} on the data's own training "
+            f"--data={data} --folds={folds}: its preparation fitted histogram matching on the data's own training "
             "split, and folds would use these pictures for testing; prepare it without that step, or drop --folds"
         )
 

@@ -1,6 +1,5 @@
 """A baseline without capsules: a convolutional network with as many parameters as the capsule network."""
 
-import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -8,6 +7,7 @@ from jaxcaps.config import ModelConfig
 from jaxcaps.functional import at_least_float32
 from jaxcaps.models.capsnet import Encoder
 from jaxcaps.models.geometry import primary_capsules
+from jaxcaps.models.outputs import Outputs, pooled
 from jaxcaps.models.settings import linear
 
 
@@ -47,8 +47,10 @@ class ConvNet(nnx.Module):
 
     def __call__(self, images: Float[Array, "batch height width channels"]) -> Float[Array, "batch classes"]:
         """Returns logits, at least float32, for pictures with values in [0, 1]."""
-        features = nnx.relu(self.encoder.features(images))
-        return at_least_float32(self.out(nnx.relu(self.hidden(features.reshape(features.shape[0], -1)))))
+        return self.outputs(images).logits
 
-    def probabilities(self, images: Float[Array, "batch height width channels"]) -> Float[Array, "batch classes"]:
-        return jax.nn.softmax(self(images))
+    def outputs(self, images: Float[Array, "batch height width channels"]) -> Outputs:
+        """Returns all outputs for pictures with values in [0, 1]."""
+        features = nnx.relu(self.encoder.features(images))
+        logits = at_least_float32(self.out(nnx.relu(self.hidden(features.reshape(features.shape[0], -1)))))
+        return Outputs(logits, pooled(features, features.shape[-1]), None)

@@ -8,9 +8,10 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxcaps.config import ModelConfig
-from jaxcaps.functional import Routed, at_least_float32
+from jaxcaps.functional import Routed, at_least_float32, select_capsule
 from jaxcaps.models.capsnet import CapsNet, Encoder
 from jaxcaps.models.decoder import Decoder
+from jaxcaps.models.outputs import Outputs, pooled
 from jaxcaps.models.settings import dtypes, linear
 
 # Capsule norms lie in [0, 1], so without a scale, a softmax of three of them never exceeds 0.576. With 10, a margin of
@@ -82,5 +83,14 @@ class Classifier(nnx.Module):
         """
         return at_least_float32(activations) * (NORM_SCALE if self.norm_scale is None else self.norm_scale[...])
 
-    def probabilities(self, images: Float[Array, "batch height width channels"]) -> Float[Array, "batch classes"]:
-        return jax.nn.softmax(self.logits(self(images).activations))
+    def outputs(self, images: Float[Array, "batch height width channels"]) -> Outputs:
+        """Returns all outputs for pictures with values in [0, 1]."""
+        poses = self.encoder(images).poses
+        routed: Routed = self.class_capsules(poses)
+        activations = at_least_float32(routed.activations)
+        errors = None
+        if self.decoder is not None:
+            made = self.decoder(jax.vmap(select_capsule)(routed.poses, jnp.argmax(activations, axis=-1)))
+            errors = jnp.mean((made - images.astype(made.dtype)) ** 2, axis=(1, 2, 3))
+        primary = self.encoder.primary
+        return Outputs(self.logits(activations), pooled(poses, primary.types * primary.dim), errors)

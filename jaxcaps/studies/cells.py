@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jaxcaps.errors import UserError
+from jaxcaps.inference.score import predict
 from jaxcaps.plan.config import Config, architecture_hash
 from jaxcaps.plan.length import run_length
 from jaxcaps.studies.design import Cell, Study
@@ -19,7 +20,6 @@ from jaxcaps.studies.outcomes import FAILED, OUTCOME, FineTuning, Predictions, r
 from jaxcaps.studies.pixels import PIXELS, classify_pixels
 from jaxcaps.training.folder import is_finished
 from jaxcaps.training.loop import train
-from jaxcaps.training.score import predict
 from jaxcaps.training.setup import load_data
 from jaxcaps.training.writers import read_rows, replace_text
 

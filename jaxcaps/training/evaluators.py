@@ -2,13 +2,14 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxcaps.data.dataset import Split
@@ -19,6 +20,8 @@ from jaxcaps.tasks import Examples, Shard, Task
 from jaxcaps.tasks.base import whole_pictures
 from jaxcaps.training.mesh import AXIS, over_devices, replicated
 from jaxcaps.training.state import Parameters, with_parameters
+
+T = TypeVar("T")
 
 NEIGHBOURS = 20
 # Every evaluation of a loss draws the same batches, masks and views.
@@ -35,35 +38,71 @@ def _batches(split: Split, batch_size: int, mesh: Mesh, order: np.ndarray | None
 
 
 class Predictor:
-    """Applies a function of pictures to a whole split, on all devices.
+    """Applies a function of pictures to any number of them, on all devices, with one compiled program.
 
     Args:
         modules: the network's structure.
-        function: (network, pictures [batch, height, width, 3] in [0, 1]) -> an array with a leading batch axis.
+        function: (network, pictures [batch, height, width, channels] in [0, 1]) -> a pytree of arrays with a leading
+            batch axis.
         image_size: side of the network's input in pixels; the data may be stored at a multiple of it.
     """
 
     def __init__(
-        self,
-        modules: Any,
-        function: Callable[[Any, jax.Array], jax.Array],
-        mesh: Mesh,
-        batch_size: int,
-        image_size: int,
+        self, modules: Any, function: Callable[[Any, jax.Array], Any], mesh: Mesh, batch_size: int, image_size: int
     ):
-        def local(parameters: Parameters, images: jax.Array) -> jax.Array:
-            return function(with_parameters(modules, parameters), whole_pictures(images, image_size))
+        def local(parameters: Parameters, images: jax.Array) -> Any:
+            found = function(with_parameters(modules, parameters), whole_pictures(images, image_size))
+            return jax.tree.map(lambda values: values.astype(jnp.float32), found)
 
         sharded = over_devices(local, mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS))
         self.apply = jax.jit(sharded, out_shardings=replicated(mesh))
         self.mesh, self.batch_size = mesh, batch_size
 
-    def __call__(self, parameters: Parameters, split: Split) -> np.ndarray:
-        """Returns the function's values for all examples of the split, in order."""
-        values = []
-        for batch in _batches(split, self.batch_size, self.mesh):
-            values.append(np.asarray(self.apply(parameters, batch.image)))
-        return np.concatenate(values)[: len(split)].astype(np.float32)
+    def __call__(self, parameters: Parameters, split: Split) -> Any:
+        """Returns the function's values for all examples of the split, in order: float32 arrays."""
+        batches = _batches(split, self.batch_size, self.mesh)
+        values = [jax.device_get(self.apply(parameters, batch.image)) for batch in batches]
+        return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(split)], *values)
+
+    def stream(self, parameters: Parameters, batches: Iterable[tuple[T, np.ndarray]]) -> Iterator[tuple[T, Any]]:
+        """Yields the function's values for batches of stored pictures. The next batch is read while devices compute.
+
+        Args:
+            parameters: of the network.
+            batches: anything that belongs to a batch, which is yielded too, and its pictures, uint8 [count, ...], at
+                most `batch_size`. The values of an empty batch are None.
+        """
+        sharding = NamedSharding(self.mesh, P(AXIS))
+        waiting: deque[tuple[T, int, Any]] = deque()
+        for what, images in batches:
+            values = None
+            if len(images):
+                padding = ((0, self.batch_size - len(images)), *((0, 0) for _ in images.shape[1:]))
+                values = self.apply(parameters, jax.device_put(np.pad(images, padding), sharding))
+            waiting.append((what, len(images), values))
+            if len(waiting) > 1:
+                yield _fetched(*waiting.popleft())
+        while waiting:
+            yield _fetched(*waiting.popleft())
+
+
+def _fetched(what: T, count: int, values: Any) -> tuple[T, Any]:
+    return what, jax.tree.map(lambda array: np.asarray(array)[:count], values)
+
+
+class Classified(NamedTuple):
+    """What a classifier says of some pictures: float32 arrays with one row for each, see `Outputs`."""
+
+    probabilities: Any
+    logits: Any
+    features: Any
+    errors: Any
+
+
+def classified(network: Any, images: jax.Array) -> Classified:
+    """The function of pictures that all predictions of classifiers use: training, `evaluate`, `predict`, `load`."""
+    outputs = network.outputs(images)
+    return Classified(jax.nn.softmax(outputs.logits), *outputs)
 
 
 class Classification:
@@ -72,16 +111,21 @@ class Classification:
     def __init__(
         self, modules: Any, split: Split, classes: tuple[str, ...], mesh: Mesh, batch_size: int, image_size: int
     ):
-        self.predict = Predictor(
-            modules, lambda network, images: network.probabilities(images), mesh, batch_size, image_size
-        )
+        self.predict = Predictor(modules, classified, mesh, batch_size, image_size)
         self.split, self.classes = split, classes
 
     def __call__(self, parameters: Parameters) -> Iterator[tuple[str, float]]:
-        metrics = classification_metrics(self.split.labels, self.predict(parameters, self.split), self.classes)
+        probabilities = self.predict(parameters, self.split).probabilities
+        metrics = classification_metrics(self.split.labels, probabilities, self.classes)
         for name, value in metrics.items():
             if isinstance(value, float):
                 yield name, value
+
+
+def capsule_features(network: Any, images: jax.Array) -> jax.Array:
+    """The primary capsules of an encoder, flattened: [batch, capsules * dim]."""
+    poses = network.encoder(images).poses
+    return poses.reshape(poses.shape[0], -1).astype(jnp.float32)
 
 
 class Probe:
@@ -92,11 +136,7 @@ class Probe:
     """
 
     def __init__(self, modules: Any, train: Split, validation: Split, mesh: Mesh, batch_size: int, image_size: int):
-        def features(network: Any, images: jax.Array) -> jax.Array:
-            poses = network.encoder(images).poses
-            return poses.reshape(poses.shape[0], -1).astype(jnp.float32)
-
-        self.features = Predictor(modules, features, mesh, batch_size, image_size)
+        self.features = Predictor(modules, capsule_features, mesh, batch_size, image_size)
         known = np.flatnonzero(train.labels >= 0)
         self.train, self.validation, self.known = train, validation, known
 

@@ -19,6 +19,7 @@ from jaxcaps.evaluation.table import metrics_table, write_metrics, write_predict
 from jaxcaps.plan.config import Config
 from jaxcaps.tasks import Task
 from jaxcaps.training.diagnosis import diagnose, write_diagnosis
+from jaxcaps.training.folder import contents_of
 from jaxcaps.training.state import Parameters, with_parameters
 from jaxcaps.training.writers import read_rows, replace_text
 
@@ -81,8 +82,8 @@ def finish_pretraining(
     were taken."""
     parameters = jax.device_get(parameters)
     encoder = {path: np.asarray(value) for path, value in parameters.items() if path.startswith("encoder/")}
-    learnt_from = frozenset(dataset.splits["train"].names)
-    write_encoder(folder / "encoder.safetensors", encoder, config, learnt_from)
+    learnt_from = contents_of(dataset.splits["train"])
+    write_encoder(folder / "encoder.safetensors", encoder, config, learnt_from, dataset.prepared)
     _curves(folder)
     network = with_parameters(modules, parameters)
     validation = dataset.splits["validation"]

@@ -1,13 +1,14 @@
 """The run folder: its configuration, its log, the pictures trained on, and whether the run has finished."""
 
+import json
 import logging
 import os
-from collections.abc import Iterable
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
+from data_prep.pipeline.applying import FittedSteps
 from jaxcaps.config import differences, from_dict, read_yaml
-from jaxcaps.data.sources import anonymous
+from jaxcaps.data.dataset import Split
 from jaxcaps.encoder_file import encoder_file, read_header
 from jaxcaps.errors import UserError
 from jaxcaps.plan.config import Config, identity, yaml_text
@@ -15,8 +16,11 @@ from jaxcaps.training.writers import replace_text
 
 log = logging.getLogger("jaxcaps")
 
-# Pictures as pairs (value of --data, name).
-Learnt = set[tuple[str, str]]
+PREPARATION, LEARNT = "preparation.json", "learnt_from.txt"
+# The contents of pictures, see `jaxcaps.data.reading.content`.
+Learnt = frozenset[str]
+# A data set may hold copies of some pictures in two of its splits. A larger share means that splits were mixed up.
+COPIES = 0.05
 
 
 def default_folder(config: Config) -> Path:
@@ -70,36 +74,77 @@ def read_config(folder: Path) -> Config:
     return from_dict(Config, read_yaml(path), str(path))
 
 
+def write_preparation(folder: Path, prepared: FittedSteps | None) -> None:
+    """Records the steps with which `data_prep` made the pictures of this run."""
+    if prepared is not None:
+        replace_text(folder / PREPARATION, json.dumps(prepared.to_dict()) + "\n")
+
+
+def read_preparation(folder: Path) -> FittedSteps | None:
+    """Reads the steps of a run's pictures; None if they were not prepared by `data_prep`.
+
+    Raises:
+        UserError: they were not written by this version.
+    """
+    path = folder / PREPARATION
+    if not path.is_file():
+        return None
+    try:
+        return FittedSteps.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} was not written by this version: {error!r}; train the run again") from None
+
+
+def contents_of(split: Split) -> Learnt:
+    """Returns the contents of the pictures of a split."""
+    return frozenset(split.contents.astype(str).tolist())
+
+
 def write_learnt(folder: Path, learnt: Learnt) -> None:
-    """Records the pictures that this run, and the runs it was restored from, were trained on."""
-    replace_text(folder / "learnt_from.txt", "".join(f"{data}\t{name}\n" for data, name in sorted(learnt)))
+    """Records the pictures that this run, and the runs it was restored from, were trained on.
+
+    They are known by content: the file holds no name, and pictures are recognised wherever they lie.
+    """
+    replace_text(folder / LEARNT, "".join(f"{content}\n" for content in sorted(learnt)))
 
 
 def read_learnt(origin: str | Path) -> Learnt:
     """Returns the pictures that a run (given its folder) or an encoder (given its file) was trained on."""
     file = encoder_file(str(origin))
     if file is not None:
-        header = read_header(file)
-        return {(header.config.data.data, name) for name in header.learnt_from}
-    path = Path(origin) / "learnt_from.txt"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return {(data, name) for data, _, name in (line.partition("\t") for line in lines)}
+        return read_header(file).learnt_from
+    path = Path(origin) / LEARNT
+    return frozenset(path.read_text(encoding="utf-8").split()) if path.is_file() else frozenset()
 
 
-def check_not_learnt(learnt: Learnt, data: str, names: Iterable[str], split: str, origin: str | Path) -> None:
-    """Checks that none of the pictures to score was trained on.
+def check_not_learnt(learnt: Learnt, scored: Split, split: str, origin: str | Path) -> None:
+    """Checks that the pictures to score were not trained on, whatever their names. A few copies are only reported.
 
-    Data is identified by the value of `--data`; for an encoder file, by the kind of data and the last part of its path.
+    Args:
+        learnt: from `read_learnt`.
+        scored: the pictures to score.
+        split: name of their split.
+        origin: the run or encoder, for the message.
 
     Raises:
-        UserError: some pictures of the split were in the training split of the run in `origin`, or of a run it was
+        UserError: more than 5% of the pictures were in the training split of the run in `origin`, or of a run it was
             restored from.
     """
-    leaked = sorted({name for known, name in learnt if known in (data, anonymous(data))} & set(names))
-    if leaked:
+    known = [name for name, content in zip(scored.names, scored.contents.astype(str), strict=True) if content in learnt]
+    if len(known) > COPIES * len(scored):
         raise UserError(
-            f"{origin} was trained on {len(leaked)} pictures of the {split} split (such as {leaked[0]}), because it "
-            "used another split. Use its --split-seed and the same data, or data that names its own splits"
+            f"{origin} was trained on {len(known)} of the {len(scored)} pictures of the {split} split (such as "
+            f"{known[0]}). Use its --split-seed and the same data, or data that names the same splits"
+        )
+    if known:
+        log.warning(
+            "%d of the %d pictures of the %s split are copies of pictures that %s was trained on, such as %s; they are "
+            "scored too",
+            len(known),
+            len(scored),
+            split,
+            origin,
+            known[0],
         )
 
 

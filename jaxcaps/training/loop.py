@@ -22,17 +22,21 @@ from jaxcaps.models.capsnet import count_parameters
 from jaxcaps.plan.config import Config, architecture_hash
 from jaxcaps.plan.length import Length, run_length
 from jaxcaps.tasks import Task
+from jaxcaps.training.calibration import calibrate, reference_part, write_calibration
 from jaxcaps.training.checkpoint import Checkpoints
 from jaxcaps.training.evaluators import Classification, Evaluator, HeldOutLoss, Probe
 from jaxcaps.training.finish import finish_classifier, finish_pretraining
 from jaxcaps.training.folder import (
+    Learnt,
     RunLog,
     check_folder,
     check_not_learnt,
+    contents_of,
     default_folder,
     is_finished,
     read_learnt,
     write_learnt,
+    write_preparation,
 )
 from jaxcaps.training.mesh import connect, device_mesh, replicated
 from jaxcaps.training.optimizer import make_optimizer
@@ -82,9 +86,8 @@ def train(config: Config) -> Path:
         length = run_length(config, len(dataset.splits["train"]))
         modules, draw = make_modules(config, task)
         start = starting_parameters(config, draw())
-        data = config.data.data
-        earlier = read_learnt(config.restore) if config.restore else set()
-        check_not_learnt(earlier, data, dataset.splits["validation"].names, "validation", config.restore or "")
+        earlier: Learnt = read_learnt(config.restore) if config.restore else frozenset()
+        check_not_learnt(earlier, dataset.splits["validation"], "validation", config.restore or "")
         order = sampling_order(config, dataset)
         run = Run(config, folder, mesh, dataset, task, length, modules, order)
         # All hosts have passed every check, so files can be written now.
@@ -92,7 +95,8 @@ def train(config: Config) -> Path:
             multihost_utils.sync_global_devices("checked")
         if run.main:
             run_log.claim(folder, config)
-            write_learnt(folder, earlier | {(data, name) for name in dataset.splits["train"].names})
+            write_preparation(folder, dataset.prepared)
+            write_learnt(folder, earlier | contents_of(dataset.splits["train"]))
         run.go(start)
     return folder
 
@@ -303,10 +307,17 @@ class Run:
             train, validation = self.dataset.splits["train"], self.dataset.splits["validation"]
             (classification,) = self.evaluators
             assert isinstance(classification, Classification)
-            probabilities = classification.predict(chosen, validation)
+            predicted = classification.predict(chosen, validation)
+            seen = classification.predict(chosen, reference_part(train))
             if self.main:
+                write_calibration(self.folder, calibrate(validation, predicted, train, seen.features))
                 finish_classifier(
-                    self.folder, train.labels, validation, probabilities, self.dataset.classes, self.selection.meta()
+                    self.folder,
+                    train.labels,
+                    validation,
+                    predicted.probabilities,
+                    self.dataset.classes,
+                    self.selection.meta(),
                 )
         elif self.main:
             finish_pretraining(self.folder, self.config, self.task, self.modules, chosen, self.dataset, step)

@@ -12,6 +12,7 @@ from jaxcaps.config import ENCODER_FIELDS, changed
 from jaxcaps.data.checks import Labels
 from jaxcaps.data.dataset import Dataset, load_dataset
 from jaxcaps.data.sampling import SamplingOrder, balanced, shuffled
+from jaxcaps.data.source import Source
 from jaxcaps.data.subsets import Subset
 from jaxcaps.encoder_file import encoder_file, read_arrays, read_header
 from jaxcaps.errors import UserError
@@ -27,13 +28,19 @@ from jaxcaps.training.transfer import transfer
 log = logging.getLogger("jaxcaps")
 
 
-def load_data(config: Config, splits: tuple[str, ...], labels: Labels | None = None) -> Dataset:
+def load_data(
+    config: Config,
+    splits: tuple[str, ...],
+    labels: Labels | None = None,
+    change: Callable[[Source], Source] = lambda source: source,
+) -> Dataset:
     """Loads the named splits of the configured data, and logs how they were made.
 
     Args:
         config: the configuration of the run.
         splits: the splits to load.
         labels: what labels are needed for, see `load_dataset`. Default: what training in this stage needs.
+        change: what to put in place of the opened source.
 
     Raises:
         UserError: the data cannot be read or lacks the labels needed.
@@ -51,6 +58,7 @@ def load_data(config: Config, splits: tuple[str, ...], labels: Labels | None = N
         splits=splits,
         channels=config.model.channels,
         subset=Subset(data.folds, data.fold, data.label_fraction, data.minority, data.subset_seed),
+        change=change,
     )
     for note in dataset.notes:
         log.info(note)

@@ -16,7 +16,7 @@ def split_of(images):
     images = np.asarray(images, np.uint8)
     numbers = np.arange(len(images), dtype=np.int32)
     names = tuple(f"{number}.png" for number in numbers)
-    return Split(names, numbers, numbers, True, images, source=None, rows=numbers, image_size=images.shape[1])
+    return Split(names, numbers, numbers, True, images, None, numbers, image_size=images.shape[1], contents=numbers)
 
 
 def grey(seed, side=24):

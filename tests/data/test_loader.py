@@ -40,6 +40,7 @@ def make_split(*, resident, count=COUNT, channels=3):
         source=Arrays(pictures),
         rows=rows,
         image_size=4,
+        contents=rows,
         channels=channels,
     )
 

@@ -3,7 +3,6 @@
 import cv2
 import numpy as np
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from jaxcaps.data.dataset import load_dataset
 from jaxcaps.data.splits import assign
 from jaxcaps.data.subsets import Subset, group_order, hidden, left_out, with_known_labels, without_most_of
 from jaxcaps.errors import UserError
+from tests.preparations import write_record
 
 
 def some_groups(seed, images=240, groups=60, classes=3):
@@ -171,12 +171,11 @@ def test_more_folds_than_a_class_has_groups_are_refused():
 
 def test_folds_are_refused_if_the_preparation_was_fitted_on_the_training_split(tmp_path):
     (tmp_path / "labels.csv").write_text("path,label,split\na.png,x,train\nb.png,y,test\n", encoding="utf-8")
-    record = {"fitted": {"reference_histogram": {"on": "3 training frames"}, "statistics": "after all"}}
-    (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(record), encoding="utf-8")
+    write_record(tmp_path)
     with pytest.raises(UserError, match="fitted histogram matching on the data's own training split"):
         load(Subset(folds=2), data=f"csv:{tmp_path}/labels.csv")
     (tmp_path / "dataset.yaml").write_text("nothing: here\n", encoding="utf-8")
-    with pytest.raises(UserError, match="was not written by data_prep"):
+    with pytest.raises(UserError, match="was not written by this version of data_prep"):
         load(Subset(folds=2), data=f"csv:{tmp_path}/labels.csv")
 
 

@@ -48,7 +48,9 @@ PICTURES = jnp.asarray(np.random.default_rng(0).random((3, 16, 16, 3)), jnp.floa
 def computed(network):
     """Features before the capsules, logits and probabilities of some pictures."""
     return jax.device_get(
-        jax.jit(lambda x: (network.encoder.features(x), network(x), network.probabilities(x)))(PICTURES)
+        jax.jit(lambda x: (network.encoder.features(x), network(x), jax.nn.softmax(network.outputs(x).logits)))(
+            PICTURES
+        )
     )
 
 

@@ -27,7 +27,7 @@ def dataset():
     """Colourful pictures in two classes, in memory."""
     images = np.random.default_rng(0).integers(0, 256, (BATCH, 32, 32, 3), np.uint8)
     rows = np.arange(BATCH, dtype=np.int32)
-    split = Split(tuple(map(str, rows)), rows % 2, rows, False, images, None, rows, 32)
+    split = Split(tuple(map(str, rows)), rows % 2, rows, False, images, None, rows, 32, contents=rows)
     return Dataset(("a", "b"), {"train": split, "validation": split}, (), (), "")
 
 

@@ -307,7 +307,7 @@ def test_probabilities_are_the_softmax_of_scaled_norms_with_a_learned_scale_for_
     for name in ("spread", "margin", "cross-entropy"):
         modules = drawn(classify_task(loss=name))
         activations = nnx.jit(lambda m, x: m(x).activations)(modules, views.image)
-        probabilities = nnx.jit(lambda m, x: m.probabilities(x))(modules, views.image)
+        probabilities = nnx.jit(lambda m, x: jax.nn.softmax(m.outputs(x).logits))(modules, views.image)
         np.testing.assert_allclose(probabilities, jax.nn.softmax(10 * activations), rtol=1e-5)
         assert (modules.norm_scale is not None) == (name == "cross-entropy")
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data_prep.pipeline.applying import FittedSteps
 from data_prep.sources.csv import list_table
 from data_prep.spec import DataSpec
 from jaxcaps.data.decoding import BadImage
@@ -53,7 +54,7 @@ class _File(NamedTuple):
 class DicomFiles:
     """The pictures of the DICOM files below a folder. Opening the source reads all headers."""
 
-    fitted: tuple[str, ...] = ()
+    prepared: FittedSteps | None = None
 
     def __init__(self, spec: DataSpec, settings: Settings):
         """
@@ -61,7 +62,7 @@ class DicomFiles:
             UserError: pydicom is not installed, the folder does not exist or has no DICOM picture, the table is
                 invalid, split folders stand beside other folders, or classes are named after patients.
         """
-        where = f"--data={spec}"
+        where = f"{settings.flag}={spec}"
         try:
             import pydicom
         except ImportError:

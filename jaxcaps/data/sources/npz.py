@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.pipeline.applying import FittedSteps
 from data_prep.spec import DataSpec
 from jaxcaps.data.decoding import BadImage
 from jaxcaps.data.items import SPLIT_NAMES, Item
@@ -22,7 +23,7 @@ KEYS = ("train", "val", "test")
 class MedMNIST:
     """The images of an .npz file. A split is decompressed when its first image is read."""
 
-    fitted: tuple[str, ...] = ()
+    prepared: FittedSteps | None = None
     notes: tuple[str, ...] = ()
 
     def __init__(self, spec: DataSpec, settings: Settings):
@@ -32,7 +33,7 @@ class MedMNIST:
                 shape or type.
         """
         self._file = file = Path(spec.place).expanduser()
-        self._where = f"--data={spec}"
+        self._where = f"{settings.flag}={spec}"
         if not file.is_file():
             raise UserError(f"{self._where}: {'it is a folder, not a file' if file.is_dir() else 'no such file'}")
         headers = self._headers()

@@ -37,7 +37,7 @@ def open_piccolo(spec: DataSpec, settings: Settings) -> ImageFiles:
     try:
         done = prepare(wanted, log.info)
     except UserError as error:
-        raise UserError(f"--data={spec}: cannot prepare it in {wanted.out}: {error}") from error
+        raise UserError(f"{settings.flag}={spec}: cannot prepare it in {wanted.out}: {error}") from error
     log.info(done.summary(wanted.out))
     return open_csv(DataSpec("csv", f"{wanted.out}/labels.csv"), settings)
 

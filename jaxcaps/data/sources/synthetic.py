@@ -3,6 +3,7 @@
 import numpy as np
 
 from data_prep import synthetic
+from data_prep.pipeline.applying import FittedSteps
 from jaxcaps.data.items import Item
 from jaxcaps.data.source import SourceKind
 from jaxcaps.errors import UserError
@@ -11,7 +12,7 @@ from jaxcaps.errors import UserError
 class Synthetic:
     """Endoscopy-like frames, drawn when they are read. The frames of one lesion form a group."""
 
-    fitted: tuple[str, ...] = ()
+    prepared: FittedSteps | None = None
     notes: tuple[str, ...] = ()
 
     def __init__(self, *, count: int, seed: int, size: int):

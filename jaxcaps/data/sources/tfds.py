@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.pipeline.applying import FittedSteps
 from data_prep.spec import DataSpec
 from jaxcaps.data.decoding import BadImage, decode
 from jaxcaps.data.items import SPLIT_NAMES, Item
 from jaxcaps.data.source import Settings, SourceKind
 from jaxcaps.data.tfds.features import roles
-from jaxcaps.data.tfds.finding import FITTED, PreparedSet, find, how_to_prepare
+from jaxcaps.data.tfds.finding import PREPARED, PreparedSet, find, how_to_prepare
 from jaxcaps.errors import UserError
 
 # The number of records held in memory while the labels are read.
@@ -34,11 +35,12 @@ class PreparedRecords:
         """
         import tensorflow_datasets as tfds
 
-        where = f"--data={spec}"
+        where = f"{settings.flag}={spec}"
         prepared = find(spec)
         builder = _described(prepared, where)
         info = builder.info
-        self.fitted: tuple[str, ...] = tuple(info.metadata.get(FITTED, ()))
+        steps = info.metadata.get(PREPARED)
+        self.prepared = None if steps is None else FittedSteps.from_dict(steps)
         chosen = roles(info.features, info.supervised_keys, where)
         self._image = chosen.image
         self._pictures = tfds.features.FeaturesDict({chosen.image: info.features[chosen.image]})

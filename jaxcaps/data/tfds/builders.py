@@ -16,12 +16,12 @@ from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
+from data_prep.pipeline.applying import read_fitted_steps
 from data_prep.sources.csv import list_table, read_rows
 from data_prep.sources.listing import RawFrame
 from jaxcaps.data.files import ImageFiles
 from jaxcaps.data.items import SPLITS, class_names
-from jaxcaps.data.sources.csv import fitted_in
-from jaxcaps.data.tfds.finding import FITTED, NAME
+from jaxcaps.data.tfds.finding import NAME, PREPARED
 from jaxcaps.errors import UserError
 
 TEXTS = ("group", "modality", "source")
@@ -71,8 +71,8 @@ class _FromTable(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # ty
         table = self._folder(dl_manager) / "labels.csv"
         frames = list_table(table, str(table))
         self.info.features["label"].names = _classes(frames, table)
-        # Pictures that were fitted to the training split must not be assigned to folds.
-        self.info.metadata[FITTED] = fitted_in(table.parent)
+        prepared = read_fitted_steps(table.parent)
+        self.info.metadata[PREPARED] = None if prepared is None else prepared.to_dict()
         for frame in frames:
             if not frame.path.is_file():
                 raise UserError(f"{table}: {frame.name}: no such file; prepare the data again")

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from data_prep.spec import DataSpec
 from jaxcaps.errors import UserError
 
-# The metadata key for the preparation steps that were fitted on the training split.
-FITTED = "data_prep_fitted"
+# The metadata key for the steps with which `data_prep` made the pictures.
+PREPARED = "data_prep"
 # The names that TFDS accepts.
 NAME = re.compile(r"[a-zA-Z]\w*")
 SPEC = re.compile(

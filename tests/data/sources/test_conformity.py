@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from data_prep.pipeline.applying import FittedSteps
 from jaxcaps.data.decoding import BadImage
 from jaxcaps.data.sources import SOURCES
 from jaxcaps.errors import UserError
@@ -69,7 +70,7 @@ def test_items_are_stable_and_pictures_are_read_by_many_threads(kind, written):
     spec, source = written(kind, sixteen())
     assert len({item.name for item in source.items}) == len(source.items) > 0
     assert all(isinstance(text, str | None) for item in source.items for text in item)
-    assert isinstance(source.fitted, tuple)
+    assert isinstance(source.prepared, FittedSteps | None)
     assert isinstance(source.notes, tuple)
     again = open_spec(spec)
     assert again.items == source.items

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-import yaml
 
 from jaxcaps.data.dataset import load_dataset
 from jaxcaps.data.decoding import BadImage
@@ -17,6 +16,7 @@ from jaxcaps.data.items import Item
 from jaxcaps.data.tfds.builders import Piccolo, PreparedFolder
 from jaxcaps.errors import UserError
 from tests.data.sources.sample import Sample, noise, open_spec, refused
+from tests.preparations import MATCHED, write_record
 
 Features = tfds.features
 
@@ -125,12 +125,11 @@ def test_a_prepared_folder_reads_through_tfds_as_by_its_table(tmp_path, data_dir
         np.testing.assert_array_equal(records.read(places[item.name]), table.read(place))
 
 
-def test_tfds_metadata_record_the_steps_fitted_on_the_training_split(tmp_path, data_dir):
+def test_tfds_metadata_record_the_steps_that_made_the_pictures(tmp_path, data_dir):
     folder = prepared_folder(tmp_path / "frames", three_splits())
-    record = {"fitted": {"reference_histogram": {"on": "3 training frames"}}}
-    (folder / "dataset.yaml").write_text(yaml.safe_dump(record), encoding="utf-8")
+    write_record(folder)
     PreparedFolder(folder, name="frames", data_dir=data_dir).download_and_prepare()
-    assert open_spec("tfds:frames").fitted == open_spec(f"csv:{folder}/labels.csv").fitted == ("histogram matching",)
+    assert open_spec("tfds:frames").prepared == open_spec(f"csv:{folder}/labels.csv").prepared == MATCHED
 
 
 def test_tfds_itself_reads_the_built_data_set(tmp_path, data_dir):

@@ -1,26 +1,23 @@
 """Predictions and scores of a fine-tuned run, on any split of any data with the same classes."""
 
-import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import jax
 import numpy as np
 
-from jaxcaps.config import from_dict
 from jaxcaps.data.dataset import Split
+from jaxcaps.data.prepared import as_in_training
 from jaxcaps.data.sources import short_name
 from jaxcaps.errors import UserError
+from jaxcaps.inference.runs import open_classifier, with_data
 from jaxcaps.plan.config import Config
-from jaxcaps.training.checkpoint import read_parameters
-from jaxcaps.training.evaluators import Classification
+from jaxcaps.training.evaluators import Predictor, classified
 from jaxcaps.training.finish import score_classifier
 from jaxcaps.training.folder import check_not_learnt, read_learnt
 from jaxcaps.training.ledger import record_reading
-from jaxcaps.training.mesh import device_mesh, replicated
-from jaxcaps.training.setup import load_data, make_modules, make_task
+from jaxcaps.training.setup import load_data
 
 log = logging.getLogger("jaxcaps")
 
@@ -58,7 +55,7 @@ def predict(
     Args:
         folder: folder of a fine-tuned run.
         split: "train", "validation" or "test".
-        data: other data with the same classes. Default: the data of the run.
+        data: other data with the same classes, prepared as the run's pictures if it is not. Default: the run's data.
         batch_size: images per batch. Default: as in training.
         hidden_labels: whether to hide the labels that `--label-fraction` hid from the run.
         labels: "required" if the predictions are to be scored; "optional" also predicts pictures without labels.
@@ -68,35 +65,25 @@ def predict(
         UserError: the folder has no fine-tuned run, the data lacks the split or has other classes, or a split other
             than training holds pictures that the run was trained on.
     """
-    parameters, meta = read_parameters(folder)
-    config = from_dict(Config, meta["config"], f"the checkpoint in {folder}")
-    if config.stage != "finetune":
-        raise UserError(f"--restore={folder}: an {config.stage} run has no classes to score; give a fine-tuned one")
-    if config.model.dtype == "float64":
-        jax.config.update("jax_enable_x64", True)
+    opened = open_classifier(folder, batch_size)
     changes: dict[str, Any] = {} if data is None else {"data": data}
     changes |= {} if hidden_labels else {"label_fraction": 1.0}
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
-    batch_size = batch_size or config.training.batch_size
-    mesh = device_mesh(batch_size)
-    parameters = jax.device_put(parameters, replicated(mesh))
+    config = with_data(opened.config, **changes)
     before_reading(config)
-    dataset = load_data(config, (split,), labels)
-    classes = tuple(meta["classes"])
-    if not dataset.classes:
-        dataset = dataclasses.replace(dataset, classes=classes)
-    if dataset.classes != classes:
+    place = config.data.data
+    dataset = load_data(config, (split,), labels, lambda source: as_in_training(source, opened.prepared, place))
+    classes = tuple(opened.meta["classes"])
+    if (dataset.classes or classes) != classes:
         raise UserError(
-            f"{config.data.data}: the classes are {list(dataset.classes)}, but the run was trained on {list(classes)}; "
-            "give data with the same classes"
+            f"{place}: the classes are {list(dataset.classes)}, but the run was trained on {list(classes)}; give data "
+            "with the same classes"
         )
-    modules, _ = make_modules(config, make_task(config, dataset))
     scored = dataset.splits[split]
     if split != "train":
-        check_not_learnt(read_learnt(folder), config.data.data, scored.names, split, folder)
-    size = config.data.image_size
-    probabilities = Classification(modules, scored, classes, mesh, batch_size, size).predict(parameters, scored)
-    return Predicted(scored, probabilities, classes, config, meta)
+        check_not_learnt(read_learnt(folder), scored, split, folder)
+    predictor = Predictor(opened.modules, classified, opened.mesh, opened.batch_size, config.data.image_size)
+    probabilities = predictor(opened.parameters, scored).probabilities
+    return Predicted(scored, probabilities, classes, config, opened.meta)
 
 
 def evaluate(restore: str, split: str, *, data: str | None, batch_size: int | None, ledger: Path | None = None) -> None:
