@@ -16,6 +16,8 @@ from jaxcaps.reporting.pictures import data_uri
 
 # Black would vanish in the dark.
 PALETTE = (*COLOURS[:-1], "#888888")
+# Legible on white and in the dark.
+BARS = COLOURS[4]
 # With more points, a line has no markers.
 MOST_MARKERS = 40
 STILL_DPI = 100
@@ -112,7 +114,8 @@ def _live(chart: Chart) -> Any:
         y_axis_type="log" if _logarithmic(chart) else "linear",
         x_axis_label=chart.x_label,
         y_axis_label=chart.y_label,
-        tools="pan,box_zoom,wheel_zoom,reset",
+        # The page shows the picture of a point that is tapped: there is no hovering on a phone.
+        tools="pan,box_zoom,wheel_zoom,reset" + (",tap" if chart.bare else ""),
         # A drag or pinch on a phone scrolls the page.
         active_drag=None,
         active_scroll=None,
@@ -134,7 +137,7 @@ def _live(chart: Chart) -> Any:
         named = {"legend_label": one.label} if one.label and len(chart.series) <= MOST_IN_LEGEND else {}
         if one.mark == "bars":
             width = float(np.diff(one.x[:2])[0]) * 0.9 if len(one.x) > 1 else 0.9
-            bars = plot.vbar(x="x", top="y", width=width, color=colour, alpha=0.6, source=source, **named)
+            bars = plot.vbar(x="x", top="y", width=width, color=BARS, source=source, **named)
             shown.append(bars)
             continue
         if one.mark == "line":
@@ -145,7 +148,7 @@ def _live(chart: Chart) -> Any:
         # The name lets the page find points that it recolours.
         points = plot.scatter(
             "x", "y", source=source, size=size, marker=marker, line_color=None, fill_color=colour,
-            fill_alpha=0.8, name="points" if one.mark == "points" else None, **named,
+            fill_alpha=0.8, nonselection_fill_alpha=0.8, name="points" if one.mark == "points" else None, **named,
         )  # fmt: skip
         shown.append(points)
     tips = chart.tooltip or [("", "@label"), (chart.x_label, "@x{0.[000]}"), (chart.y_label, "@y{0.[0000]}")]
@@ -171,7 +174,7 @@ def _still(chart: Chart) -> str:
         colour = PALETTE[number % len(PALETTE)]
         if one.mark == "bars":
             width = float(np.diff(one.x[:2])[0]) * 0.9 if len(one.x) > 1 else 0.9
-            axes.bar(one.x, one.y, width, color=colour, alpha=0.6, label=one.label)
+            axes.bar(one.x, one.y, width, color=BARS, label=one.label)
         elif one.mark == "points":
             marker = MARKERS[number // len(PALETTE) % len(MARKERS)][1]
             axes.scatter(one.x, one.y, s=14, color=colour, marker=marker, linewidth=0, label=one.label)

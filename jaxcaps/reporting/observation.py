@@ -1,6 +1,6 @@
 """What the page shows of a network: its features, capsules and reconstructions on validation pictures."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,7 @@ class Observation:
     made: Mapping[str, np.ndarray]
 
 
-def observe(task: Task, modules: Any, parameters: Parameters, split: Split) -> Observation:
+def observe(task: Task, modules: Any, parameters: Parameters, split: Split, batch_size: int = BATCH) -> Observation:
     """Runs the network on up to 1,000 pictures of a split, on one device.
 
     Args:
@@ -53,17 +53,18 @@ def observe(task: Task, modules: Any, parameters: Parameters, split: Split) -> O
         modules: the network's structure.
         parameters: its parameters by path.
         split: held-out pictures.
+        batch_size: pictures at a time.
     """
     rows = np.unique(np.linspace(0, len(split) - 1, PICTURES).round().astype(int))
     pictures = np.stack([split.read(int(row)) for row in rows])
     parameters = jax.device_put(jax.device_get(parameters), jax.local_devices()[0])
-    look = jax.jit(_look(task, modules), compiler_options={"xla_backend_optimization_level": 0})
-    batch = min(BATCH, len(rows))
+    apply = jax.jit(look(task, modules), compiler_options={"xla_backend_optimization_level": 0})
+    batch = min(batch_size, len(rows))
     found = []
     for start in range(0, len(rows), batch):
         part = pictures[start : start + batch]
         padded = np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), np.uint8)])
-        found.append({name: each[: len(part)] for name, each in jax.device_get(look(parameters, padded)).items()})
+        found.append({name: each[: len(part)] for name, each in jax.device_get(apply(parameters, padded)).items()})
     seen = {name: np.concatenate([each[name] for each in found]).astype(np.float32) for name in found[0]}
     shown = pictures[np.unique(np.linspace(0, len(rows) - 1, MADE).round().astype(int))]
     made = task.pictures(with_parameters(modules, parameters), jnp.asarray(shown))
@@ -78,10 +79,12 @@ def observe(task: Task, modules: Any, parameters: Parameters, split: Split) -> O
     )
 
 
-def _look(task: Task, modules: Any) -> Any:
+def look(task: Task, modules: Any) -> Callable[[Parameters, Array], dict[str, Array]]:
+    """Returns a function (parameters, pictures uint8 [batch, size, size, channels]) -> the arrays of an `Observation`,
+    by name."""
     routing = [name for name, group in task.layers.items() if group == "routing"]
 
-    def look(parameters: Parameters, images: Array) -> dict[str, Array]:
+    def seen(parameters: Parameters, images: Array) -> dict[str, Array]:
         network = with_parameters(modules, parameters)
         pictures = whole_pictures(images, task.image_size)
         if not task.capsules:
@@ -95,4 +98,4 @@ def _look(task: Task, modules: Any) -> Any:
             found |= {"routed": routed.activations, "entropy": jax.vmap(coupling_entropy)(routed.couplings)}
         return found
 
-    return look
+    return seen

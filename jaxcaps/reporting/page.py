@@ -106,6 +106,7 @@ def render(inputs: Inputs) -> str:
             headline=_headline(results),
             bokeh=_bokeh(),
             sprite=thumbnails.uri,
+            side=thumbnails.side,
             version=jaxcaps.__version__,
         )
     )
@@ -173,7 +174,7 @@ def _headline(results: Results) -> list[tuple[str, str, str]]:
     for name in HEADLINE:
         cell = tables.number(results.metrics[name], intervals.get(name, ()))
         beside = tables.number(baseline.get(name, np.nan)).text
-        shown.append((METRICS[name].title, cell.text, f"{cell.detail} baseline {beside}"))
+        shown.append((METRICS[name].title, cell.text, f"{cell.detail} · baseline {beside}".removeprefix(" · ")))
     return shown
 
 
