@@ -4,7 +4,6 @@ The picture stands in for the figure on paper and where scripts are off.
 """
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -78,7 +77,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A chart as the page takes it: Bokeh's JSON, and a picture as data URI."""
+    """A chart as the page takes it: Bokeh's JSON, and a picture as data URI, empty for none."""
 
     name: str
     title: str
@@ -86,12 +85,11 @@ class Drawn:
     still: str
 
 
-def draw(chart: Chart) -> Drawn:
-    """Draws a chart in both forms."""
+def draw(chart: Chart, *, still: bool = True) -> Drawn:
+    """Draws a chart in both forms, or without the picture."""
     from bokeh.embed import json_item
 
-    # The identifiers within the JSON differ from run to run, but nothing else does.
-    return Drawn(chart.name, chart.title, json.loads(json.dumps(json_item(_live(chart)))), _still(chart))
+    return Drawn(chart.name, chart.title, dict(json_item(_live(chart))), _still(chart) if still else "")
 
 
 def _legend_columns(chart: Chart) -> int:

@@ -23,7 +23,7 @@ from jaxcaps.reporting.charts import draw
 from jaxcaps.reporting.comparison import Comparison, other_probabilities
 from jaxcaps.reporting.figures import capsule_charts, embedding_chart, threshold_charts, training_charts
 from jaxcaps.reporting.observation import Observation
-from jaxcaps.reporting.pictures import picture_uri, sprite
+from jaxcaps.reporting.pictures import data_uri, picture_uri, sprite
 from jaxcaps.reporting.results import Predicted, Results
 from jaxcaps.reporting.tables import Cell, Table
 from jaxcaps.training.diagnosis import DEAD, SATURATED
@@ -92,8 +92,7 @@ def render(inputs: Inputs) -> str:
     sections["embedding"] = _embedding(inputs, thumbnails)
     if inputs.observed.primary is not None:
         sections["capsules"] = _capsules(inputs)
-    main, rest = training_charts(results.rows)
-    sections["training"] = {"charts": list(map(draw, main)), "more": list(map(draw, rest))}
+    sections["training"] = _training(results)
     sections["configuration"] = {"yaml": yaml_text(_without_folders(results))}
     kind = "classifier" if results.config.stage == "finetune" else f"pre-training ({results.config.task})"
     page = (
@@ -339,6 +338,13 @@ def _diagnosis(found: dict[str, Any]) -> dict[str, Any]:
         "parts": Table(["part", "activity", "dead", "saturated", "effective rank"], parts),
         "others": tables.flat(others),
     }
+
+
+def _training(results: Results) -> dict[str, Any]:
+    """The curves. The figure of the run folder stands in for all of them."""
+    main, rest = ([draw(chart, still=False) for chart in charts] for charts in training_charts(results.rows))
+    figure = results.folder / "figures" / "curves.png"
+    return {"charts": main, "more": rest, "still": data_uri(figure.read_bytes(), "png") if figure.is_file() else ""}
 
 
 def _strips(seen: Observation) -> list[tuple[str, str]]:

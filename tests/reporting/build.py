@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import numpy as np
+from PIL import Image
 
 from jaxcaps.data.dataset import Split
 from jaxcaps.evaluation.bootstrap import bootstrap_intervals
@@ -72,6 +73,8 @@ def pretraining(folder, warnings=()):
 
 def _begun(folder, config: Config, names):
     folder.mkdir(parents=True)
+    (folder / "figures").mkdir()
+    Image.new("RGB", (300, 100), "white").save(folder / "figures" / "curves.png")
     (folder / "config.yaml").write_text(yaml_text(config))
     rows = [{"step": 2 * n, "epoch": float(n)} | dict.fromkeys(names, 1 / n) for n in (1, 2)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

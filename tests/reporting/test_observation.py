@@ -54,6 +54,7 @@ def test_the_networks_of_all_tasks_are_observed(name):
         assert found["entropy"].shape == (2,)
 
 
+@pytest.mark.slow
 def test_features_are_means_over_positions_and_all_pictures_are_seen():
     """More pictures than a batch holds, the last batch padded."""
     task, modules, draw = made("capsnet", reconstruction_weight=1.0)

@@ -55,7 +55,9 @@ def test_the_page_loads_nothing_and_is_small(classifier_page):
 def test_each_chart_has_a_picture_for_paper(classifier_page):
     charts = re.findall(r'data-chart="chart-([a-z0-9-]+)"', classifier_page)
     assert {"roc", "precision-recall", "reliability", "embedding", "primary", "entropy", "training-0"} <= set(charts)
-    assert classifier_page.count('class="still"') == len(charts) == len(set(charts))
+    # One picture stands in for all training curves.
+    others = [name for name in charts if not name.startswith("training")]
+    assert classifier_page.count('class="still"') == len(others) + 1
 
 
 def test_the_page_of_a_pre_training_run_has_its_diagnosis(tmp_path):
