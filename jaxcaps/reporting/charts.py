@@ -26,7 +26,7 @@ MARKERS = (("circle", "o"), ("square", "s"), ("triangle", "^"), ("diamond", "D")
 # More entries do not fit below a chart on a phone.
 MOST_IN_LEGEND = 12
 # Characters in a line of a legend on a phone.
-LEGEND_WIDTH = 48
+LEGEND_WIDTH, LONGEST_ENTRY = 48, 36
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,14 @@ def draw(chart: Chart, *, still: bool = True) -> Drawn:
 
 def _legend_columns(chart: Chart) -> int:
     """The number of columns of a legend that fit on a phone."""
-    return max(1, min(4, LEGEND_WIDTH // (max(len(one.label) for one in chart.series) + 5)))
+    return max(1, min(4, LEGEND_WIDTH // (max(len(_entry(one)) for one in chart.series) + 5)))
+
+
+def _entry(one: Series) -> str:
+    """The label of a series as the legend shows it."""
+    half = LONGEST_ENTRY // 2
+    # The ends of long names differ more often than their beginnings, and entries with one label would be joined.
+    return one.label if len(one.label) <= LONGEST_ENTRY else f"{one.label[: half - 1]}…{one.label[-half:]}"
 
 
 def _logarithmic(chart: Chart) -> bool:
@@ -132,7 +139,7 @@ def _live(chart: Chart) -> Any:
     for number, one in enumerate(chart.series):
         source = ColumnDataSource({"x": one.x, "y": one.y, "label": [one.label] * len(one.x), **one.columns})
         colour = PALETTE[number % len(PALETTE)]
-        named = {"legend_label": one.label} if one.label and len(chart.series) <= MOST_IN_LEGEND else {}
+        named = {"legend_label": _entry(one)} if one.label and len(chart.series) <= MOST_IN_LEGEND else {}
         if one.mark == "bars":
             width = float(np.diff(one.x[:2])[0]) * 0.9 if len(one.x) > 1 else 0.9
             bars = plot.vbar(x="x", top="y", width=width, color=BARS, source=source, **named)
@@ -172,14 +179,14 @@ def _still(chart: Chart) -> str:
         colour = PALETTE[number % len(PALETTE)]
         if one.mark == "bars":
             width = float(np.diff(one.x[:2])[0]) * 0.9 if len(one.x) > 1 else 0.9
-            axes.bar(one.x, one.y, width, color=BARS, label=one.label)
+            axes.bar(one.x, one.y, width, color=BARS, label=_entry(one))
         elif one.mark == "points":
             marker = MARKERS[number // len(PALETTE) % len(MARKERS)][1]
-            axes.scatter(one.x, one.y, s=14, color=colour, marker=marker, linewidth=0, label=one.label)
+            axes.scatter(one.x, one.y, s=14, color=colour, marker=marker, linewidth=0, label=_entry(one))
         else:
             dash = DASHES[number // len(PALETTE) % len(DASHES)]
             marker = "o" if len(one.x) <= MOST_MARKERS else ""
-            axes.plot(one.x, one.y, linestyle=dash, color=colour, marker=marker, markersize=3, label=one.label)
+            axes.plot(one.x, one.y, linestyle=dash, color=colour, marker=marker, markersize=3, label=_entry(one))
     if chart.unit:
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     if _logarithmic(chart):

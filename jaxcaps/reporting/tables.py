@@ -129,9 +129,9 @@ def differences(found: Comparison, mine: str, other: str) -> Table:
         rows.append(
             [
                 _metric(name),
+                _estimate(gap, "+.3f")._replace(mark=("good" if better else "bad") if clear else ""),
                 _estimate(first),
                 _estimate(second),
-                _estimate(gap, "+.3f")._replace(mark=("good" if better else "bad") if clear else ""),
             ]
         )
     return Table(["metric", "difference", mine, other], rows)

@@ -17,7 +17,11 @@ from jaxcaps.reporting.page import Inputs
 from jaxcaps.reporting.results import read_results
 
 CLASSES = ("benign", "malignant", "normal")
-HOSTILE = ("<script>alert(1)</script>", "</script><img src=x onerror=alert(2)>", "${alert(3)} $x$ \"'&")
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "</script><img src=x onerror=alert(2)>",
+    "${alert(3)} $x$ \"'& and more than a phone can hold",
+)
 COUNT = 24
 
 

@@ -171,5 +171,7 @@ def test_pictures_stand_in_on_paper_and_without_scripts(opened, how):
         assert len(page.pdf()) > 50_000
         color = page.evaluate("getComputedStyle(document.body).color")
         assert color == "rgb(27, 27, 27)"
-    assert page.locator(".live:visible").count() == 0
+    assert page.locator(".live:visible").count() == page.locator(".drawings:visible").count() == 0
+    assert page.locator(".control:visible").count() == 0
+    assert page.locator("#training .still:visible").count() == 1
     assert page.locator("#thresholds .still:visible").count() == 3

@@ -1,5 +1,7 @@
 """Comparison of two runs on the same pictures."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from jaxcaps.errors import UserError
 from jaxcaps.evaluation.metrics import METRICS
 from jaxcaps.reporting.comparison import compare, other_probabilities
 from jaxcaps.reporting.results import read_results
+from jaxcaps.reporting.tables import differences
 from tests.reporting import build
 
 
@@ -26,6 +29,28 @@ def test_differences_disagreements_and_their_order(mine, tmp_path):
     assert set(found.disagreements) == set(np.flatnonzero(first.argmax(axis=1) != second.argmax(axis=1)))
     gaps = np.abs(first - second)[np.arange(build.COUNT), known][found.disagreements]
     assert (np.diff(gaps) <= 0).all()
+
+
+def test_the_table_of_differences_colours_those_that_are_clear(mine, tmp_path):
+    """Certain predictions beside the same ones with the classes exchanged: better in every metric, whatever its
+    direction."""
+    exact = mine.predicted
+    first = dataclasses.replace(mine, predicted=dataclasses.replace(exact, probabilities=_certain(exact.labels)))
+    second = dataclasses.replace(mine, predicted=dataclasses.replace(exact, probabilities=_certain(exact.labels - 1)))
+    (found,) = compare(first, [second])
+    table = differences(found, "a", "b")
+    assert list(table.columns) == ["metric", "difference", "a", "b"]
+    rows = {row[0].text: row[1:] for row in table.rows}
+    assert [cell.text for cell in rows["accuracy ↑"]] == ["+1.000", "1.000", "0.000"]
+    assert rows["Brier score ↓"][0].text.startswith("-")
+    assert {rows["accuracy ↑"][0].mark, rows["Brier score ↓"][0].mark} == {"good"}
+    (reverse,) = compare(second, [first])
+    assert {row[1].mark for row in differences(reverse, "b", "a").rows if row[1].mark} == {"bad"}
+
+
+def _certain(labels):
+    """Probabilities of 0.9 for the given classes."""
+    return 0.85 * np.eye(3)[labels % 3] + 0.05
 
 
 def test_a_run_does_not_differ_from_itself(mine):
