@@ -10,8 +10,9 @@ from jaxcaps.errors import UserError
 from jaxcaps.models.capsnet import count_parameters
 from jaxcaps.plan.config import Config
 from jaxcaps.reporting.comparison import Comparison, compare
+from jaxcaps.reporting.inputs import Inputs
 from jaxcaps.reporting.observation import observe
-from jaxcaps.reporting.page import Inputs, render
+from jaxcaps.reporting.page import render
 from jaxcaps.reporting.results import Results, read_results
 from jaxcaps.training.checkpoint import read_parameters
 from jaxcaps.training.loop import Finished

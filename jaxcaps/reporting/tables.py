@@ -13,6 +13,9 @@ from jaxcaps.reporting.comparison import Comparison
 
 UNDEFINED = "–"  # noqa: RUF001
 
+# A larger matrix is not readable as a table.
+MOST_IN_MATRIX = 30
+
 
 class Cell(NamedTuple):
     """A cell of a table.

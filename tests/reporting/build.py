@@ -12,8 +12,8 @@ from jaxcaps.evaluation.classification import classification_metrics, majority_b
 from jaxcaps.evaluation.table import write_metrics, write_predictions
 from jaxcaps.plan.config import Config, yaml_text
 from jaxcaps.plan.presets import preset
+from jaxcaps.reporting.inputs import Inputs
 from jaxcaps.reporting.observation import Observation
-from jaxcaps.reporting.page import Inputs
 from jaxcaps.reporting.results import read_results
 
 CLASSES = ("benign", "malignant", "normal")
