@@ -11,12 +11,15 @@ from jax import Array
 
 from jaxcaps.data.dataset import Split
 from jaxcaps.functional import coupling_entropy, safe_norm
+from jaxcaps.reporting.pictures import resized
 from jaxcaps.tasks import Task
 from jaxcaps.tasks.base import whole_pictures
 from jaxcaps.training.state import Parameters, with_parameters
 
 # The maximum number of pictures, spread evenly over the split: neighbours are often of one lesion.
 PICTURES = 1000
+# Side of the thumbnails in pixels.
+THUMBNAIL = 48
 # Pictures with their reconstructions.
 MADE = 8
 BATCH = 64
@@ -28,7 +31,7 @@ class Observation:
 
     Attributes:
         rows: int [n], which pictures of the split these are.
-        pictures: uint8 [n, size, size, channels].
+        thumbnails: uint8 [n, 48, 48, 3], the pictures.
         features: float32 [n, types * dim], the primary capsules averaged over positions.
         primary: float32 [n, capsules], norms of the primary capsules; None for a network without capsules.
         routed: float32 [n, capsules], activations of the routed capsules; None without routing.
@@ -37,7 +40,7 @@ class Observation:
     """
 
     rows: np.ndarray
-    pictures: np.ndarray
+    thumbnails: np.ndarray
     features: np.ndarray
     primary: np.ndarray | None
     routed: np.ndarray | None
@@ -56,21 +59,23 @@ def observe(task: Task, modules: Any, parameters: Parameters, split: Split, batc
         batch_size: pictures at a time.
     """
     rows = np.unique(np.linspace(0, len(split) - 1, PICTURES).round().astype(int))
-    pictures = np.stack([split.read(int(row)) for row in rows])
     parameters = jax.device_put(jax.device_get(parameters), jax.local_devices()[0])
     apply = jax.jit(look(task, modules), compiler_options={"xla_backend_optimization_level": 0})
     batch = min(batch_size, len(rows))
-    found = []
+    found, thumbnails = [], []
     for start in range(0, len(rows), batch):
-        part = pictures[start : start + batch]
+        # A thousand large pictures would not fit into memory.
+        part = np.stack([split.read(int(row)) for row in rows[start : start + batch]])
+        thumbnails += [resized(picture, THUMBNAIL) for picture in part]
         padded = np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), np.uint8)])
         found.append({name: each[: len(part)] for name, each in jax.device_get(apply(parameters, padded)).items()})
     seen = {name: np.concatenate([each[name] for each in found]).astype(np.float32) for name in found[0]}
-    shown = pictures[np.unique(np.linspace(0, len(rows) - 1, MADE).round().astype(int))]
-    made = task.pictures(with_parameters(modules, parameters), jnp.asarray(shown))
+    shown = rows[np.unique(np.linspace(0, len(rows) - 1, MADE).round().astype(int))]
+    examples = jnp.asarray(np.stack([split.read(int(row)) for row in shown]))
+    made = task.pictures(with_parameters(modules, parameters), examples)
     return Observation(
         rows,
-        pictures,
+        np.stack(thumbnails),
         seen["features"],
         seen.get("primary"),
         seen.get("routed"),

@@ -14,9 +14,6 @@ from jaxcaps.reporting.network_sections import capsules, embedding, reconstructi
 from jaxcaps.reporting.pictures import sprite
 from jaxcaps.reporting.run_sections import diagnosis, headline, training, what_was_run, without_folders
 
-# Side of the thumbnails in pixels.
-THUMBNAIL = 48
-
 TITLES = {
     "comparison": "Comparison",
     "run": "What was run",
@@ -52,7 +49,7 @@ def render(inputs: Inputs) -> str:
         sections["diagnosis"] = diagnosis(results.diagnosis)
     if inputs.observed.made:
         sections["reconstructions"] = reconstructions(inputs.observed)
-    thumbnails = sprite(list(inputs.observed.pictures), THUMBNAIL)
+    thumbnails = sprite(inputs.observed.thumbnails)
     sections["embedding"] = embedding(inputs, thumbnails)
     if inputs.observed.primary is not None:
         sections["capsules"] = capsules(inputs)

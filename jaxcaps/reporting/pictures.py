@@ -3,7 +3,6 @@
 import base64
 import io
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -37,21 +36,23 @@ def data_uri(encoded: bytes, kind: str) -> str:
 
 def picture_uri(picture: np.ndarray, side: int) -> str:
     """A picture, uint8 [height, width, 1 or 3] or [height, width], as WebP of this height."""
-    return _webp(_resized(picture, side))
+    return _webp(resized(picture, side))
 
 
-def sprite(pictures: Sequence[np.ndarray], side: int) -> Sprite:
-    """Joins pictures, uint8 [size, size, 1 or 3], as thumbnails of this side."""
+def sprite(pictures: np.ndarray) -> Sprite:
+    """Joins thumbnails, uint8 [n, side, side, 3]."""
+    side = pictures.shape[1]
     columns = max(1, math.ceil(math.sqrt(len(pictures))))
     sheet = np.zeros((max(1, math.ceil(len(pictures) / columns)) * side, columns * side, 3), np.uint8)
     result = Sprite("", side, columns)
     for number, picture in enumerate(pictures):
         left, upper = result.place(number)
-        sheet[upper : upper + side, left : left + side] = _resized(picture, side)
+        sheet[upper : upper + side, left : left + side] = picture
     return result._replace(uri=_webp(sheet))
 
 
-def _resized(picture: np.ndarray, side: int) -> np.ndarray:
+def resized(picture: np.ndarray, side: int) -> np.ndarray:
+    """A picture, uint8 [height, width, 1 or 3] or [height, width], in this height and three channels."""
     height, width = picture.shape[:2]
     colour = np.broadcast_to(picture.reshape(height, width, -1), (height, width, 3))
     # Enlarged pixels stay pixels, as the network sees them.

@@ -89,7 +89,7 @@ def observation(made=True):
     pictures = {"picture": generator.random((2, 16, 16, 3)), "reconstruction": generator.random((2, 16, 16, 3))}
     return Observation(
         np.arange(COUNT),
-        split().images,
+        generator.integers(0, 256, (COUNT, 48, 48, 3), np.uint8),
         generator.random((COUNT, 8)).astype(np.float32) + labels()[:, None],
         generator.random((COUNT, 12)).astype(np.float32),
         generator.random((COUNT, 3)).astype(np.float32),

@@ -16,7 +16,7 @@ def decoded(uri):
 
 def test_thumbnails_lie_where_the_sprite_says():
     levels = [0, 60, 120, 180, 240]
-    found = sprite([np.full((32, 32, 1), level, np.uint8) for level in levels], 16)
+    found = sprite(np.stack([np.full((16, 16, 3), level, np.uint8) for level in levels]))
     sheet = decoded(found.uri)
     assert sheet.shape == (32, 48, 3)
     for number, level in enumerate(levels):
