@@ -317,7 +317,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class MachineConfig:
-    """Where a run computes. These settings do not affect its results."""
+    """Where a run computes, and whether it is described. These settings do not affect its results."""
 
     coordinator: str | None = None
     """address:port of process 0, for a run on several hosts"""
@@ -325,6 +325,8 @@ class MachineConfig:
     """number of processes in a run on several hosts"""
     process_id: Annotated[int, Ge(0)] | None = None
     """number of this process, from 0"""
+    report: bool = True
+    """write report.html when the run has finished"""
 
     def check(self) -> None:
         """

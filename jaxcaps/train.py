@@ -11,7 +11,12 @@ def main() -> None:
     # Import jax late, so that --help and flag errors appear at once.
     from jaxcaps.training.loop import train
 
-    train(config)
+    if config.machine.report:
+        from jaxcaps.reporting.making import report_at_end
+
+        train(config, then=report_at_end)
+    else:
+        train(config)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pytest
 
 import jaxcaps.evaluate
 import jaxcaps.predict
+import jaxcaps.report
 import jaxcaps.study
 import jaxcaps.train
 from jaxcaps.commands import run_command
@@ -20,11 +21,14 @@ class Outcome(NamedTuple):
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str, command: str = "train") -> Outcome:
-    """Returns exit status, standard output and standard error of `python -m jaxcaps.<command> <arguments>`."""
+    """Returns exit status, standard output and standard error of `python -m jaxcaps.<command> <arguments>`.
+
+    `train` makes no report, which would take as long as a short run.
+    """
     module = getattr(jaxcaps, command)
     log, argv = logging.getLogger("jaxcaps"), sys.argv
     handlers = list(log.handlers)
-    sys.argv = [command, *arguments]
+    sys.argv = [command, *arguments, *(["--no-report"] if command == "train" else [])]
     try:
         run_command(module.main)
         status = 0

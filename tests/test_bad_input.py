@@ -248,7 +248,7 @@ def test_a_shell_sees_status_2_and_one_message(command, tmp_path):
 
 def test_help_does_not_wait_for_jax(tmp_path):
     code = (
-        "import sys; import jaxcaps.train, jaxcaps.evaluate, jaxcaps.study; sys.argv[1:] = ['--help']\n"
+        "import sys; import jaxcaps.train, jaxcaps.evaluate, jaxcaps.report, jaxcaps.study; sys.argv[1:] = ['--help']\n"
         "try: jaxcaps.train.main()\n"
         "finally: sys.exit(bool({'jax', 'flax', 'sklearn', 'matplotlib'} & set(sys.modules)))"
     )

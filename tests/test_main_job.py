@@ -70,9 +70,35 @@ def test_pre_training_writes_all_files_of_the_run_folder(runs):
     found = {path.name for path in (runs / "ssl").iterdir()}
     assert {
         "config.yaml", "metrics.csv", "metrics.jsonl", "metrics.json", "log.txt", "checkpoints", "encoder.safetensors",
-        "figures", "diagnosis.json",
+        "figures", "diagnosis.json", "report.html",
     } <= found  # fmt: skip
     assert {path.name for path in (runs / "ssl" / "figures").iterdir()} == {"curves.png", "reconstructions.png"}
+
+
+def test_each_run_ends_with_its_report(runs):
+    for name, section in (("ssl", "diagnosis"), ("finetune", "confusion")):
+        page = (runs / name / "report.html").read_text(encoding="utf-8")
+        assert f'<section id="{section}">' in page
+        assert '<section id="embedding">' in page
+        assert "Report: " in (runs / f"{name}.out").read_text()
+
+
+@pytest.mark.slow
+def test_the_report_is_made_again_from_the_folder_alone(runs, capsys, tmp_path):
+    first = (runs / "finetune" / "report.html").read_text(encoding="utf-8")
+    outcome = run(capsys, f"--restore={runs}/finetune", f"--out={tmp_path}/again.html", command="report")
+    assert outcome.status == 0, outcome.errors
+    again = (tmp_path / "again.html").read_text(encoding="utf-8")
+    tables = [re.findall(r"<table.*?</table>", page, re.DOTALL) for page in (first, again)]
+    assert len(tables[0]) == len(tables[1]) >= 5
+    # Counts, metrics and scores of classes come from the same files.
+    assert tables[0][:3] == tables[1][:3]
+
+
+def test_runs_that_cannot_be_compared_are_refused(runs, capsys):
+    outcome = run(capsys, f"--restore={runs}/finetune", "--compare", f"{runs}/ssl", command="report")
+    assert outcome.status == 2
+    assert "compare fine-tuned runs" in outcome.errors
 
 
 def test_pre_training_logs_what_the_study_needs(runs):
@@ -305,6 +331,7 @@ def test_a_killed_run_resumes_to_bit_identical_parameters_and_rows(tmp_path):
     flags = (
         "--stage=finetune",
         *TINY,
+        "--no-report",
         "--epochs=12",
         "--effective-batch=32",
         "--patience=100",

@@ -46,7 +46,7 @@ def bootstrap_intervals(
     if units.max() == 0:
         return dict.fromkeys(ordered_metrics(), (float("nan"), float("nan")))
     values = resampled_scores(labels, probabilities, units, resamples, seed)
-    return {name: _percentiles(each, level) for name, each in values.items()}
+    return {name: percentiles(each, level) for name, each in values.items()}
 
 
 def resampled_scores(
@@ -75,7 +75,8 @@ def resample_weights(units: np.ndarray, resamples: int, seed: int) -> Iterator[n
         yield times.reshape(count, size).astype(np.float64)[units]
 
 
-def _percentiles(values: np.ndarray, level: float) -> tuple[float, float]:
+def percentiles(values: np.ndarray, level: float) -> tuple[float, float]:
+    """The ends of the central interval of the values that are not NaN; (NaN, NaN) if all are."""
     values = values[~np.isnan(values)]
     if not len(values):
         return float("nan"), float("nan")

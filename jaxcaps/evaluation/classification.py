@@ -90,17 +90,22 @@ def labelled_examples(
     return labels, probabilities, known
 
 
-def _per_class(predictions: WeightedPredictions, class_names: Sequence[str]) -> dict[str, dict[str, float]]:
-    total = predictions.total[0]
-    hits, true, predicted = (each[0] for each in (predictions.hits, predictions.true_sum, predictions.predicted_sum))
-    columns = {
+def class_scores(predictions: WeightedPredictions) -> dict[str, np.ndarray]:
+    """Precision, recall, specificity and F1 of each class, {name: float [weightings, classes]}, NaN if undefined."""
+    total = predictions.total[:, None]
+    hits, true, predicted = predictions.hits, predictions.true_sum, predictions.predicted_sum
+    return {
         "precision": ratio(hits, predicted),
         "recall": ratio(hits, true),
         "specificity": ratio(total - true - predicted + hits, total - true),
         "f1": ratio(2 * hits, true + predicted),
     }
+
+
+def _per_class(predictions: WeightedPredictions, class_names: Sequence[str]) -> dict[str, dict[str, float]]:
+    scores, support = class_scores(predictions), predictions.true_sum[0]
     return {
-        name: {**{column: float(values[index]) for column, values in columns.items()}, "support": int(true[index])}
+        name: {**{score: float(values[0, index]) for score, values in scores.items()}, "support": int(support[index])}
         for index, name in enumerate(class_names)
     }
 

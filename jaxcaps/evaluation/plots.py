@@ -1,6 +1,7 @@
 """Figures of a run as PNG files: curves, confusion matrix, reconstructions. They do not use pyplot or a display."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,12 +21,14 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 DPI = 120
 # With more classes, counts do not fit into their cells.
 MAX_ANNOTATED_CLASSES = 15
+# Longer class names are broken into lines.
+NAME_WIDTH = 24
 
 SPLITS = ("train", "validation")
 
 
 @dataclass
-class _Panel:
+class Panel:
     """Curves that share axes: {label: (epochs, values)}."""
 
     title: str
@@ -41,7 +44,7 @@ def plot_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
             Values that are not finite are left out.
         path: PNG file to write.
     """
-    panels = _panels(rows)
+    panels = panels_of(rows)
     columns = min(3, max(1, len(panels)))
     lines = max(1, math.ceil(len(panels) / columns))
     figure = new_figure(4.6 * columns, 3.1 * lines)
@@ -69,6 +72,7 @@ def plot_confusion(confusion: np.ndarray, class_names: Sequence[str], path: Path
     support = confusion.sum(axis=1)
     shares = ratio(confusion, support[:, None])
     size = min(14.0, max(3.0, (0.85 if annotated else 0.25) * classes))
+    names = [_wrapped(name) for name in class_names]
     figure = new_figure(size + 2.8, size + 1.6)
     axes = figure.add_subplot()
     # A class without examples has no percentages, so its row is grey.
@@ -80,16 +84,22 @@ def plot_confusion(confusion: np.ndarray, class_names: Sequence[str], path: Path
             text = f"{count}" if np.isnan(share) else f"{count}\n{share:.0%}"
             axes.text(column, row, text, ha="center", va="center", color="white" if share > 0.55 else "black")
     ticks = np.arange(classes)
-    upright = sum(map(len, class_names)) <= 12 * size
+    upright = sum(max(map(len, name.split("\n"))) for name in names) <= 12 * size
     rotation: dict[str, Any] = {} if upright else {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
-    axes.set_xticks(ticks, class_names, parse_math=False, **rotation)
-    counted = [f"{name}\n(n = {number})" for name, number in zip(class_names, support, strict=True)]
-    axes.set_yticks(ticks, counted if annotated else class_names, parse_math=False)
+    axes.set_xticks(ticks, names, parse_math=False, **rotation)
+    counted = [f"{name}\n(n = {number})" for name, number in zip(names, support, strict=True)]
+    axes.set_yticks(ticks, counted if annotated else names, parse_math=False)
     axes.set(xlabel="predicted class", ylabel="true class", title=f"Confusion of {confusion.sum():,} examples")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     figure.colorbar(picture, ax=axes, label="% of the true class", fraction=0.046)
-    figure.savefig(path, dpi=DPI)
+    # The picture grows with the names.
+    figure.savefig(path, dpi=DPI, bbox_inches="tight")
+
+
+def _wrapped(name: str) -> str:
+    """A class name in at most three lines."""
+    return "\n".join(textwrap.wrap(name, NAME_WIDTH, max_lines=3, placeholder=" ...")) or name
 
 
 def plot_reconstructions(rows: Sequence[Sequence[np.ndarray]], column_titles: Sequence[str], path: Path) -> None:
@@ -121,15 +131,16 @@ def new_figure(width: float, height: float) -> "Figure":
     return figure
 
 
-def _panels(rows: Sequence[Mapping[str, float]]) -> list[_Panel]:
-    panels: dict[str, _Panel] = {}
+def panels_of(rows: Sequence[Mapping[str, float]]) -> list[Panel]:
+    """The finite values of a `metrics.jsonl`, related metrics in one panel, in the order of the figure."""
+    panels: dict[str, Panel] = {}
     names = dict.fromkeys(name for row in rows for name in row if name not in ("epoch", "step"))
     for name in names:
         points = np.array([(row["epoch"], row[name]) for row in rows if name in row], np.float64)
         points = points[np.isfinite(points).all(axis=1)]
         if len(points):
             title, label = _place(name)
-            panel = panels.setdefault(title, _Panel(title, logarithmic="gradient norm" in title))
+            panel = panels.setdefault(title, Panel(title, logarithmic="gradient norm" in title))
             panel.curves[label] = (points[:, 0], points[:, 1])
     # The loss and the metrics of the table come first, then the rest in order of appearance.
     shared = (metric.panel or metric.title for metric in ordered_metrics().values())
@@ -160,7 +171,7 @@ def _title(name: str) -> str:
     return {"nt_xent": "NT-Xent"}.get(name, name.replace("_", " "))
 
 
-def _draw_curves(axes: "Axes", panel: _Panel) -> None:
+def _draw_curves(axes: "Axes", panel: Panel) -> None:
     for number, (label, (epochs, values)) in enumerate(panel.curves.items()):
         # Markers show when values were measured, if there is room.
         marker = "o" if len(epochs) <= 40 else ""

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from jaxcaps.config import to_dict
-from jaxcaps.data.dataset import Dataset
+from jaxcaps.data.dataset import Dataset, Split
 from jaxcaps.data.loader import Loader
 from jaxcaps.data.sampling import SamplingOrder
 from jaxcaps.errors import UserError
@@ -62,8 +62,33 @@ MAX_CONSECUTIVE_SKIPS = 10
 LINEAR_PROBE = "linear_probe/balanced_accuracy"
 
 
-def train(config: Config) -> Path:
+class Finished(NamedTuple):
+    """A run that has written its results.
+
+    Attributes:
+        folder: its folder.
+        task, modules: its task, and the network's structure.
+        parameters: the parameters that it kept.
+        validation: its validation split.
+        classes: the class names.
+        train_counts: the labelled training pictures of each class.
+    """
+
+    folder: Path
+    task: Task
+    modules: nnx.Module
+    parameters: Parameters
+    validation: Split
+    classes: tuple[str, ...]
+    train_counts: list[int]
+
+
+def train(config: Config, then: Callable[[Finished], None] | None = None) -> Path:
     """Starts, resumes or reports (if finished) the run that `config` describes, and returns its folder.
+
+    Args:
+        config: the configuration of the run.
+        then: called by the first process after the results are written, such as `reporting.making.report_at_end`.
 
     Raises:
         UserError: a flag, a file or a folder is wrong. Nothing has been overwritten in that case.
@@ -97,7 +122,9 @@ def train(config: Config) -> Path:
             run_log.claim(folder, config)
             write_preparation(folder, dataset.prepared)
             write_learnt(folder, earlier | contents_of(dataset.splits["train"]))
-        run.go(start)
+        finished = run.go(start)
+        if run.main and then is not None:
+            then(finished)
     return folder
 
 
@@ -152,7 +179,7 @@ class Run:
             )
         return LINEAR_PROBE if training.select_by_probe else None
 
-    def go(self, parameters: Parameters) -> None:
+    def go(self, parameters: Parameters) -> Finished:
         """Resumes this run folder or starts from `parameters`, trains, and writes the results."""
         began = time.monotonic()
         parameters = jax.device_put(parameters, replicated(self.mesh))
@@ -168,8 +195,10 @@ class Run:
             # A run that was interrupted after it stopped early needs no more training.
             if not self._out_of_patience():
                 state = self._loop(state, began)
-        self._finish(state)
+        kept = self._finish(state)
         log.info("Finished in %s; the results are in %s", duration(time.monotonic() - began), self.folder)
+        validation = self.dataset.splits["validation"]
+        return Finished(self.folder, self.task, self.modules, kept, validation, self.dataset.classes, self.train_counts)
 
     def _check_data(self, fingerprint: str) -> None:
         if fingerprint != self.dataset.fingerprint:
@@ -300,7 +329,8 @@ class Run:
             "best": self.selection.meta(),
         }
 
-    def _finish(self, state: TrainState) -> None:
+    def _finish(self, state: TrainState) -> Parameters:
+        """Writes the results and returns the parameters that they are of."""
         selected = self.selection.parameters
         chosen, step = (state.parameters, int(state.step)) if selected is None else (selected, self.selection.step)
         if self.config.stage == "finetune":
@@ -325,6 +355,7 @@ class Run:
             log.info("Skipped %d unreadable images:", len(self.dataset.bad_images))
             for name, reason in self.dataset.bad_images:
                 log.info("  %s: %s", name, reason)
+        return chosen
 
 
 def _is_due(step: int, every: float) -> bool:

@@ -7,7 +7,7 @@ from jaxcaps.evaluation import comparison_plots
 from jaxcaps.evaluation.comparison_plots import plot_differences
 from jaxcaps.evaluation.metrics import METRICS
 from jaxcaps.evaluation.paired import Estimate
-from jaxcaps.evaluation.plots import COLOURS, _panels, new_figure, plot_confusion, plot_curves, plot_reconstructions
+from jaxcaps.evaluation.plots import COLOURS, new_figure, panels_of, plot_confusion, plot_curves, plot_reconstructions
 
 
 def test_figures_are_drawn(tmp_path):
@@ -21,7 +21,7 @@ def test_figures_are_drawn(tmp_path):
 def test_panels_and_curves_are_named_as_the_metrics_say():
     names = ["train/nt_xent", "validation/ece", "validation/mcc", "validation/cohen_kappa", "train/loss"]
     names += ["validation/linear_probe/balanced_accuracy"]
-    panels = _panels([{"epoch": 0, "step": 0} | dict.fromkeys(names, 0.5)])
+    panels = panels_of([{"epoch": 0, "step": 0} | dict.fromkeys(names, 0.5)])
     assert {panel.title: list(panel.curves) for panel in panels} == {
         "loss": ["train"],
         "agreement beyond chance": ["validation MCC", "validation Cohen's kappa"],

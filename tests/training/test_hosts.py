@@ -13,7 +13,7 @@ from jaxcaps.training.checkpoint import read_parameters
 from tests.compilation import flags
 
 # Only the contrast needs the pictures of both hosts. Using it alone halves the compilation.
-FLAGS = ("--stage=ssl", "--preset=tiny", "--synthetic-count=60", "--epochs=1", "--inpaint-weight=0")
+FLAGS = ("--stage=ssl", "--preset=tiny", "--synthetic-count=60", "--epochs=1", "--inpaint-weight=0", "--no-report")
 
 
 def start(devices, out, *more):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from jaxcaps.config import ClassifyConfig
 from jaxcaps.lazy import functional, jax, jnp, models, nnx
-from jaxcaps.tasks.base import Examples, Shard, Task
+from jaxcaps.tasks.base import Examples, Shard, Task, whole_pictures
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, PRNGKeyArray, UInt8
@@ -77,6 +77,20 @@ class CapsuleClassification(Task):
             metrics["reconstruction"] = shard.mean(errors, examples.valid)
             loss = loss + self.options.reconstruction_weight * metrics["reconstruction"]
         return loss, {"loss": loss, **metrics}
+
+    def pictures(self, modules: Classifier, images: UInt8[Array, "batch height width channels"]) -> dict[str, Array]:
+        """Reconstructs pictures from the capsule of the predicted class."""
+        return {} if modules.decoder is None else nnx.jit(self._reconstructed)(modules, images)
+
+    def _reconstructed(
+        self, modules: Classifier, images: UInt8[Array, "batch height width channels"]
+    ) -> dict[str, Array]:
+        assert modules.decoder is not None
+        whole = whole_pictures(images, self.image_size)
+        routed = modules(whole)
+        best = jnp.argmax(routed.activations, axis=-1)
+        made: Array = modules.decoder(jax.vmap(functional.select_capsule)(routed.poses, best))
+        return {"picture": whole, "reconstruction": made}
 
 
 TASK = CapsuleClassification

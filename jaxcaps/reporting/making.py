@@ -1,0 +1,90 @@
+"""Makes the page of a run: at its end, or later from its folder."""
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxcaps.config import from_dict
+from jaxcaps.errors import UserError
+from jaxcaps.models.capsnet import count_parameters
+from jaxcaps.plan.config import Config
+from jaxcaps.reporting.comparison import Comparison, compare
+from jaxcaps.reporting.inputs import Inputs
+from jaxcaps.reporting.observation import observe
+from jaxcaps.reporting.page import render
+from jaxcaps.reporting.results import Results, read_results
+from jaxcaps.training.checkpoint import read_parameters
+from jaxcaps.training.loop import Finished
+from jaxcaps.training.setup import load_data, make_modules, make_task
+from jaxcaps.training.writers import replace_text
+
+log = logging.getLogger("jaxcaps")
+
+PAGE, COMPARISON = "report.html", "comparison.html"
+
+
+def report_at_end(run: Finished) -> None:
+    """Writes `report.html` to the folder of a run that has just finished.
+
+    The results are written by now, so an error is logged and not raised.
+    """
+    try:
+        began = time.monotonic()
+        path = _write(run, read_results(run.folder), (), run.folder / PAGE)
+        log.info("Report: %s (%.0f s)", path, time.monotonic() - began)
+    # Whatever goes wrong here, the run is complete.
+    except Exception as error:
+        log.warning(
+            "The report could not be made: %s: %s. The results are complete; python -m jaxcaps.report --restore=%s "
+            "tries again", type(error).__name__, error, run.folder,
+        )  # fmt: skip
+        log.debug("The report failed", exc_info=True)
+
+
+def report(folder: Path, others: Sequence[Path] = (), out: Path | None = None) -> Path:
+    """Writes the page of a finished run, from its folder and its validation pictures. No test split is read.
+
+    Args:
+        folder: the run folder.
+        others: fine-tuned runs to compare it with.
+        out: the file to write. Default: `report.html`, or `comparison.html` with other runs, in the run folder.
+
+    Returns:
+        The file written.
+
+    Raises:
+        UserError: a folder has no finished run, the runs cannot be compared, or the data has changed.
+    """
+    results = read_results(folder)
+    # Refuses other runs before anything is loaded.
+    comparisons = compare(results, [read_results(other) for other in others]) if others else ()
+    parameters, meta = read_parameters(folder)
+    config = from_dict(Config, meta["config"], f"the checkpoint in {folder}")
+    dataset = load_data(config, ("validation",), "optional")
+    split = dataset.splits["validation"]
+    if results.predicted is not None and results.predicted.names != split.names:
+        raise UserError(
+            f"{folder}: the validation split of {config.data.data} holds other pictures than predictions.csv; the data "
+            "has changed since the run, so restore it"
+        )
+    task = make_task(config, dataset)
+    modules, _ = make_modules(config, task)
+    run = Finished(folder, task, modules, parameters, split, tuple(meta["classes"]), meta["train_counts"])
+    return _write(run, results, comparisons, out or folder / (COMPARISON if others else PAGE))
+
+
+def _write(run: Finished, results: Results, comparisons: Sequence[Comparison], out: Path) -> Path:
+    page = render(
+        Inputs(
+            results=results,
+            observed=observe(run.task, run.modules, run.parameters, run.validation),
+            split=run.validation,
+            classes=run.classes,
+            train_counts=run.train_counts,
+            parameters=count_parameters(run.modules),
+            comparisons=comparisons,
+        )
+    )
+    replace_text(out, page)
+    return out
