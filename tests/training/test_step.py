@@ -68,7 +68,7 @@ def network_of(config):
 def test_bfloat16_trains_float32_parameters_close_to_float32():
     results = {}
     for dtype in ("float32", "bfloat16"):
-        metrics, gradients = gradients_on(config_of("finetune", dtype), 1)
+        metrics, gradients = gradients_on(config_of("ssl", dtype), 1)
         assert {gradient.dtype for gradient in gradients.values()} == {np.dtype("float32")}
         results[dtype] = np.concatenate([gradient.ravel() for _, gradient in sorted(gradients.items())])
         assert np.isfinite(metrics["loss"])
