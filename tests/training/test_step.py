@@ -63,8 +63,10 @@ def task_for(config):
 def network_of(config):
     """The network's structure, and its parameters as NumPy arrays, committed to no device."""
     task = task_for(config)
-    modules, _ = make_modules(config, task)
-    return modules, jax.device_get(parameters_of(drawn(task)))
+    modules, initial = make_modules(config, task)
+    # Rounding errors of the gradients of colours are small only near the initial ones, which are near grey.
+    parameters = initial() if config.task == "colourise" else parameters_of(drawn(task))
+    return modules, jax.device_get(parameters)
 
 
 @pytest.mark.slow
