@@ -6,7 +6,7 @@ READY := .venv/.ready
 LARGE_PAGES := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 PYTHON ?=
 # The floor of coverage in percent; processes that tests start are not counted.
-COVERAGE := 90
+COVERAGE := 95
 CANDIDATES := $(or $(PYTHON),python3.11 python3.12 python3 python3.13 python)
 
 .PHONY: demo test test-all lint

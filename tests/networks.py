@@ -1,4 +1,6 @@
-"""Networks of tasks, without the seconds that their initialisers take to compile."""
+"""Networks of tasks that compile soon."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -7,13 +9,17 @@ from flax import nnx
 
 from jaxcaps.models import Encoder
 from jaxcaps.models.networks import NORM_SCALE
+from jaxcaps.plan.presets import preset
+
+# The preset `tiny` with the fewest stages.
+MODEL = dataclasses.replace(preset("tiny", "ssl").model, extra_convs=3)
 
 # What vectors start from; the others start from 0.
 CONSTANTS = {"scale": 1.0, "norm_scale": NORM_SCALE}
 
 
 def drawn(task):
-    """The network of a task, with small random weights from NumPy."""
+    """The network of a task, with small random weights from NumPy: initialisers take seconds to compile."""
     graph, state = nnx.split(nnx.eval_shape(lambda: task.init(rngs := nnx.Rngs(0), Encoder(task.model, 16, rngs))))
     numbers = np.random.default_rng(0)
 

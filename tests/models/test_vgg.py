@@ -80,7 +80,7 @@ def test_a_study_compares_imagenets_kernels_with_random_ones(vgg_file, tmp_path)
     configs = check(study_of("--inits=random,imagenet", f"--vgg-weights={vgg_file}"))
     assert configs["imagenet"].vgg_weights == str(vgg_file)
     assert configs["random"].vgg_weights is None
-    with pytest.raises(UserError, match="nothing would use it; add imagenet to --inits"):
+    with pytest.raises(UserError, match="no arm reads it; add imagenet to --inits"):
         check(study_of("--inits=random", f"--vgg-weights={vgg_file}"))
     with pytest.raises(UserError, match="--inits=imagenet: give --preset=vgg and --vgg-weights=FILE"):
         check(study_of("--inits=imagenet"))

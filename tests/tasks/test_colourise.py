@@ -19,7 +19,7 @@ from jaxcaps.tasks import Examples, Shard
 from jaxcaps.tasks.pretraining.colourise import Colourisation, Views
 from jaxcaps.training.state import parameters_of
 from tests.marks import slow
-from tests.networks import drawn
+from tests.networks import MODEL, drawn
 
 BATCH = 4
 WEIGHTS = tuple(np.linspace(0.5, 1.5, 262).tolist())
@@ -33,7 +33,7 @@ def task_of(loss):
     given = {"l1": {"perceptual": random_network()}, "bins": {"bin_weights": WEIGHTS}}[loss]
     colourise = dataclasses.replace(config.colourise, colour_loss=loss, perceptual_strength=0.7)
     augmentation = dataclasses.replace(config.augmentation, **STILL)
-    return Colourisation(config.model, augmentation, 16, colourise, **given)
+    return Colourisation(MODEL, augmentation, 16, colourise, **given)
 
 
 def images():
@@ -46,6 +46,11 @@ def images():
 def examples(valid=BATCH):
     numbers = jnp.arange(BATCH)
     return Examples(label=numbers, group=numbers, source=numbers, valid=numbers < valid)
+
+
+def initialised(task):
+    """The network as a run starts it, for tests that depend on its scale."""
+    return nnx.jit(lambda: task.init(rngs := nnx.Rngs(0), Encoder(task.model, 16, rngs)))()
 
 
 @functools.cache
@@ -84,12 +89,12 @@ def test_a_view_is_the_augmented_picture_in_lab():
 def test_the_prediction_does_not_depend_on_the_colours(loss, skips):
     task = task_of(loss)
     task = dataclasses.replace(task, model=dataclasses.replace(task.model, decoder_skips=skips))
-    modules = drawn(task)
+    modules = initialised(task)
     grey = np.repeat(np.round(255 * lab2rgb(rgb2lab(images()) * [1, 0, 0]))[..., :1], 3, axis=-1).astype(np.uint8)
     coloured, colourless = (task.pictures(modules, jnp.asarray(each)) for each in (images(), grey))
     # Only rounding errors to 8 bits remain of the colours.
     np.testing.assert_allclose(coloured["what the encoder sees"], colourless["what the encoder sees"], atol=0.005)
-    np.testing.assert_allclose(coloured["reconstructed"], colourless["reconstructed"], atol=0.06)
+    np.testing.assert_allclose(coloured["reconstructed"], colourless["reconstructed"], atol=0.03)
     assert np.abs(coloured["picture"] - colourless["picture"]).max() > 0.1
 
 
@@ -100,7 +105,8 @@ def test_the_l1_loss_is_the_mean_error_over_110_and_the_weighted_perceptual_term
     ab = 110 * made_by(modules, views)
     error = np.abs(ab - views.ab).mean() / 110
     pictures = [lab2rgb(np.concatenate([views.lightness[..., None], each], axis=-1)) for each in (ab, views.ab)]
-    made, target = (task.perceptual(jnp.asarray(each, jnp.float32)) for each in pictures)
+    features = jax.jit(task.perceptual)
+    made, target = (features(jnp.asarray(each, jnp.float32)) for each in pictures)
     perceptual = np.mean([np.mean(np.square(a - b)) for a, b in zip(made, target, strict=True)])
     np.testing.assert_allclose(metrics["perceptual"], perceptual, rtol=1e-3)
     np.testing.assert_allclose(loss, error + 0.7 * perceptual, rtol=1e-3)
@@ -114,8 +120,8 @@ def test_the_loss_of_bins_is_the_weighted_cross_entropy():
     loss, metrics = loss_of(task, modules, views)
     logits = made_by(modules, views).astype(np.float64)
     log_probabilities = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-    entropy = -(np.asarray(jax.vmap(soft_bins)(views.ab)) * log_probabilities).sum(axis=-1)
-    weights = np.asarray(WEIGHTS)[np.asarray(jax.vmap(nearest_bin)(views.ab))]
+    entropy = -(np.asarray(jax.jit(jax.vmap(soft_bins))(views.ab)) * log_probabilities).sum(axis=-1)
+    weights = np.asarray(WEIGHTS)[np.asarray(jax.jit(jax.vmap(nearest_bin))(views.ab))]
     np.testing.assert_allclose(loss, (weights * entropy).mean(), rtol=1e-4)
     assert metrics["colour_cross_entropy"] == loss
 
@@ -126,7 +132,7 @@ def test_saturation_is_the_ratio_of_mean_chromas_at_every_fourth_pixel(loss):
     modules, views = drawn(task), views_of(task)
     _, metrics = loss_of(task, modules, views)
     made = made_by(modules, views)
-    ab = 110 * made if loss == "l1" else np.asarray(jax.vmap(annealed_mean)(made))
+    ab = 110 * made if loss == "l1" else np.asarray(jax.jit(jax.vmap(annealed_mean))(made))
     mine, theirs = ab[:, ::4, ::4], np.asarray(views.ab)[:, ::4, ::4]
     lengths = [np.linalg.norm(each, axis=-1).mean() for each in (mine, theirs)]
     np.testing.assert_allclose(metrics["colour_saturation"], lengths[0] / lengths[1], rtol=1e-4)
@@ -136,7 +142,7 @@ def test_saturation_is_the_ratio_of_mean_chromas_at_every_fourth_pixel(loss):
 def test_saturation_of_grey_pictures_is_finite():
     task = task_of("l1")
     modules, views = drawn(task), views_of(task)
-    _, metrics = loss_of(task, modules, views._replace(ab=jnp.zeros_like(views.ab)))
+    _, metrics = loss_of(task, modules, views._replace(ab=np.zeros_like(views.ab)))
     assert np.isfinite(metrics["colour_saturation"])
 
 
@@ -144,7 +150,8 @@ def test_saturation_of_grey_pictures_is_finite():
 def test_padding_does_not_count(loss):
     task = task_of(loss)
     modules, views = drawn(task), views_of(task)
-    poisoned = Views(views.lightness.at[2:].set(7.0), views.ab.at[2:].set(50.0))
+    poisoned = Views(*(np.array(each) for each in views))
+    poisoned.lightness[2:], poisoned.ab[2:] = 7, 50
     clean, other = (loss_of(task, modules, each, examples(valid=2))[1] for each in (views, poisoned))
     for name, value in clean.items():
         np.testing.assert_allclose(other[name], value, rtol=1e-5, err_msg=name)
@@ -157,8 +164,7 @@ def test_initial_colours_are_near_grey_or_equal_and_the_loss_falls(loss):
     if loss == "bins":
         counts = np.bincount(np.asarray(jax.vmap(nearest_bin)(views_of(task).ab)).ravel(), minlength=262)
         task = dataclasses.replace(task, bin_weights=tuple(bin_weights(counts).tolist()))
-    modules = nnx.jit(lambda: task.init(rngs := nnx.Rngs(0), Encoder(task.model, 16, rngs)))()
-    views = views_of(task)
+    modules, views = initialised(task), views_of(task)
     logits = made_by(modules, views)
     assert logits.std() < (0.2 if loss == "l1" else 0.5)
     graph, parameters = nnx.split(modules)

@@ -15,7 +15,7 @@ from jaxcaps.tasks.pretraining.inpaint import ContrastAndInpainting
 from jaxcaps.training.diagnosis import _capsules, _rank, _saturation, diagnose, warnings
 from jaxcaps.training.state import parameters_of, with_parameters
 from tests.marks import slow
-from tests.networks import drawn
+from tests.networks import MODEL, drawn
 
 PICTURES = 4
 
@@ -39,7 +39,7 @@ class Pictures:
 @functools.cache
 def task_and_network():
     config = preset("tiny", "ssl")
-    task = ContrastAndInpainting(config.model, config.augmentation, 16, config.inpaint)
+    task = ContrastAndInpainting(MODEL, config.augmentation, 16, config.inpaint)
     return task, drawn(task)
 
 
