@@ -50,7 +50,7 @@ def small(network, **settings):
 
 
 def pictures(count):
-    return np.random.default_rng(1).random((count, *SHAPE), np.float32)
+    return np.array(jax.random.uniform(jax.random.key(1), (count, *SHAPE)))
 
 
 compiled = nnx.jit(lambda net, images: net(images))
