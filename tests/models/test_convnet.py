@@ -17,7 +17,7 @@ from jaxcaps.tasks.classification.capsnet import Views
 from jaxcaps.tasks.classification.convnet import ConvNetClassification
 from jaxcaps.training.state import parameters_of, with_parameters
 from tests.marks import slow
-from tests.parameters import random_parameters
+from tests.networks import random_parameters
 
 TINY = preset("tiny", "finetune")
 

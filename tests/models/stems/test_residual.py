@@ -10,7 +10,7 @@ from jaxcaps.config import Branch, ModelConfig, StemStage
 from jaxcaps.models.stems.plain import PlainStage
 from jaxcaps.models.stems.residual import ResidualStage
 from jaxcaps.training.state import with_parameters
-from tests.parameters import random_parameters
+from tests.networks import random_parameters
 
 PLAIN = ModelConfig(normalization="none")
 STAGES = {
