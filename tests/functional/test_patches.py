@@ -187,7 +187,8 @@ def test_the_description_routes_patches_with_the_cost_of_a_hidden_layer(out_type
     votes, betas = votes[..., :out_types, :], {name: beta[:out_types] for name, beta in betas.items()}
     route_patches = functools.partial(named_routing("em", inverse_temperature=5.0).route_patches, stride=1)
     described = jax.jit(route_patches)(votes, references.extract_patches(activation_map, 3).astype(np.float32), **betas)
-    expected = route(votes, activation_map, betas, 1, inverse_temperature=5.0, cost_scale=cost_scale)
+    settings = {"inverse_temperature": 5.0, "cost_scale": cost_scale}
+    expected = references.em_patch_routing(votes, activation_map, 1, 3, **betas, **settings)
     assert_close(described, expected, 1e-5)
 
 
