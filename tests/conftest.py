@@ -1,5 +1,6 @@
 """Every test runs on 8 virtual CPU devices, under strict dtype and rank promotion, with warnings as errors."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -13,6 +14,9 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Worker and child processes share what one has compiled, and so does the next session, until `pytest --cache-clear`.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(TESTS.parent / ".pytest_cache" / "d" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+# To write each operation's place in the source into a program takes a seventh of the time to compile it.
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 
 import jax
 import jaxtyping
@@ -34,6 +38,12 @@ FIRST = ("test_main_job", "test_hosts", "test_step", "test_command", "test_examp
 def pytest_collection_modifyitems(items):
     # In the order above, then all others as they come.
     items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
+
+
+def pytest_collection_finish():
+    # What has been imported stays. Garbage collection would look through it again and again while JAX traces.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="module")
