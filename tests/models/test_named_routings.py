@@ -17,7 +17,6 @@ from jaxcaps.plan.flags import parse_config
 from jaxcaps.plan.presets import preset
 from jaxcaps.tasks import Examples, Shard
 from jaxcaps.tasks.classification.capsnet import CapsuleClassification
-from tests.marks import slow
 from tests.networks import MODEL
 
 STEPS = 8
@@ -39,7 +38,8 @@ def test_a_mistyped_routing_is_refused():
         parse_config(["--routing=dinamic"])
 
 
-@pytest.mark.parametrize("name", ["uniform", *slow(*(name for name in ROUTINGS if name != "uniform"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ROUTINGS)
 def test_a_classifier_of_any_routing_learns(name):
     config = preset("tiny", "finetune")
     model = dataclasses.replace(MODEL, routing=name)

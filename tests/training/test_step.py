@@ -124,13 +124,12 @@ def gradients_on(config, devices, padding=0):
     return jax.device_get(gradients_of(config, devices)(*inputs_of(config, devices, padding)))
 
 
-# Padding in the default tests; the longer losses, which take longer to compile, in the slow ones.
+# Padding in the default tests; other losses in the slow ones.
 @pytest.mark.parametrize(
     ("case", "padding"),
     [
         ("ssl", 3),
-        ("spread", 3),
-        *slow(*((case, 3) for case in CASES if case not in ("ssl", "spread"))),
+        *slow(*((case, 3) for case in CASES if case != "ssl")),
         *slow(("ssl", 0), ("spread", 0)),
     ],
 )
@@ -176,7 +175,7 @@ def compiled_step(config, devices):
     return step.lower(state, batch_on(mesh)).compile()
 
 
-@pytest.mark.parametrize("case", ["ssl", "spread"])
+@pytest.mark.parametrize("case", ["ssl", *slow("spread")])
 def test_the_only_collectives_are_the_gradients_reduction_and_the_embeddings_gather(case):
     check_collectives(gradients_of(CASES[case], 8).as_text(), CASES[case])
 
