@@ -1,4 +1,4 @@
-"""Networks of tasks that compile soon."""
+"""Networks that compile soon, and parameters that need no compilation."""
 
 import dataclasses
 
@@ -10,6 +10,7 @@ from flax import nnx
 from jaxcaps.models import Encoder
 from jaxcaps.models.networks import NORM_SCALE
 from jaxcaps.plan.presets import preset
+from jaxcaps.training.state import parameters_of
 
 # The preset `tiny` with the fewest stages.
 MODEL = dataclasses.replace(preset("tiny", "ssl").model, extra_convs=3)
@@ -31,3 +32,12 @@ def drawn(task):
         return jnp.asarray(numbers.normal(0, 0.5 / np.sqrt(inputs), abstract.shape), abstract.dtype)
 
     return nnx.merge(graph, jax.tree.map_with_path(draw, state))
+
+
+def random_parameters(shapes: nnx.Module) -> dict[str, np.ndarray]:
+    """Parameters by path for layers without arrays: normal, with a standard deviation of 0.2."""
+    numbers = np.random.default_rng(0)
+    return {
+        path: numbers.normal(0, 0.2, leaf.shape).astype(np.float32)
+        for path, leaf in jax.eval_shape(parameters_of, shapes).items()
+    }

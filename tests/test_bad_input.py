@@ -41,6 +41,12 @@ def in_folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def no_network(monkeypatch):
+    """What training checks before it writes anything needs no parameters, which take seconds to draw."""
+    monkeypatch.setattr("jaxcaps.training.loop.make_modules", lambda *_: (None, dict))
+
+
 FLAGS = {
     "mistyped flag": (["--epoch=3"], ["--epoch", "--epochs"]),
     "transposed letters": (["--taks=inpaint"], ["--taks", "did you mean '--task'"]),
@@ -152,7 +158,7 @@ def test_a_configuration_file_that_is_not_yaml_is_named(capsys, in_folder):
     refused(run(capsys, "--config=my.yaml"), "my.yaml is not YAML")
 
 
-def test_a_micro_batch_larger_than_the_set_is_named(capsys, in_folder):
+def test_a_micro_batch_larger_than_the_set_is_named(capsys, in_folder, no_network):
     labels = write_pictures(in_folder / "data")
     outcome = run(capsys, f"--data=csv:{labels}", "--preset=tiny", "--batch-size=64", "--effective-batch=64")
     refused(outcome, "64", "18")
@@ -195,7 +201,7 @@ def test_a_share_of_the_labels_that_shows_none_of_validation_is_refused_before_t
 FEW = ("--data=synthetic", "--synthetic-count=60")
 
 
-def test_latent_capsules_of_an_encoders_file_are_refused(capsys, in_folder):
+def test_latent_capsules_of_an_encoders_file_are_refused(capsys, in_folder, no_network):
     outcome = run(capsys, "--stage=finetune", "--restore=pretrained:busi-demo", *FEW, "--transfer-latent")
     refused(outcome, "--transfer-latent", "pretrained:busi-demo", "the folder of its run")
     assert not (in_folder / "runs").exists()
@@ -221,7 +227,7 @@ def test_a_folder_that_is_not_a_run_is_never_overwritten(capsys, in_folder):
     assert [path.name for path in (in_folder / "mine").iterdir()] == ["thesis.txt"]
 
 
-def test_a_restore_folder_without_a_checkpoint_is_refused(capsys, in_folder):
+def test_a_restore_folder_without_a_checkpoint_is_refused(capsys, in_folder, no_network):
     (in_folder / "ssl").mkdir()
     (in_folder / "ssl" / "config.yaml").write_text(yaml_text(preset("tiny", "ssl")))
     refused(run(capsys, "--stage=finetune", "--restore=ssl"), "--restore=ssl", "no checkpoint")

@@ -93,15 +93,14 @@ def diagnose(
             examined = examine(parameters, key, jnp.asarray(images[part]), examples, jnp.asarray(shift, jnp.int32))
             results.append(jax.device_get(examined))
     metrics, shuffled = (_means([each["metrics"] for each in results]) for results in (found, others))
-    gradients = _means([each["gradients"] for each in found])
-    weights = {layer: float(norm) for layer, norm in norms(parameters, task.layer_of).items()}
+    gradients, weights = _means([each["gradients"] for each in found]), found[0]["weights"]
     seen = jax.tree.map(lambda *each: np.concatenate(each), *(each["seen"] for each in found))
 
     term = next((name for name in task.reconstruction if name in metrics and batch_size > 1), None)
     findings: Findings = {
         "pictures": len(chosen),
         "gradient_over_weight": {
-            layer: norm / weights[layer] if weights[layer] else None for layer, norm in gradients.items()
+            layer: norm / float(weights[layer]) if weights[layer] else None for layer, norm in gradients.items()
         },
         "coupling_entropy": metrics.get("coupling_entropy"),
         "parts": {
@@ -198,8 +197,8 @@ class _Tapped:
 
 
 def _examination(task: Task, modules: Any) -> Callable[..., dict[str, Any]]:
-    """Returns a function (parameters, key, images, examples, shift) -> (metrics of the loss, gradient norms, recorded
-    outputs of the modules)."""
+    """Returns a function (parameters, key, images, examples, shift) -> (metrics of the loss, norms of gradients and
+    weights by layer, recorded outputs of the modules)."""
 
     def loss(parameters: Parameters, views: Any, examples: Examples, shift: Array) -> tuple[Array, dict[str, Any]]:
         network = with_parameters(modules, parameters)
@@ -217,7 +216,7 @@ def _examination(task: Task, modules: Any) -> Callable[..., dict[str, Any]]:
     def examine(parameters: Parameters, key: Array, images: Array, examples: Examples, shift: Array) -> dict[str, Any]:
         views = jax.vmap(task.views)(jax.random.split(key, len(images)), images)
         (_, found), gradients = jax.value_and_grad(loss, has_aux=True)(parameters, views, examples, shift)
-        return {**found, "gradients": norms(gradients, task.layer_of)}
+        return {**found, "gradients": norms(gradients, task.layer_of), "weights": norms(parameters, task.layer_of)}
 
     return examine
 

@@ -347,9 +347,9 @@ def test_the_fingerprint_of_a_made_split_depends_on_its_seed(tmp_path):
 
 
 def test_the_built_in_set_loads():
-    dataset = load("synthetic", image_size=16, synthetic_count=90)
+    dataset = load("synthetic", image_size=16, synthetic_count=45)
     assert len(dataset.classes) == 3
-    assert sum(map(len, dataset.splits.values())) == 90
+    assert sum(map(len, dataset.splits.values())) == 45
     assert dataset.splits["train"].has_groups
 
 

@@ -9,8 +9,8 @@ from jaxcaps.functional import dense_votes, dynamic_routing, over_batch
 from jaxcaps.functional.cpu.tiling import cpu_tile
 from tests.marks import slow
 
-WEIGHTS = jax.random.normal(jax.random.key(0), (6, 3, 4, 5))
-POSES = jax.random.normal(jax.random.key(1), (10, 6, 5))
+WEIGHTS = np.random.default_rng(0).normal(size=(6, 3, 4, 5)).astype(np.float32)
+POSES = np.random.default_rng(1).normal(size=(10, 6, 5)).astype(np.float32)
 
 
 def route(tile):
@@ -40,7 +40,7 @@ def one_by_one():
     return (gradients[0].sum(axis=0), gradients[1]), routed
 
 
-@pytest.mark.parametrize("tile", [4, 10, None, *slow(1, 9, 11)])
+@pytest.mark.parametrize("tile", [4, 10, *slow(None, 1, 9, 11)])
 def test_the_tile_changes_neither_values_nor_gradients(tile):
     def loss(weights, poses):
         routed = route(tile)(weights, poses)
@@ -53,9 +53,9 @@ def test_the_tile_changes_neither_values_nor_gradients(tile):
 
 @pytest.mark.parametrize("tile", [2, None])
 def test_an_example_does_not_depend_on_its_batch(tile):
-    alone = route(tile)(WEIGHTS, POSES[3:4])
-    together = route(tile)(WEIGHTS, POSES)
-    np.testing.assert_allclose(together.poses[3], alone.poses[0], rtol=1e-5, atol=1e-6)
+    alone = np.asarray(route(tile)(WEIGHTS, POSES[3:4]).poses)
+    together = np.asarray(route(tile)(WEIGHTS, POSES).poses)
+    np.testing.assert_allclose(together[3], alone[0], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("tile", [2, None])
@@ -64,23 +64,26 @@ def test_all_arguments_are_mapped_trees_and_absent_ones_included(tile):
         assert absent is None
         return {"sum": pair["a"] + pair["b"] + offset}
 
-    pair = {"a": jnp.arange(5.0), "b": jnp.ones(5)}
-    result = over_batch(function, tile=tile)(pair, jnp.full(5, 10.0), None)
+    pair = {"a": np.arange(5, dtype=np.float32), "b": np.ones(5, np.float32)}
+    result = jax.jit(over_batch(function, tile=tile))(pair, np.full(5, 10, np.float32), None)
     np.testing.assert_array_equal(result["sum"], np.arange(5.0) + 11)
 
 
 def test_forward_mode_works():
-    def tangents(tile):
-        return jax.jit(lambda u: jax.jvp(lambda u: route(tile)(WEIGHTS, u).poses, (u,), (u,))[1])(POSES)
+    @jax.jit
+    def tangents(weights, poses):
+        return [
+            jax.jvp(lambda u, tile=tile: route(tile)(weights, u).poses, (poses,), (poses,))[1] for tile in (3, None)
+        ]
 
-    tangent, expected = tangents(3), tangents(None)
+    tangent, expected = tangents(WEIGHTS, POSES)
     np.testing.assert_allclose(tangent, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_backward_pass_of_tiles_keeps_no_votes():
     """Memory of the compiled gradient: tiles must not hold the whole batch's votes."""
-    weights = jnp.ones((64, 8, 16, 8))
-    poses = jnp.ones((128, 64, 8))
+    weights = jax.ShapeDtypeStruct((64, 8, 16, 8), np.float32)
+    poses = jax.ShapeDtypeStruct((128, 64, 8), np.float32)
     all_votes = 128 * 64 * 8 * 16 * 4
 
     def temporary_bytes(tile):

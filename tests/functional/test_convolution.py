@@ -16,6 +16,10 @@ from tests.marks import slow
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
 def assert_same_values_and_gradients(ours, theirs, *arguments):
     @jax.jit
     def both(*arguments):
@@ -26,7 +30,7 @@ def assert_same_values_and_gradients(ours, theirs, *arguments):
             results.append((y, *backward(weights)))
         return results
 
-    for first, second in zip(*both(*arguments), strict=True):
+    for first, second in zip(*jax.tree.map(np.asarray, both(*arguments)), strict=True):
         assert first.shape == second.shape
         scale = np.abs(second).max()
         np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-5 * scale)
@@ -59,8 +63,7 @@ CASES = [
 )
 def test_convolution_equals_lax(batch, channels, shape):
     sides, size, strides, pads, dilation = shape
-    x = jax.random.normal(jax.random.key(0), (batch, *sides, channels[0]))
-    kernel = jax.random.normal(jax.random.key(1), (*size, *channels))
+    x, kernel = normal(batch, *sides, channels[0]), normal(*size, *channels, seed=1)
 
     def theirs(x, kernel):
         return lax.conv_general_dilated(x, kernel, strides, pads, rhs_dilation=dilation, dimension_numbers=LAYOUT)
@@ -72,25 +75,32 @@ def test_convolution_equals_lax(batch, channels, shape):
 
 def test_weight_gradients_of_half_precision_are_summed_in_float32():
     """Of 512 tiles, each with the same share: a sum in bfloat16 would stop growing at 256 shares."""
-    x, cotangent = (jnp.ones((4096, 2, 2, THIN), jnp.bfloat16) for _ in range(2))
-    kernel = jnp.zeros((1, 1, THIN, THIN), jnp.bfloat16)
-    _, backward = jax.vjp(lambda kernel: convolution(x, kernel, (1, 1), ((0, 0), (0, 0))), kernel)
-    np.testing.assert_array_equal(np.float32(backward(cotangent)[0]), 4096 * 4)
+    x = np.ones((4096, 2, 2, THIN), jnp.bfloat16)
+
+    @jax.jit
+    def gradient(x, kernel, cotangent):
+        return jax.vjp(lambda kernel: convolution(x, kernel, (1, 1), ((0, 0), (0, 0))), kernel)[1](cotangent)[0]
+
+    kernel = np.zeros((1, 1, THIN, THIN), jnp.bfloat16)
+    np.testing.assert_array_equal(np.float32(gradient(x, kernel, x)), 4096 * 4)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
 def test_dtypes_pass_through(dtype):
-    x, kernel = jnp.ones((1, 6, 6, THIN), dtype), jnp.ones((3, 3, THIN, THIN), dtype)
-    y, backward = jax.vjp(lambda *a: convolution(*a, (2, 2), ((1, 1), (1, 1))), x, kernel)
-    assert {each.dtype for each in (y, *backward(y))} == {jnp.dtype(dtype)}
+    def value_and_gradients(x, kernel):
+        y, backward = jax.vjp(lambda *a: convolution(*a, (2, 2), ((1, 1), (1, 1))), x, kernel)
+        return y, *backward(y)
+
+    x, kernel = np.ones((1, 6, 6, THIN), dtype), np.ones((3, 3, THIN, THIN), dtype)
+    assert {each.dtype for each in jax.jit(value_and_gradients)(x, kernel)} == {jnp.dtype(dtype)}
 
 
 def test_a_flax_layer_takes_it():
     settings = dict(kernel_size=(3, 3), strides=2, padding=((1, 1), (1, 1)), kernel_dilation=2)
     theirs = nnx.Conv(4, 5, **settings, rngs=nnx.Rngs(0))
     ours = nnx.Conv(4, 5, **settings, conv_general_dilated=convolution, rngs=nnx.Rngs(0))
-    x = jax.random.normal(jax.random.key(0), (2, 9, 9, 4))
-    np.testing.assert_array_equal(ours(x), theirs(x))
+    x = normal(2, 9, 9, 4)
+    np.testing.assert_array_equal(*nnx.jit(lambda ours, theirs, x: (ours(x), theirs(x)))(ours, theirs, x))
 
 
 @pytest.mark.parametrize(
@@ -125,8 +135,7 @@ TRANSPOSED = [
     ],
 )
 def test_transposed_convolution_equals_lax(channels, side, size, stride, target):
-    x = jax.random.normal(jax.random.key(0), (2, side, side, channels[0]))
-    kernel = jax.random.normal(jax.random.key(1), (size, size, *channels))
+    x, kernel = normal(2, side, side, channels[0]), normal(size, size, *channels, seed=1)
 
     def theirs(x, kernel):
         total = target - (side - 1) * stride + size - 2
@@ -136,5 +145,5 @@ def test_transposed_convolution_equals_lax(channels, side, size, stride, target)
     def ours(x, kernel):
         return transposed_convolution(x, kernel, stride=stride, target=target)
 
-    assert ours(x, kernel).shape == (2, target, target, channels[1])
+    assert jax.eval_shape(ours, x, kernel).shape == (2, target, target, channels[1])
     assert_same_values_and_gradients(ours, theirs, x, kernel)

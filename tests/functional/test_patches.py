@@ -5,10 +5,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
+from scipy.special import softmax
 
 from jaxcaps.functional import compete_across, em_patch_routing, em_routing, extract_patches, named_routing
 from tests import references
+from tests.gradients import assert_equal_finite_differences
 from tests.marks import slow
 
 # Every term matters under these.
@@ -53,7 +54,8 @@ def test_patches_equal_a_loop(kernel, stride, padding):
 
 
 def test_patches_by_hand():
-    patches = extract_patches(jnp.arange(9.0).reshape(3, 3), kernel=2)
+    x = np.arange(9, dtype=np.float32).reshape(3, 3)
+    patches = np.asarray(jax.jit(functools.partial(extract_patches, kernel=2))(x))
     np.testing.assert_array_equal(patches[0, 1], [[1, 2], [4, 5]])
     np.testing.assert_array_equal(patches[1, 0], [[3, 4], [6, 7]])
 
@@ -70,34 +72,36 @@ def test_competition_by_hand():
     # and 0, the outer ones have one each. The kernel is square, so the second row of the patches does likewise.
     logits = np.zeros((1, 2, 2, 2, 1, 1), np.float32)
     logits[0, 0, 0, 1] = np.log(3)
-    couplings = compete(logits, stride=1)[0, :, :, :, 0, 0]
+    couplings = np.asarray(compete(logits, stride=1))[0, :, :, :, 0, 0]
     np.testing.assert_allclose(couplings[:, 0], [[1, 0.75], [0.25, 1]], rtol=1e-6)
     np.testing.assert_allclose(couplings[:, 1], [[1, 0.5], [0.5, 1]], rtol=1e-6)
 
 
 def test_competition_within_a_sole_patch_is_a_softmax_over_the_out_types():
     logits = draw(4, 1, 0, sides=(4, 4))[0][..., 0]
-    np.testing.assert_allclose(compete(logits, stride=1), jax.nn.softmax(logits, axis=5), rtol=1e-6)
+    np.testing.assert_allclose(compete(logits, stride=1), softmax(logits, axis=5), rtol=1e-6)
+
+
+@jax.jit
+def couplings_and_gradient(logits):
+    couplings, backward = jax.vjp(functools.partial(compete, stride=1), logits)
+    return couplings, backward(jnp.cos(jnp.arange(logits.size, dtype=logits.dtype)).reshape(logits.shape))[0]
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e4, 1e30])
 def test_competition_is_finite_whatever_the_logits(scale):
     logits = draw(3, 1, 0, scale=scale)[0][..., 0]
-
-    @jax.jit
-    def both(logits):
-        couplings, backward = jax.vjp(functools.partial(compete, stride=1), logits)
-        return couplings, backward(jnp.cos(jnp.arange(logits.size, dtype=logits.dtype)).reshape(logits.shape))[0]
-
-    couplings, gradient = both(logits)
+    couplings, gradient = couplings_and_gradient(logits)
     np.testing.assert_allclose(couplings, references.softmax_over_parents(logits, 1), rtol=1e-5, atol=1e-30)
     assert np.all(np.isfinite(gradient))
 
 
 def test_gradients_of_the_competition_equal_finite_differences():
-    with jax.enable_x64(True):
-        logits = draw(3, 1, 0, dtype=np.float64)[0][..., 0]
-        check_grads(functools.partial(compete, stride=1), (logits,), order=1, modes=("fwd", "rev"))
+    logits = draw(3, 1, 0, dtype=np.float64)[0][..., 0]
+    function, reference = (
+        functools.partial(each, stride=1) for each in (compete_across, references.softmax_over_parents)
+    )
+    assert_equal_finite_differences(function, (logits,), reference)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +122,7 @@ def test_em_of_patches_equals_the_masked_dense_form(kernel, stride, padding, ite
 def test_parents_compete_across_positions():
     # Not so where each position routes its own patch: the rows of its couplings sum to 1 by themselves.
     votes, activation_map, betas = draw(2, 1, 0)
-    sums = np.sum(route(votes, activation_map, betas, 1).couplings, axis=-1)
+    sums = np.asarray(route(votes, activation_map, betas, 1, **SETTINGS).couplings).sum(axis=-1)
     # A corner of the map lies in one patch, the place beside it in two, one further in in four.
     np.testing.assert_allclose(sums[0, 0, 0, 0], 1, rtol=1e-5)
     np.testing.assert_allclose(sums[0, 0, 0, 1] + sums[0, 1, 0, 0], 1, rtol=1e-5)
@@ -132,27 +136,30 @@ def test_in_activations_matter():
     heeded = route(votes, activation_map, betas, 1, **SETTINGS)
     ignored = route(votes, np.ones_like(activation_map), betas, 1, **SETTINGS)
     for one, other in zip(heeded, ignored, strict=True):
-        assert np.abs(one - other).max() > 1e-2
+        assert np.abs(np.asarray(one) - np.asarray(other)).max() > 1e-2
 
 
 def test_a_kernel_that_covers_the_map_equals_em_routing_of_its_flattened_capsules():
     votes, activation_map, betas = draw(4, 1, 0, sides=(4, 4))
     routed = route(votes, activation_map, betas, 1, **SETTINGS)
     dense = jax.jit(functools.partial(em_routing, **SETTINGS))(votes.reshape(32, 3, 2), activation_map.ravel(), **betas)
-    flat = routed.poses[0, 0], routed.activations[0, 0], routed.couplings.reshape(32, 3)
+    poses, activations, couplings = map(np.asarray, routed)
+    flat = poses[0, 0], activations[0, 0], couplings.reshape(32, 3)
     assert_close(flat, dense, 1e-5)
 
 
 def test_gradients_of_em_of_patches_equal_finite_differences():
-    with jax.enable_x64(True):
-        votes, activation_map, betas = draw(2, 1, 0, sides=(3, 3), dtype=np.float64)
-        check_grads(
-            # No variance is within a finite difference of this floor.
-            lambda *arguments: route(*arguments, 1, **SETTINGS | {"variance_floor": 0.1}),
-            (votes, activation_map, betas),
-            order=1,
-            modes=("fwd", "rev"),
-        )
+    # No variance is within a finite difference of this floor.
+    settings = SETTINGS | {"variance_floor": 0.1}
+
+    def routed(votes, activation_map, betas):
+        active = extract_patches(activation_map, kernel=2)
+        return tuple(em_patch_routing(votes, active, stride=1, **betas, **settings))
+
+    def expected(votes, activation_map, betas):
+        return references.em_patch_routing(votes, activation_map, 1, 3, **betas, **settings)
+
+    assert_equal_finite_differences(routed, draw(2, 1, 0, sides=(3, 3), dtype=np.float64), expected)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, *slow(jnp.bfloat16)], ids=["float32", "bfloat16"])
@@ -180,7 +187,8 @@ def test_the_description_routes_patches_with_the_cost_of_a_hidden_layer(out_type
     votes, betas = votes[..., :out_types, :], {name: beta[:out_types] for name, beta in betas.items()}
     route_patches = functools.partial(named_routing("em", inverse_temperature=5.0).route_patches, stride=1)
     described = jax.jit(route_patches)(votes, references.extract_patches(activation_map, 3).astype(np.float32), **betas)
-    expected = route(votes, activation_map, betas, 1, inverse_temperature=5.0, cost_scale=cost_scale)
+    settings = {"inverse_temperature": 5.0, "cost_scale": cost_scale}
+    expected = references.em_patch_routing(votes, activation_map, 1, 3, **betas, **settings)
     assert_close(described, expected, 1e-5)
 
 
@@ -196,7 +204,7 @@ def test_the_description_routes_patches_with_the_cost_of_a_hidden_layer(out_type
 )
 def test_patches_that_cannot_be_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        extract_patches(jnp.ones((5, 4)), **settings)
+        jax.eval_shape(lambda x: extract_patches(x, **settings), np.ones((5, 4), np.float32))
 
 
 @pytest.mark.parametrize(
@@ -211,14 +219,14 @@ def test_patches_that_cannot_be_are_refused(settings, message):
             "beta_a: shape [3] expected for votes of shape [4, 3, 2, 2, 2, 3, 2], found",
         ),
         ("beta_u", lambda beta: beta[None], "beta_u: shape [3] expected for votes of shape"),
-        ("beta_u", lambda beta: beta.astype(jnp.int32), "beta_u: a floating-point array expected, found int32"),
+        ("beta_u", lambda beta: beta.astype(np.int32), "beta_u: a floating-point array expected, found int32"),
         ("iterations", lambda iterations: 0, "iterations must be a Python int of at least 1, not 0"),
     ],
 )
 def test_bad_arguments_of_em_of_patches_are_named(name, change, message, no_type_checks):
     votes, activation_map, betas = draw(2, 1, 0)
-    active = jnp.asarray(references.extract_patches(activation_map, 2))
-    arguments = {"votes": jnp.asarray(votes), "in_activations": active, **betas, "stride": 1, "iterations": 3}
+    active = references.extract_patches(activation_map, 2).astype(np.float32)
+    arguments = {"votes": votes, "in_activations": active, **betas, "stride": 1, "iterations": 3}
     arguments[name] = change(arguments[name])
     with pytest.raises(ValueError, match=re.escape(message)):
         em_patch_routing(**arguments)

@@ -1,6 +1,7 @@
 """Complete networks: shapes and parameter counts by shape evaluation, and forward passes."""
 
 import dataclasses
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,26 @@ from tests.marks import slow
 
 def abstract(build):
     return nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+
+
+def pictures(count, size):
+    return np.random.default_rng(0).random((count, size, size, 3), np.float32)
+
+
+@cache
+def started(model, size):
+    """What a new network makes of random pictures, and gradients by its parameters, as NumPy arrays."""
+
+    def scalar(capsnet, images):
+        routed = capsnet(images)
+        return jnp.sum(routed.poses[:, 0]), routed
+
+    @jax.jit
+    def start(images):
+        return nnx.grad(scalar, has_aux=True)(CapsNet(3, model, size, rngs=nnx.Rngs(0)), images)
+
+    gradients, routed = jax.device_get(start(pictures(8, size)))
+    return routed, jax.tree.leaves(gradients)
 
 
 def test_paper224_has_the_studys_parameter_counts():
@@ -75,55 +96,48 @@ def test_the_decoder_ends_at_the_picture_for_every_stem(name, extra_convs, skips
 def test_a_network_computes_poses_of_norm_below_one_and_gradients_everywhere(extra_convs):
     config = preset("tiny", "finetune")
     model = dataclasses.replace(config.model, extra_convs=extra_convs)
-    capsnet = nnx.jit(lambda: CapsNet(3, model, 16, rngs=nnx.Rngs(0)))()
-    images = jax.random.uniform(jax.random.key(0), (4, 16, 16, 3))
-    routed = nnx.jit(CapsNet.__call__)(capsnet, images)
-    assert routed.poses.shape == (4, 3, 16)
+    routed, gradients = started(model, 16)
+    assert routed.poses.shape == (8, 3, 16)
     np.testing.assert_allclose(routed.activations, np.linalg.norm(routed.poses, axis=-1), rtol=1e-5)
     assert float(routed.activations.min()) > 0
     assert float(routed.activations.max()) < 1
-    gradients = nnx.jit(nnx.grad(lambda net: jnp.sum(net(images).poses[:, 0])))(capsnet)
-    norms = [float(jnp.linalg.norm(leaf.ravel())) for leaf in jax.tree.leaves(gradients)]
+    norms = [float(np.linalg.norm(leaf)) for leaf in gradients]
     assert np.isfinite(norms).all()
     assert min(norms) > 0
 
 
 def test_skips_pass_the_encoders_map_to_the_picture():
     config = preset("tiny", "ssl")
-    images = jax.random.uniform(jax.random.key(0), (2, 16, 16, 3))
-    poses = jnp.ones((2, 4, 16)) * 0.1
+    images = pictures(2, 16)
+    poses = np.full((2, 4, 16), 0.1, np.float32)
     for skips in (False, True):
-        model = dataclasses.replace(config.model, decoder_skips=skips)
+        model = dataclasses.replace(config.model, extra_convs=3, decoder_skips=skips)
 
-        @nnx.jit
-        def reconstruct(x, model=model):
+        @jax.jit
+        def reconstruct(x, poses, model=model):
             encoder, decoder = Encoder(model, 16, nnx.Rngs(0)), Decoder(4, model, 16, nnx.Rngs(1))
             return decoder(poses, encoder(x).maps)
 
-        first, second = reconstruct(images), reconstruct(1 - images)
-        assert bool(jnp.allclose(first, second)) is not skips
+        first, second = reconstruct(images, poses), reconstruct(1 - images, poses)
+        assert np.allclose(first, second) is not skips
 
 
 @pytest.mark.parametrize("name", ["tiny", *slow("demo", "small64")])
 def test_initial_capsules_are_in_the_working_range_of_squash(name):
     config = preset(name, "finetune")
-    size = config.data.image_size
-
-    @nnx.jit
-    def start(images):
-        return CapsNet(3, config.model, size, rngs=nnx.Rngs(0))(images)
-
-    activations = start(jax.random.uniform(jax.random.key(1), (8, size, size, 3))).activations
-    assert 0.1 < float(activations.mean()) < 0.9
+    routed, _ = started(config.model, config.data.image_size)
+    assert 0.1 < float(routed.activations.mean()) < 0.9
 
 
 def test_bfloat16_computes_close_to_float32_and_keeps_float32_parameters():
     config = preset("tiny", "finetune")
-    images = jax.random.uniform(jax.random.key(0), (4, 16, 16, 3))
     half = dataclasses.replace(config.model, dtype="bfloat16")
-    exact, rough = (nnx.jit(lambda m=m: CapsNet(3, m, 16, rngs=nnx.Rngs(0)))() for m in (config.model, half))
-    assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(rough))} == {jnp.dtype("float32")}
-    call = nnx.jit(CapsNet.__call__)
-    activations = call(rough, images).activations
+
+    def rough(rngs):
+        return CapsNet(3, half, 16, rngs=rngs)
+
+    assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(abstract(rough)))} == {jnp.dtype("float32")}
+    activations = jax.jit(lambda images: rough(nnx.Rngs(0))(images).activations)(pictures(8, 16))
     assert activations.dtype == jnp.bfloat16
-    np.testing.assert_allclose(activations.astype(jnp.float32), call(exact, images).activations, atol=0.03)
+    exact, _ = started(config.model, 16)
+    np.testing.assert_allclose(np.float32(activations), exact.activations, atol=0.03)

@@ -16,11 +16,13 @@ from jaxcaps.tasks import Examples, Shard
 from jaxcaps.tasks.classification.capsnet import Views
 from jaxcaps.tasks.classification.convnet import ConvNetClassification
 from jaxcaps.training.state import parameters_of, with_parameters
+from tests.marks import slow
+from tests.networks import random_parameters
 
 TINY = preset("tiny", "finetune")
 
 
-@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize("classes", [2, 10, *slow(3)])
 @pytest.mark.parametrize("name", PRESETS)
 def test_it_has_as_many_parameters_as_the_capsule_network(name, classes):
     config = preset(name, "finetune")
@@ -36,26 +38,27 @@ def test_it_has_as_many_parameters_as_the_capsule_network(name, classes):
 
 @pytest.fixture(scope="module")
 def network():
-    # Initialise in one compilation instead of one per operation.
-    build = lambda: ConvNet(3, TINY.model, 16, rngs=nnx.Rngs(0))  # noqa: E731
-    return with_parameters(nnx.eval_shape(build), jax.jit(lambda: parameters_of(build()))())
+    shapes = nnx.eval_shape(lambda: ConvNet(3, TINY.model, 16, rngs=nnx.Rngs(0)))
+    return with_parameters(shapes, random_parameters(shapes))
 
 
-PICTURES = jnp.asarray(np.random.default_rng(0).random((3, 16, 16, 3)), jnp.float32)
+PICTURES = np.random.default_rng(0).random((3, 16, 16, 3), np.float32)
 
 
 @pytest.fixture(scope="module")
 def computed(network):
-    """Features before the capsules, logits and probabilities of some pictures."""
-    return jax.device_get(
-        jax.jit(lambda x: (network.encoder.features(x), network(x), jax.nn.softmax(network.outputs(x).logits)))(
-            PICTURES
-        )
-    )
+    """Features before the capsules, logits, probabilities and primary capsules of some pictures."""
+
+    @jax.jit
+    def compute(x):
+        logits = network.outputs(x).logits
+        return network.encoder.features(x), network(x), jax.nn.softmax(logits), network.encoder(x).poses
+
+    return jax.device_get(compute(PICTURES))
 
 
 def test_it_equals_its_layers_applied_by_hand(network, computed):
-    features, logits, probabilities = computed
+    features, logits, probabilities, capsules = computed
     parameters = {path: np.asarray(value) for path, value in parameters_of(network).items()}
     hidden = np.maximum(features, 0).reshape(3, -1) @ parameters["hidden/kernel"] + parameters["hidden/bias"]
     expected = np.maximum(hidden, 0) @ parameters["out/kernel"] + parameters["out/bias"]
@@ -63,7 +66,6 @@ def test_it_equals_its_layers_applied_by_hand(network, computed):
     shares = np.exp(expected) / np.exp(expected).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(probabilities, shares, rtol=1e-4, atol=1e-5)
     # The same features, squashed, are the primary capsules.
-    capsules = jax.jit(lambda x: network.encoder(x).poses)(PICTURES)
     by_capsule = features.reshape(3, -1, TINY.model.primary_dim)
     squared = (by_capsule**2).sum(-1, keepdims=True)
     np.testing.assert_allclose(capsules, by_capsule * np.sqrt(squared) / (1 + squared), rtol=1e-4, atol=1e-5)
@@ -71,9 +73,8 @@ def test_it_equals_its_layers_applied_by_hand(network, computed):
 
 def test_its_loss_is_cross_entropy_over_valid_examples(network, computed):
     task = ConvNetClassification(TINY.model, TINY.augmentation, 16, 3)
-    labels = jnp.array([0, 2, 1], jnp.int32)
-    numbers = jnp.arange(3, dtype=jnp.int32)
-    examples = Examples(labels, numbers, numbers, jnp.array([True, True, False]))
+    labels, numbers = np.array([0, 2, 1], np.int32), np.arange(3, dtype=np.int32)
+    examples = jax.tree.map(jnp.asarray, Examples(labels, numbers, numbers, np.array([True, True, False])))
     loss, metrics = jax.jit(lambda x: task.loss(network, Views(x), examples, jnp.float32(0), Shard()))(PICTURES)
     probabilities = computed[2]
     assert float(loss) == pytest.approx(-np.log(probabilities[[0, 1], [0, 2]]).mean(), rel=1e-4)

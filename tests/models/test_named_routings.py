@@ -17,7 +17,7 @@ from jaxcaps.plan.flags import parse_config
 from jaxcaps.plan.presets import preset
 from jaxcaps.tasks import Examples, Shard
 from jaxcaps.tasks.classification.capsnet import CapsuleClassification
-from tests.marks import slow
+from tests.networks import MODEL
 
 STEPS = 8
 
@@ -38,12 +38,12 @@ def test_a_mistyped_routing_is_refused():
         parse_config(["--routing=dinamic"])
 
 
-@pytest.mark.parametrize("name", ["uniform", *slow(*(name for name in ROUTINGS if name != "uniform"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ROUTINGS)
 def test_a_classifier_of_any_routing_learns(name):
     config = preset("tiny", "finetune")
-    task = CapsuleClassification(
-        dataclasses.replace(config.model, routing=name), config.augmentation, 16, config.classify, 3
-    )
+    model = dataclasses.replace(MODEL, routing=name)
+    task = CapsuleClassification(model, config.augmentation, 16, config.classify, 3)
     modules = nnx.jit(lambda: task.init(rngs := nnx.Rngs(0), Encoder(task.model, 16, rngs)))()
     graph, parameters = nnx.split(modules)
     optimizer = optax.adam(3e-3)

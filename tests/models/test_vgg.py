@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ MODEL = preset("vgg", "finetune").model
 
 def test_the_preset_is_the_first_five_convolutions_and_with_two_more_all_seven():
     assert [(stage.width, stage.pooled) for stage in MODEL.stages] == [(c.width, c.pooled) for c in CONVOLUTIONS[:5]]
-    longest = Encoder(dataclasses.replace(MODEL, extra_convs=7), 16, nnx.Rngs(0))
+    longest = nnx.eval_shape(lambda: Encoder(dataclasses.replace(MODEL, extra_convs=7), 16, nnx.Rngs(0)))
     assert [stage.convolutions[0].out_features for stage in longest.stem] == [each.width for each in CONVOLUTIONS]
     assert [stage.pooled for stage in longest.stem] == [each.pooled for each in CONVOLUTIONS]
 
@@ -34,14 +35,17 @@ def test_the_preset_is_the_first_five_convolutions_and_with_two_more_all_seven()
 @pytest.mark.parametrize("count", [5, *slow(7)])
 def test_a_stem_with_vggs_kernels_computes_vgg(vgg_file, count):
     """Equal except at the border, where VGG-16 pads with ImageNet's mean colour and an encoder with mid-grey."""
-    encoder = Encoder(dataclasses.replace(MODEL, extra_convs=count), 40, nnx.Rngs(0))
-    parameters = {f"encoder/{path}": value for path, value in parameters_of(encoder).items()}
+    shapes = nnx.eval_shape(lambda: Encoder(dataclasses.replace(MODEL, extra_convs=count), 40, nnx.Rngs(0)))
+    parameters = {
+        f"encoder/{path}": jnp.ones(leaf.shape, leaf.dtype)
+        for path, leaf in jax.eval_shape(parameters_of, shapes).items()
+    }
     filled = with_vgg_kernels(parameters, vgg_file, count)
     changed = {path for path in parameters if not np.array_equal(parameters[path], filled[path])}
     assert changed == {path for path in parameters if path.startswith("encoder/stem/")}
-    encoder = with_parameters(encoder, {path.removeprefix("encoder/"): value for path, value in filled.items()})
+    encoder = with_parameters(shapes, {path.removeprefix("encoder/"): value for path, value in filled.items()})
     picture = np.random.default_rng(1).uniform(size=(40, 40, 3)).astype(np.float32)
-    made = encoder(jnp.asarray(picture)[None]).maps[-1][0]
+    made = np.asarray(jax.jit(lambda pictures: encoder(pictures).maps[-1])(picture[None]))[0]
     expected = layers_by_loops(vgg_tensors(), picture)[INDICES[count - 1]]
     assert made.shape == expected.shape
     # Two convolutions and a pooling twice, then one or three more: the padding affects 10 or 18 pixels of 40.

@@ -39,7 +39,11 @@ def test_a_small_study(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(execution, "POLL", 0)
     # A step for one device compiles faster than one for eight.
     monkeypatch.setattr(jax, "device_count", lambda: 1)
+    # Other tests draw the figures of a run.
+    monkeypatch.setattr("jaxcaps.training.finish.plot_curves", lambda *_: None)
+    monkeypatch.setattr("jaxcaps.training.finish.plot_confusion", lambda *_: None)
     flags = ["--preset=tiny", f"--data={write_npz(tmp_path / 'set.npz', 24, 16)}", "--label-fractions=0.5"]
+    flags += ["--extra-convs=3", "--routing-iterations=1"]
     flags += ["--inits=random,extra-trees", "--seeds=3", "--epochs=1", "--finetune=--batch-size=8 --effective-batch=8"]
     out = tmp_path / "study"
     outcome = run(capsys, *flags, f"--out={out}", command="study")

@@ -1,10 +1,12 @@
 """A study's design: its cells, their configurations, and what is refused before anything runs."""
 
 import dataclasses
+import functools
 
 import pytest
 import yaml
 
+from data_prep import synthetic
 from jaxcaps.config import from_dict, to_dict
 from jaxcaps.errors import UserError
 from jaxcaps.studies import design
@@ -15,6 +17,14 @@ from jaxcaps.studies.notation import Recipe, StudyArm
 from jaxcaps.studies.ready_made import READY_MADE
 from tests.marks import slow
 from tests.studies.build import study_of, write_npz
+
+
+@pytest.fixture(autouse=True, scope="module")
+def drawn_once():
+    """Draws each built-in picture once, though many tests check a study of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "draw", functools.cache(synthetic.draw))
+        yield
 
 
 def test_cells_are_every_arm_seed_and_fold_once_seed_by_seed():

@@ -132,7 +132,7 @@ def test_uncertainties_weight_the_terms_with_the_papers_gradients():
     modules.term_weights.log_uncertainty[...] = jnp.array([0.5, -1.0])
 
     @nnx.jit
-    @nnx.value_and_grad(has_aux=True)
+    @nnx.value_and_grad(argnums=nnx.DiffState(0, nnx.PathContains("term_weights")), has_aux=True)
     def step(modules, views, given):
         return task.loss(modules, views, given, jnp.float32(0.0), Shard())
 

@@ -13,16 +13,25 @@ from jaxcaps.training.checkpoint import Checkpoints, read_parameters
 from jaxcaps.training.mesh import replicated
 from jaxcaps.training.optimizer import make_optimizer
 from jaxcaps.training.step import initial_state
-from tests.training.test_step import mesh_of, network_of
+from tests.training.test_step import mesh_of
+
+# Checkpoints are alike for all networks, and these arrays need no compilation.
+PARAMETERS = {
+    path: np.random.default_rng(0).standard_normal(shape, np.float32)
+    for path, shape in {
+        "encoder/stem/0/convolutions/0/kernel": (3, 3, 3, 8),
+        "encoder/primary/convolution/bias": (32,),
+        "latent_capsules/weights": (36, 4, 16, 8),
+    }.items()
+}
 
 
 def test_a_damaged_checkpoint_is_named_with_a_remedy(tmp_path):
     config = preset("tiny", "ssl")
-    _, parameters = network_of(config)
     mesh = mesh_of(1)
     with jax.numpy_dtype_promotion("standard"):
         optimizer = make_optimizer(config, Length(micro_steps=4, accumulate=1, updates=4, per_epoch=4))
-        state = initial_state(jax.device_put(parameters, replicated(mesh)), optimizer, mesh, seed=0)
+        state = initial_state(jax.device_put(PARAMETERS, replicated(mesh)), optimizer, mesh, seed=0)
     with Checkpoints(tmp_path) as checkpoints:
         for step in (1, 2):
             checkpoints.save(state._replace(step=state.step + step), None, {})
@@ -42,13 +51,12 @@ def test_a_damaged_checkpoint_is_named_with_a_remedy(tmp_path):
 def test_a_run_is_resumed_on_another_number_of_devices(tmp_path):
     """Orbax restores arrays with their saved shardings unless it gets new ones."""
     config = preset("tiny", "ssl")
-    _, parameters = network_of(config)
     with jax.numpy_dtype_promotion("standard"):
         optimizer = make_optimizer(config, Length(micro_steps=4, accumulate=2, updates=2, per_epoch=4))
-        states = {n: initial_state(jax.device_put(parameters, replicated(mesh_of(n))), optimizer, mesh_of(n), seed=n)
+        states = {n: initial_state(jax.device_put(PARAMETERS, replicated(mesh_of(n))), optimizer, mesh_of(n), seed=n)
                   for n in (2, 8)}  # fmt: skip
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(states[2]._replace(step=states[2].step + 3), parameters, {})
+        checkpoints.save(states[2]._replace(step=states[2].step + 3), PARAMETERS, {})
     with Checkpoints(tmp_path) as checkpoints:
         restored = checkpoints.restore(states[8])
     assert int(restored.state.step) == 3
@@ -60,4 +68,4 @@ def test_a_run_is_resumed_on_another_number_of_devices(tmp_path):
             np.testing.assert_array_equal(one, other)
     for path, value in restored.best.items():
         assert value.sharding.device_set == set(jax.devices()[:8])
-        np.testing.assert_array_equal(value, parameters[path])
+        np.testing.assert_array_equal(value, PARAMETERS[path])

@@ -3,7 +3,6 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -22,15 +21,28 @@ def config_of(*, stage="ssl", **training):
 
 def applied(config, length, gradients, parameters, steps):
     """The parameters after each micro-step of constant gradients."""
+    return applied_each(config, length, [gradients] * steps, parameters)
+
+
+def applied_each(config, length, gradients, parameters):
+    """The parameters after each micro-step of gradients of its own."""
     with jax.numpy_dtype_promotion("standard"):
         optimizer = make_optimizer(config, length)
-        state, history = optimizer.init(parameters), []
-        update = jax.jit(optimizer.update)
-        for _ in range(steps):
-            updates, state = update(gradients, state, parameters)
-            parameters = optax.apply_updates(parameters, updates)
+
+        @jax.jit
+        def update(gradients, state, parameters):
+            updates, state = optimizer.update(gradients, state, parameters)
+            return optax.apply_updates(parameters, updates), state
+
+        state, history = jax.jit(optimizer.init)(parameters), []
+        for each in gradients:
+            parameters, state = update(each, state, parameters)
             history.append(jax.device_get(parameters))
     return history
+
+
+def numbers(*values):
+    return np.array(values, np.float32)
 
 
 def test_an_epochs_end_may_fall_inside_a_batch():
@@ -65,7 +77,7 @@ def test_accumulation_stretches_the_schedule_over_micro_steps():
         config, optimizer=OptimizerConfig(lr=0.1, weight_decay=0.0, clip_norm=1e6, warmup=0.0, final_lr=0.01)
     )
     length = Length(micro_steps=40, accumulate=4, updates=10, per_epoch=4.0)
-    history = applied(config, length, {"decoder/x": jnp.ones(1)}, {"decoder/x": jnp.zeros(1)}, 40)
+    history = applied(config, length, {"decoder/x": numbers(1)}, {"decoder/x": numbers(0)}, 40)
     moves = -np.diff([0.0] + [float(each["decoder/x"][0]) for each in history])
     assert np.count_nonzero(moves) == 10
     assert np.flatnonzero(moves).tolist() == list(range(3, 40, 4))
@@ -74,17 +86,12 @@ def test_accumulation_stretches_the_schedule_over_micro_steps():
 
 
 def test_accumulated_micro_steps_equal_one_large_batch():
-    parameters = {"encoder/stem/0/kernel": jnp.arange(4.0)}
-    parts = [jnp.array([1.0, -2.0, 0.5, 3.0]), jnp.array([0.0, 4.0, -1.5, 1.0])]
+    parameters = {"encoder/stem/0/kernel": numbers(0, 1, 2, 3)}
+    parts = [{"encoder/stem/0/kernel": numbers(*part)} for part in ((1, -2, 0.5, 3), (0, 4, -1.5, 1))]
     length = Length(micro_steps=2, accumulate=2, updates=1, per_epoch=1.0)
     config = config_of(batch_size=8, effective_batch=16)
-    with jax.numpy_dtype_promotion("standard"):
-        optimizer = make_optimizer(config, length)
-        state, accumulated = optimizer.init(parameters), parameters
-        for part in parts:
-            updates, state = optimizer.update({"encoder/stem/0/kernel": part}, state, accumulated)
-            accumulated = optax.apply_updates(accumulated, updates)
-    mean = {"encoder/stem/0/kernel": sum(parts) / 2}
+    accumulated = applied_each(config, length, parts, parameters)[-1]
+    mean = jax.tree.map(lambda one, other: (one + other) / 2, *parts)
     whole = applied(config, length._replace(accumulate=1), mean, parameters, 1)[-1]
     np.testing.assert_allclose(accumulated["encoder/stem/0/kernel"], whole["encoder/stem/0/kernel"], rtol=1e-6)
 
@@ -97,7 +104,7 @@ def test_weight_decay_spares_biases_norms_and_scales():
         "class_capsules/weights": True,
         "norm_scale": False,
     }
-    assert decayed(dict.fromkeys(names, jnp.ones(()))) == names
+    assert decayed(dict.fromkeys(names, np.float32(1))) == names
 
 
 def test_multipliers_only_scale_the_steps_of_their_group():
@@ -106,8 +113,7 @@ def test_multipliers_only_scale_the_steps_of_their_group():
         config, optimizer=OptimizerConfig(lr=0.01, clip_norm=1e6, warmup=0.0, lr_mult="primary:3,routing:10")
     )
     paths = ["encoder/stem/0/kernel", "encoder/primary/convolution/kernel", "latent_capsules/weights"]
-    zeros = {path: jnp.zeros(2) for path in paths}
-    ones = {path: jnp.ones(2) for path in paths}
+    zeros, ones = (dict.fromkeys(paths, numbers(value, value)) for value in (0, 1))
     moved = applied(config, Length(5, 1, 5, 5.0), ones, zeros, 1)[-1]
     stem, primary, routing = (float(moved[path][0]) for path in paths)
     assert primary == pytest.approx(3 * stem)
@@ -134,8 +140,8 @@ def test_freezing_only_keeps_the_encoder_for_the_first_epochs(restore):
     config = dataclasses.replace(
         config, restore=restore, classify=dataclasses.replace(config.classify, freeze_epochs=1)
     )
-    start = {"encoder/stem/0/kernel": jnp.ones(2), "class_capsules/weights": jnp.ones(2)}
-    gradients = {path: jnp.full(2, 0.5) for path in start}
+    start = {"encoder/stem/0/kernel": numbers(1, 1), "class_capsules/weights": numbers(1, 1)}
+    gradients = dict.fromkeys(start, numbers(0.5, 0.5))
     history = applied(config, Length(8, 1, 8, 4.0), gradients, start, 5)
     assert all(np.array_equal(each["encoder/stem/0/kernel"], np.ones(2)) for each in history[:4])
     assert not np.array_equal(history[4]["encoder/stem/0/kernel"], np.ones(2))
@@ -143,6 +149,6 @@ def test_freezing_only_keeps_the_encoder_for_the_first_epochs(restore):
 
 
 def test_a_gradient_that_is_not_finite_is_skipped():
-    start = {"decoder/kernel": jnp.ones(2)}
-    history = applied(config_of(), Length(8, 1, 8, 4.0), {"decoder/kernel": jnp.array([1.0, jnp.nan])}, start, 1)
+    start = {"decoder/kernel": numbers(1, 1)}
+    history = applied(config_of(), Length(8, 1, 8, 4.0), {"decoder/kernel": numbers(1, np.nan)}, start, 1)
     np.testing.assert_array_equal(history[0]["decoder/kernel"], np.ones(2))

@@ -9,6 +9,8 @@ from flax import nnx
 from jaxcaps.config import Branch, ModelConfig, StemStage
 from jaxcaps.models.stems.plain import PlainStage
 from jaxcaps.models.stems.residual import ResidualStage
+from jaxcaps.training.state import with_parameters
+from tests.networks import random_parameters
 
 PLAIN = ModelConfig(normalization="none")
 STAGES = {
@@ -23,14 +25,22 @@ STAGES = {
 }
 
 
+def stages(stage):
+    """A residual and a plain stage of the same random kernels and biases, and these by path."""
+    residual, plain = (
+        nnx.eval_shape(lambda kind=kind: kind(3, stage, PLAIN, nnx.Rngs(0))) for kind in (ResidualStage, PlainStage)
+    )
+    drawn = random_parameters(residual)
+    return with_parameters(residual, drawn), with_parameters(plain, drawn), drawn
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_the_shortcut_adds_the_pixel_beneath_the_kernels_centre(name):
     stage, side = STAGES[name]
-    residual = ResidualStage(3, stage, PLAIN, nnx.Rngs(0))
-    plain = PlainStage(3, stage, PLAIN, nnx.Rngs(0))
-    x = jax.random.normal(jax.random.key(1), (2, side, side, 3))
-    seen = np.asarray(x).reshape(2, side // 2, 2, side // 2, 2, 3).max(axis=(2, 4)) if stage.pooled else np.asarray(x)
-    convolved = np.asarray(plain.convolved(jnp.asarray(seen)))
+    x = np.random.default_rng(1).standard_normal((2, side, side, 3), np.float32)
+    seen = x.reshape(2, side // 2, 2, side // 2, 2, 3).max(axis=(2, 4)) if stage.pooled else x
+    residual, plain, drawn = stages(stage)
+    found, convolved = jax.device_get(jax.jit(lambda x, seen: (residual(x), plain.convolved(seen)))(x, seen))
     first = stage.branches[0] if stage.branches else stage
     expected = convolved.copy()
     for row in range(expected.shape[1]):
@@ -39,13 +49,12 @@ def test_the_shortcut_adds_the_pixel_beneath_the_kernels_centre(name):
             reach = (first.kernel - 1) * getattr(first, "dilation", 1)
             y, z = (index * stage.stride - first.padding + reach // 2 for index in (row, column))
             if 0 <= y < seen.shape[1] and 0 <= z < seen.shape[2]:
-                expected[:, row, column] += seen[:, y, z] @ np.asarray(residual.shortcut.kernel[...])
-    np.testing.assert_allclose(residual(x), np.maximum(expected, 0), rtol=1e-4, atol=1e-5)
+                expected[:, row, column] += seen[:, y, z] @ drawn["shortcut/kernel"]
+    np.testing.assert_allclose(found, np.maximum(expected, 0), rtol=1e-4, atol=1e-5)
 
 
 def test_the_gradient_reaches_the_input_even_if_the_convolution_is_dead():
-    residual = ResidualStage(3, StemStage(4), PLAIN, nnx.Rngs(0))
-    for convolution in residual.convolutions:
-        convolution.kernel[...] = jnp.zeros_like(convolution.kernel[...])
-    gradient = jax.grad(lambda x: jnp.sum(residual(x)))(jnp.ones((1, 4, 4, 3)))
-    assert float(jnp.abs(gradient).max()) > 0
+    residual, _, drawn = stages(StemStage(4))
+    dead = with_parameters(residual, {path: value * path.startswith("shortcut") for path, value in drawn.items()})
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(dead(x))))(np.ones((1, 4, 4, 3), np.float32))
+    assert np.abs(gradient).max() > 0
