@@ -9,6 +9,7 @@ import pytest
 import jaxcaps.evaluate
 import jaxcaps.predict
 import jaxcaps.report
+import jaxcaps.runs
 import jaxcaps.study
 import jaxcaps.train
 from jaxcaps.commands import run_command
