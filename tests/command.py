@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pytest
 
 import jaxcaps.evaluate
+import jaxcaps.export
 import jaxcaps.predict
 import jaxcaps.report
 import jaxcaps.runs

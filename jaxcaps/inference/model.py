@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 
+from data_prep.pipeline.applying import FittedSteps
 from jaxcaps.data.colours import is_colourful
 from jaxcaps.data.decoding import BadImage, to_square
 from jaxcaps.data.prepared import as_in_training
@@ -22,7 +23,7 @@ from jaxcaps.models.outputs import pooled
 from jaxcaps.tasks.base import whole_pictures
 from jaxcaps.training.calibration import read_calibration
 from jaxcaps.training.evaluators import Classified, Predictor, capsule_features, classified
-from jaxcaps.training.state import with_parameters
+from jaxcaps.training.state import Parameters, with_parameters
 
 Pictures = np.ndarray | str | Path | Sequence[str | Path]
 Features = Literal["capsules", "pooled"]
@@ -212,6 +213,23 @@ class TrainedClassifier(ClassifierMixin, TrainedEncoder):  # type: ignore[misc]
         self._classified = self._predictor(classified)
 
     @property
+    def modules(self) -> Any:
+        """The structure of the network, without arrays."""
+        return self._opened.modules
+
+    @property
+    def parameters(self) -> Parameters:
+        """The parameters of the network by path, on all devices."""
+        parameters: Parameters = self._opened.parameters
+        return parameters
+
+    @property
+    def prepared(self) -> FittedSteps | None:
+        """The steps with which `data_prep` made the pictures that it learnt from, or None."""
+        prepared: FittedSteps | None = self._opened.prepared
+        return prepared
+
+    @property
     def folder(self) -> Path:
         return Path(self.restore).expanduser()
 
@@ -267,12 +285,17 @@ class TrainedClassifier(ClassifierMixin, TrainedEncoder):  # type: ignore[misc]
         """
         return self.calibration.unfamiliarity(self._all(self._classified, pictures))
 
-    def activations(self, predicted: Classified) -> np.ndarray | None:
-        """The activations of the class capsules, [n, classes]; None for a network without capsules."""
+    @property
+    def norm_scale(self) -> float | None:
+        """What the activations of the class capsules are multiplied by to give logits; None without capsules."""
         if self.config.model.architecture == "convnet":
             return None
-        scale = self._opened.parameters.get("norm_scale", NORM_SCALE)
-        return np.asarray(predicted.logits) / float(scale)
+        return float(self.parameters.get("norm_scale", NORM_SCALE))
+
+    def activations(self, predicted: Classified) -> np.ndarray | None:
+        """The activations of the class capsules, [n, classes]; None for a network without capsules."""
+        scale = self.norm_scale
+        return None if scale is None else np.asarray(predicted.logits) / scale
 
 
 def load(

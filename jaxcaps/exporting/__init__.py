@@ -1,0 +1,10 @@
+"""The table of formats in which a fine-tuned run leaves jaxcaps: one file per format, found by its name.
+
+To add a format, add a file `<name>.py` that defines `FORMAT`, a `Format`. `python -m jaxcaps.export --to=<name>` then
+writes it.
+"""
+
+from data_prep.registry import Registry
+from jaxcaps.exporting.base import Format
+
+FORMATS: Registry[Format] = Registry(__name__, "FORMAT", what="format")

@@ -1,0 +1,115 @@
+"""An exported program equals the model in Python, runs without jaxcaps, and comes with its card and checksums."""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+
+import cv2
+import jax
+import numpy as np
+import pytest
+
+import jaxcaps
+from jaxcaps.plan.flags import parse_config
+from tests.command import run
+from tests.inference.build import write_run
+from tests.studies.build import write_npz
+
+FILES = {"README.md", "SHA256SUMS", "model.jaxexport", "model.json"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A run, `run`, and its export, `out`."""
+    folder = tmp_path_factory.mktemp("export")
+    data = write_npz(folder / "set.npz", 24, 16)
+    flags = ["--preset=tiny", "--extra-convs=3", "--batch-size=8", "--effective-batch=8", "--reconstruction-weight=0.1"]
+    write_run(parse_config(["--stage=finetune", *flags, f"--data={data}", f"--out={folder}/run"]), folder / "run")
+    return folder
+
+
+@pytest.fixture
+def export(place, capsys):
+    def command(*more, restore=place / "run", out=place / "out"):
+        return run(capsys, f"--restore={restore}", f"--out={out}", *more, command="export")
+
+    return command
+
+
+@pytest.fixture
+def exported(place, export):
+    if not (place / "out").exists():
+        outcome = export()
+        assert outcome.status == 0, outcome.errors
+    return place / "out"
+
+
+def test_the_program_equals_the_model_for_any_number_of_pictures(place, exported):
+    model = jaxcaps.load(place / "run")
+    about = json.loads((exported / "model.json").read_text())
+    program = jax.export.deserialize((exported / "model.jaxexport").read_bytes())
+    assert program.platforms == ("cpu", "cuda", "tpu")
+    assert about["input"]["shape"] == ["batch", 32, 32, 3]
+    for count in (1, 5):
+        pictures = np.random.default_rng(count).integers(0, 256, (count, 32, 32, 3), np.uint8)
+        answer = jax.device_get(program.call(pictures))
+        np.testing.assert_allclose(answer["probabilities"], model.predict_proba(pictures), rtol=1e-5)
+        np.testing.assert_allclose(answer["unfamiliarity"], model.unfamiliarity(pictures), rtol=1e-5)
+        assert [about["classes"][best] for best in answer["probabilities"].argmax(1)] == list(model.predict(pictures))
+        # The temperature does not change them.
+        logits = np.log(answer["probabilities"]) * about["temperature"]
+        differences = np.diff(answer["activations"] * model.norm_scale, axis=1)
+        np.testing.assert_allclose(differences, np.diff(logits, axis=1), rtol=1e-3, atol=1e-4)
+
+
+def test_the_script_of_the_card_runs_without_jaxcaps(place, exported):
+    (script,) = re.findall(r"```python\n(.*?)```", (exported / "README.md").read_text(), re.DOTALL)
+    picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    cv2.imwrite(str(exported / "picture.png"), picture)
+    command = "import sys\nsys.modules['jaxcaps'] = None\n" + script
+    process = subprocess.run(
+        [sys.executable, "-c", command], cwd=exported, env=os.environ, capture_output=True, text=True, check=False
+    )
+    (exported / "picture.png").unlink()
+    assert process.returncode == 0, process.stderr
+    model = jaxcaps.load(place / "run")
+    (expected,) = model.unfamiliarity(picture[None, ..., ::-1])
+    name, score = process.stdout.split()
+    assert name in model.classes_
+    assert float(score) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_card_has_the_scores_of_the_run_and_the_checksums_fit(place, exported):
+    assert {file.name for file in exported.iterdir()} == FILES
+    for line in (exported / "SHA256SUMS").read_text().splitlines():
+        found, name = line.split("  ")
+        assert hashlib.sha256((exported / name).read_bytes()).hexdigest() == found
+    metrics = json.loads((place / "run" / "metrics.json").read_text())
+    card = (exported / "README.md").read_text()
+    assert f"| balanced_accuracy | {metrics['balanced_accuracy']:.3f} | [" in card
+    assert "not a medical device" in card
+    assert str(place) not in card + (exported / "model.json").read_text()
+
+
+def test_what_exists_is_not_overwritten(exported, export):
+    outcome = export()
+    assert outcome.status == 2
+    assert f"--out={exported} exists; nothing was changed" in outcome.errors
+
+
+def test_what_cannot_be_exported_leaves_nothing_behind(place, export, tmp_path, monkeypatch):
+    for more, words in (
+        (["--to=stablehlo2"], "--to=stablehlo2: unknown format; did you mean 'stablehlo'"),
+        (["--two=stablehlo"], "did you mean '--to'"),
+    ):
+        outcome = export(*more, out=tmp_path / "x")
+        assert outcome.status == 2
+        assert words in outcome.errors
+    encoder = export(restore="pretrained:busi-demo", out=tmp_path / "x")
+    assert "an encoder has no classes" in encoder.errors
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    assert "pip install 'jaxcaps[export]'" in export(out=tmp_path / "x").errors
+    assert not list(tmp_path.iterdir())
