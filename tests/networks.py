@@ -34,10 +34,10 @@ def drawn(task):
     return nnx.merge(graph, jax.tree.map_with_path(draw, state))
 
 
-def random_parameters(shapes: nnx.Module) -> dict[str, np.ndarray]:
-    """Parameters by path for layers without arrays: normal, with a standard deviation of 0.2."""
+def random_parameters(shapes: nnx.Module, scale: float = 0.2) -> dict[str, jax.Array]:
+    """Parameters by path for layers without arrays: normal, with this standard deviation."""
     numbers = np.random.default_rng(0)
     return {
-        path: numbers.normal(0, 0.2, leaf.shape).astype(np.float32)
+        path: jnp.asarray(numbers.normal(0, scale, leaf.shape), leaf.dtype)
         for path, leaf in jax.eval_shape(parameters_of, shapes).items()
     }

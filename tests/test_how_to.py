@@ -15,13 +15,14 @@ from data_prep.spec import DataSpec
 from jaxcaps.data.source import Settings
 from jaxcaps.errors import UserError
 from jaxcaps.evaluation.metrics.base import WeightedPredictions
-from jaxcaps.models import Encoder, primary_capsules
+from jaxcaps.models import primary_capsules
 from jaxcaps.models.stems.plain import PlainStage
 from jaxcaps.nnx import DenseCaps
 from jaxcaps.plan.config import Config
 from jaxcaps.plan.flags import checked
 from jaxcaps.plan.presets import preset
 from jaxcaps.tasks import Examples, Shard
+from tests.networks import MODEL, drawn
 
 ROOT = Path(__file__).parent.parent
 # A block that starts with the path of a module is that module.
@@ -87,15 +88,11 @@ def test_the_task(extension):
         bases=(Config,),
         frozen=True,
     )
-    tiny = preset("tiny", "ssl")
-    config = extended(**vars(tiny) | {"model": dataclasses.replace(tiny.model, extra_convs=3)})
+    config = extended(**vars(preset("tiny", "ssl")) | {"model": MODEL})
     task_class.check(config)
     task = task_class.make(config, None)
-
-    def init():
-        return task.init(rngs := nnx.Rngs(0), Encoder(task.model, 16, rngs))
-
-    for path, _ in nnx.to_flat_state(nnx.state(nnx.eval_shape(init))):
+    network = drawn(task)
+    for path, _ in nnx.to_flat_state(nnx.state(network)):
         task_class.group_of("/".join(map(str, path)))
 
     images = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), np.uint8)
@@ -108,7 +105,7 @@ def test_the_task(extension):
 
     @jax.jit
     def loss_of(views):
-        return task.loss(init(), views, examples, jnp.float32(0), Shard())
+        return task.loss(network, views, examples, jnp.float32(0), Shard())
 
     views = views_of(images)
     loss, metrics = loss_of(views)

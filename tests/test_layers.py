@@ -13,7 +13,9 @@ from flax import nnx
 import jaxcaps.linen
 import jaxcaps.nnx
 from jaxcaps.functional import EM, ROUTINGS, Dynamic, ParameterSpec, Routed, SelfRouting, dense_votes
+from jaxcaps.training.state import with_parameters
 from tests.marks import slow
+from tests.networks import random_parameters
 
 DIM, IN, OUT = 4, 2, 3
 
@@ -31,11 +33,8 @@ class Kind(NamedTuple):
 
     def nnx(self, **settings):
         """A layer with random parameters. NumPy draws them, since every initialiser would be compiled."""
-        graph, state = nnx.split(nnx.eval_shape(partial(self.new, **settings)))
-        rng = np.random.default_rng(0)
-        return nnx.merge(
-            graph, jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0, 0.5, leaf.shape), leaf.dtype), state)
-        )
+        shapes = nnx.eval_shape(partial(self.new, **settings))
+        return with_parameters(shapes, random_parameters(shapes, scale=0.5))
 
     def linen(self, **settings):
         return getattr(jaxcaps.linen, self.name)(**self.settings, **settings)

@@ -3,7 +3,6 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -17,9 +16,10 @@ from jaxcaps.plan.presets import preset
 from jaxcaps.studies.checks import check
 from jaxcaps.study import design, parse
 from jaxcaps.training.setup import with_vgg_kernels
-from jaxcaps.training.state import parameters_of, with_parameters
+from jaxcaps.training.state import with_parameters
 from tests.command import run
 from tests.marks import slow
+from tests.networks import random_parameters
 from tests.vgg import INDICES, layers_by_loops, vgg_tensors
 
 MODEL = preset("vgg", "finetune").model
@@ -36,10 +36,7 @@ def test_the_preset_is_the_first_five_convolutions_and_with_two_more_all_seven()
 def test_a_stem_with_vggs_kernels_computes_vgg(vgg_file, count):
     """Equal except at the border, where VGG-16 pads with ImageNet's mean colour and an encoder with mid-grey."""
     shapes = nnx.eval_shape(lambda: Encoder(dataclasses.replace(MODEL, extra_convs=count), 40, nnx.Rngs(0)))
-    parameters = {
-        f"encoder/{path}": jnp.ones(leaf.shape, leaf.dtype)
-        for path, leaf in jax.eval_shape(parameters_of, shapes).items()
-    }
+    parameters = {f"encoder/{path}": value for path, value in random_parameters(shapes).items()}
     filled = with_vgg_kernels(parameters, vgg_file, count)
     changed = {path for path in parameters if not np.array_equal(parameters[path], filled[path])}
     assert changed == {path for path in parameters if path.startswith("encoder/stem/")}
