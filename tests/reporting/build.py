@@ -37,9 +37,9 @@ def probabilities(seed=0, certainty=0.6):
 def split(names=None, groups=None):
     images = np.random.default_rng(1).integers(0, 256, (COUNT, 16, 16, 3), np.uint8)
     names = names or tuple(f"{n:02}.png" for n in range(COUNT))
-    known = labels().astype(np.int32)
-    numbers = np.arange(COUNT) if groups is None else groups
-    return Split(names, known, numbers, groups is not None, images, None, np.arange(COUNT), 16)
+    known, rows = labels().astype(np.int32), np.arange(COUNT)
+    numbers = rows if groups is None else groups
+    return Split(names, known, numbers, groups is not None, images, None, rows, 16, contents=rows)
 
 
 def classifier(folder, *, classes=CLASSES, names=None, known=None, seed=0):
