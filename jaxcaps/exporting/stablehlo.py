@@ -29,8 +29,9 @@ about = json.loads((folder / "model.json").read_text())
 program = jax.export.deserialize((folder / "{FILE}").read_bytes())
 side = about["input"]["side"]
 picture = cv2.cvtColor(cv2.imread("picture.png"), cv2.COLOR_BGR2RGB)
-smaller = max(picture.shape[:2]) > side
-picture = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+height, width = picture.shape[:2]
+picture = cv2.resize(picture, (min(width, side), min(height, side)), interpolation=cv2.INTER_AREA)
+picture = cv2.resize(picture, (side, side), interpolation=cv2.INTER_LINEAR)
 answer = program.call(np.stack([picture]))
 print(about["classes"][int(answer["probabilities"][0].argmax())], answer["unfamiliarity"][0])
 ```
