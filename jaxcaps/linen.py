@@ -16,10 +16,14 @@ from jaxtyping import Array, Float, Integer
 from jaxcaps.functional import (
     AnyRouting,
     Dynamic,
+    GivenRouting,
+    Padding,
     ParameterSpec,
     Routed,
     RoutingShape,
+    Size,
     Transform,
+    as_routing,
     at_least_float32,
     class_caps,
     conv_caps,
@@ -32,10 +36,12 @@ from jaxcaps.functional import (
     select_capsule,
     squash,
     weight_shape,
+    window,
 )
 
 
-def _convolution(features: int, kernel: int, stride: int, padding: int, **settings: Any) -> linen.Conv:
+def _convolution(features: int, kernel: Size, stride: Size, padding: Padding, **settings: Any) -> linen.Conv:
+    kernel, stride, padding = window(kernel, stride, padding)
     return linen.Conv(
         features,
         (kernel, kernel),
@@ -51,9 +57,9 @@ class PrimaryCaps(linen.Module):
 
     types: int
     dim: int
-    kernel: int
-    stride: int = 1
-    padding: int = 0
+    kernel: Size
+    stride: Size = 1
+    padding: Padding = 0
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 
@@ -83,9 +89,9 @@ class MatrixPrimaryCaps(linen.Module):
 
     types: int
     dim: int = 16
-    kernel: int = 1
-    stride: int = 1
-    padding: int = 0
+    kernel: Size = 1
+    stride: Size = 1
+    padding: Padding = 0
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 
@@ -115,7 +121,7 @@ class _RoutedLayer(linen.Module):
         settings: "DenseCaps | ConvCaps | ClassCaps",
         shared_by: int = 1,
     ) -> tuple[AnyRouting, Array, dict[str, Array], Array, Array | None]:
-        routing, dtype = settings.routing, settings.dtype
+        routing, dtype = as_routing(settings.routing), settings.dtype
         shape = RoutingShape(in_capsules, out_capsules, poses.shape[-1], settings.out_dim)
         matrix = weight_shape(settings.transform, shape.in_dim, shape.out_dim)
         deviation = initial_deviation(routing, shape, settings.transform, settings.in_norm_squared, shared_by=shared_by)
@@ -134,7 +140,7 @@ class DenseCaps(_RoutedLayer):
 
     out_capsules: int
     out_dim: int
-    routing: AnyRouting = Dynamic()
+    routing: GivenRouting = Dynamic()
     transform: Transform = "vector"
     in_norm_squared: float = 1.0
     dtype: Any = jnp.float32
@@ -155,11 +161,11 @@ class ConvCaps(_RoutedLayer):
 
     out_types: int
     out_dim: int
-    kernel: int
-    stride: int = 1
-    padding: int = 0
+    kernel: Size
+    stride: Size = 1
+    padding: Padding = 0
     positions: tuple[int, int] | None = None
-    routing: AnyRouting = Dynamic()
+    routing: GivenRouting = Dynamic()
     transform: Transform = "vector"
     in_norm_squared: float = 1.0
     dtype: Any = jnp.float32
@@ -172,10 +178,11 @@ class ConvCaps(_RoutedLayer):
         activations: Float[Array, "*batch height width in"] | None = None,
     ) -> Routed:
         in_types = poses.shape[-2]
-        leading = (*(self.positions or ()), self.kernel, self.kernel, in_types, self.out_types)
-        in_capsules = self.kernel**2 * in_types
+        kernel, stride, padding = window(self.kernel, self.stride, self.padding)
+        leading = (*(self.positions or ()), kernel, kernel, in_types, self.out_types)
+        in_capsules = kernel**2 * in_types
         arguments = self._arguments(poses, activations, leading, in_capsules, self.out_types, self)
-        return conv_caps(*arguments, stride=self.stride, padding=self.padding, transform=self.transform)
+        return conv_caps(*arguments, stride=stride, padding=padding, transform=self.transform)
 
 
 class ClassCaps(_RoutedLayer):
@@ -184,7 +191,7 @@ class ClassCaps(_RoutedLayer):
     classes: int
     out_dim: int
     coordinates: bool = True
-    routing: AnyRouting = Dynamic()
+    routing: GivenRouting = Dynamic()
     transform: Transform = "vector"
     in_norm_squared: float = 1.0
     dtype: Any = jnp.float32

@@ -1,7 +1,10 @@
 """Capsule layers for Flax NNX: thin owners of the parameters that `jaxcaps.functional` computes with.
 
-Every layer takes any number of leading batch axes. A `routing` is a description, such as `Dynamic()` or `EM()`, or a
-routing function without learned parameters. Names and shapes of the parameters are those of `jaxcaps.linen`.
+Every layer takes any number of leading batch axes. Names and shapes of the parameters are those of `jaxcaps.linen`.
+
+A `routing` is a description, such as `Dynamic()` or `EM()`, its name, such as "em", or a routing function without
+learned parameters. Windows are square: `kernel`, `stride` and `padding` are one integer or two equal ones, and a
+padding may also be "SAME" or "VALID".
 """
 
 import itertools
@@ -17,10 +20,14 @@ from jaxtyping import Array, Float, Integer
 from jaxcaps.functional import (
     AnyRouting,
     Dynamic,
+    GivenRouting,
+    Padding,
     ParameterSpec,
     Routed,
     RoutingShape,
+    Size,
     Transform,
+    as_routing,
     at_least_float32,
     class_caps,
     conv_caps,
@@ -33,10 +40,14 @@ from jaxcaps.functional import (
     select_capsule,
     squash,
     weight_shape,
+    window,
 )
 
 
-def _convolution(in_features: int, features: int, kernel: int, stride: int, padding: int, **settings: Any) -> nnx.Conv:
+def _convolution(
+    in_features: int, features: int, kernel: Size, stride: Size, padding: Padding, **settings: Any
+) -> nnx.Conv:
+    kernel, stride, padding = window(kernel, stride, padding)
     return nnx.Conv(
         in_features,
         features,
@@ -67,9 +78,9 @@ class PrimaryCaps(nnx.Module):
         types: int,
         dim: int,
         *,
-        kernel: int,
-        stride: int = 1,
-        padding: int = 0,
+        kernel: Size,
+        stride: Size = 1,
+        padding: Padding = 0,
         dtype: Any = jnp.float32,
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
@@ -105,9 +116,9 @@ class MatrixPrimaryCaps(nnx.Module):
         types: int,
         dim: int = 16,
         *,
-        kernel: int = 1,
-        stride: int = 1,
-        padding: int = 0,
+        kernel: Size = 1,
+        stride: Size = 1,
+        padding: Padding = 0,
         dtype: Any = jnp.float32,
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
@@ -130,7 +141,7 @@ class _RoutedLayer(nnx.Module):
 
     def _own(
         self,
-        routing: AnyRouting,
+        routing: GivenRouting,
         shape: RoutingShape,
         leading: tuple[int, ...],
         transform: Transform,
@@ -140,6 +151,7 @@ class _RoutedLayer(nnx.Module):
         rngs: nnx.Rngs,
         shared_by: int = 1,
     ) -> None:
+        routing = as_routing(routing)
         matrix = weight_shape(transform, shape.in_dim, shape.out_dim)
         deviation = initial_deviation(routing, shape, transform, in_norm_squared, shared_by=shared_by)
         self.weights = nnx.Param(jax.random.normal(rngs.params(), (*leading, *matrix), param_dtype) * deviation)
@@ -165,7 +177,7 @@ class DenseCaps(_RoutedLayer):
 
     Args:
         in_capsules, out_capsules, in_dim, out_dim: numbers of capsules and dimensions of their poses.
-        routing: a routing description, or a routing function.
+        routing: a routing description, its name, or a routing function.
         transform: "vector", or "matrix" for poses that are square matrices.
         in_norm_squared: the mean squared norm of the in poses at the start, see `initial_deviation`.
         dtype: dtype of the votes; the routing is computed in at least float32.
@@ -178,7 +190,7 @@ class DenseCaps(_RoutedLayer):
         in_dim: int,
         out_dim: int,
         *,
-        routing: AnyRouting = Dynamic(),  # noqa: B008 (a frozen description)
+        routing: GivenRouting = Dynamic(),  # noqa: B008 (a frozen description)
         transform: Transform = "vector",
         in_norm_squared: float = 1.0,
         dtype: Any = jnp.float32,
@@ -213,18 +225,18 @@ class ConvCaps(_RoutedLayer):
         in_dim: int,
         out_dim: int,
         *,
-        kernel: int,
-        stride: int = 1,
-        padding: int = 0,
+        kernel: Size,
+        stride: Size = 1,
+        padding: Padding = 0,
         positions: tuple[int, int] | None = None,
-        routing: AnyRouting = Dynamic(),  # noqa: B008
+        routing: GivenRouting = Dynamic(),  # noqa: B008
         transform: Transform = "vector",
         in_norm_squared: float = 1.0,
         dtype: Any = jnp.float32,
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        self.stride, self.padding = stride, padding
+        kernel, self.stride, self.padding = window(kernel, stride, padding)
         shape = RoutingShape(kernel * kernel * in_types, out_types, in_dim, out_dim)
         leading = (*(positions or ()), kernel, kernel, in_types, out_types)
         self._own(routing, shape, leading, transform, in_norm_squared, dtype, param_dtype, rngs)
@@ -260,7 +272,7 @@ class ClassCaps(_RoutedLayer):
         out_dim: int,
         *,
         coordinates: bool = True,
-        routing: AnyRouting = Dynamic(),  # noqa: B008
+        routing: GivenRouting = Dynamic(),  # noqa: B008
         transform: Transform = "vector",
         in_norm_squared: float = 1.0,
         dtype: Any = jnp.float32,

@@ -12,7 +12,7 @@ from flax import nnx
 
 import jaxcaps.linen
 import jaxcaps.nnx
-from jaxcaps.functional import EM, ROUTINGS, Dynamic, ParameterSpec, Routed, SelfRouting, dense_votes
+from jaxcaps.functional import EM, ROUTINGS, Dynamic, ParameterSpec, Routed, SelfRouting, Uniform, dense_votes
 from jaxcaps.training.state import with_parameters
 from tests.marks import slow
 from tests.networks import random_parameters
@@ -382,3 +382,34 @@ def test_transforms_that_do_not_fit_are_refused(kind, in_dim, out_dim, transform
     settings = kind.settings | dict(out_dim=out_dim, transform=transform)
     with pytest.raises(ValueError, match=message):
         layer(**(kind.in_sizes | dict(in_dim=in_dim)), **settings, rngs=nnx.Rngs(0))
+
+
+def shapes_of(kind, library, **settings):
+    """The shapes of what a layer of a library makes of one example."""
+    if library == "nnx":
+        return jax.eval_shape(lambda *inputs: kind.new(**settings)(*inputs), *kind.draw())
+    layer = kind.linen(**settings)
+    return jax.eval_shape(lambda *inputs: layer.init_with_output(jax.random.key(0), *inputs)[0], *kind.draw())
+
+
+@pytest.mark.parametrize("library", ["nnx", "linen"])
+def test_layers_take_what_other_libraries_do(library):
+    primary = PRIMARY._replace(settings=dict(types=2, dim=4, kernel=(3, 3), stride=[1, 1], padding="SAME"))
+    assert shapes_of(primary, library).shape == (5 * 6 * 2, 4)
+    dense = DENSE._replace(inputs=DENSE.inputs[:1])
+    assert shapes_of(dense, library, routing="uniform") == shapes_of(dense, library, routing=Uniform)
+
+
+@pytest.mark.parametrize("library", ["nnx", "linen"])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(routing="emm"), "unknown routing 'emm'; did you mean 'em'"),
+        (dict(routing=3), r"routing=3: give a description .* or one of detached-dynamic"),
+        (dict(kernel=(3, 5)), r"kernel=.3, 5.: capsule layers have square windows"),
+    ],
+    ids=str,
+)
+def test_what_layers_do_not_take_is_named(library, settings, message):
+    with pytest.raises(ValueError, match=message):
+        shapes_of(CONV._replace(settings=CONV.settings | settings), library)

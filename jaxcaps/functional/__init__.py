@@ -47,13 +47,14 @@ from jaxcaps.functional.losses import (
     spread_margin,
 )
 from jaxcaps.functional.masks import block_mask, central_mask, free_form_mask, hide, place_mask
-from jaxcaps.functional.patches import compete_across, extract_patches
+from jaxcaps.functional.patches import Padding, Size, compete_across, extract_patches, window
 from jaxcaps.functional.precision import at_least_float32
 from jaxcaps.functional.routing import (
     EM,
     ROUTINGS,
     DetachedDynamic,
     Dynamic,
+    GivenRouting,
     Heinsen,
     InvertedAttention,
     LeakyDynamic,
@@ -65,6 +66,7 @@ from jaxcaps.functional.routing import (
     SelfRouting,
     Uniform,
     Variational,
+    as_routing,
     coupling_entropy,
     detached_dynamic_routing,
     dynamic_routing,
@@ -90,15 +92,18 @@ __all__ = [
     "Bins",
     "DetachedDynamic",
     "Dynamic",
+    "GivenRouting",
     "Heinsen",
     "InvertedAttention",
     "LeakyDynamic",
+    "Padding",
     "ParameterSpec",
     "Routed",
     "Routing",
     "RoutingShape",
     "SelfAttention",
     "SelfRouting",
+    "Size",
     "Transform",
     "Uniform",
     "Variational",
@@ -106,6 +111,7 @@ __all__ = [
     "adjust_colour",
     "affine_matrix",
     "annealed_mean",
+    "as_routing",
     "at_least_float32",
     "augment",
     "bin_weights",
@@ -170,4 +176,5 @@ __all__ = [
     "variational_routing",
     "warp",
     "weight_shape",
+    "window",
 ]

@@ -1,12 +1,59 @@
 """The receptive fields of convolutional capsules: extraction, combination onto a map, competition."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import reduce
+from numbers import Integral
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
+
+# One number for both axes, or the same number twice.
+Size = int | Sequence[int]
+Padding = Size | Literal["SAME", "VALID"]
+
+
+class Window(NamedTuple):
+    """The square receptive fields of a layer, in places of its map."""
+
+    kernel: int
+    stride: int
+    padding: int
+
+
+# Arguments that a layer passes on are not annotated, so that errors read the same with and without a type checker.
+def window(kernel: Any, stride: Any = 1, padding: Any = 0) -> Window:
+    """The receptive fields of a layer, from what other libraries accept too: pairs such as (3, 3), "SAME", "VALID".
+
+    Args:
+        kernel, stride: a `Size` of at least 1.
+        padding: a `Padding` of each side; a negative one crops. "VALID" is 0. "SAME" keeps the size of the map, and
+            needs an odd kernel and stride 1.
+
+    Raises:
+        ValueError: names the argument that is not square, not an integer, or out of range.
+    """
+    kernel, stride = _side("kernel", kernel, 1), _side("stride", stride, 1)
+    if isinstance(padding, str):
+        if padding == "SAME" and (stride > 1 or kernel % 2 == 0):
+            raise ValueError(
+                f"padding='SAME' with kernel={kernel} and stride={stride} pads two sides unequally; give an integer"
+            )
+        if padding not in ("SAME", "VALID"):
+            raise ValueError(f"padding={padding!r}: give an integer, 'SAME' or 'VALID'")
+        padding = kernel // 2 if padding == "SAME" else 0
+    return Window(kernel, stride, _side("padding", padding))
+
+
+def _side(name: str, size: Any, least: int | None = None) -> int:
+    sides = [size, size] if isinstance(size, Integral) else list(size) if isinstance(size, Sequence) else []
+    if len(sides) != 2 or sides[0] != sides[1] or not all(isinstance(side, Integral) for side in sides):
+        raise ValueError(f"{name}={size!r}: capsule layers have square windows; give one integer")
+    if least is not None and sides[0] < least:
+        raise ValueError(f"{name}={size!r}: give an integer of at least {least}")
+    return int(sides[0])
 
 
 def extract_patches(

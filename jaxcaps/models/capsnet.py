@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -30,6 +31,7 @@ class Encoder(nnx.Module):
     """Stem and primary capsules, which pre-training transfers to the classifier."""
 
     def __init__(self, model: ModelConfig, image_size: int, rngs: nnx.Rngs):
+        self.shape = (image_size, image_size, model.channels)
         shape = geometry(model, image_size)
         build = STEMS.find(model.stem, "--stem")
         self.stem = nnx.List(
@@ -49,7 +51,11 @@ class Encoder(nnx.Module):
         )
 
     def __call__(self, images: Float[Array, "batch height width channels"]) -> Encoded:
-        """Encodes pictures with values in [0, 1]."""
+        """Encodes pictures with values in [0, 1].
+
+        Raises:
+            ValueError: the pictures have another size or number of channels, or are integers.
+        """
         maps = self._maps(images)
         return Encoded(self.primary(maps[-1]), maps)
 
@@ -61,6 +67,11 @@ class Encoder(nnx.Module):
         return found
 
     def _maps(self, images: Array) -> tuple[Array, ...]:
+        if images.shape[1:] != self.shape or not jnp.issubdtype(images.dtype, jnp.floating):
+            raise ValueError(
+                f"pictures of shape {list(images.shape)} and type {images.dtype}: expected floats in [0, 1] of shape "
+                f"[batch, {', '.join(map(str, self.shape))}]; `preprocess` of a loaded network makes them"
+            )
         # Centre and scale to about unit variance; 1/4 is a typical standard deviation of natural pictures.
         x = ((images - 0.5) * 4).astype(self.dtype)
         maps = [x]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxcaps.functional import AnyRouting, Routed, SelfAttention, exponential_squash
+from jaxcaps.functional import GivenRouting, Routed, SelfAttention, exponential_squash
 from jaxcaps.functional.patches import patch_counts
 from jaxcaps.models.stem import GroupNorm, stem_convolution
 from jaxcaps.nnx import DenseCaps
@@ -36,7 +36,7 @@ class EfficientCapsNet(nnx.Module):
             ((32, 7, 2), (64, 3, 1), (64, 3, 1), (128, 3, 2)).
         primary_dim: dimension of the primary capsules. Their number is the last stage's channels divided by it.
         class_dim: dimension of the class capsules.
-        routing: a routing description or a routing function.
+        routing: a routing description, its name, or a routing function.
         dtype: dtype of the computation; routing uses at least float32.
 
     Raises:
@@ -52,7 +52,7 @@ class EfficientCapsNet(nnx.Module):
         stages: Sequence[tuple[int, int, int]] = ((32, 5, 1), (64, 3, 1), (64, 3, 1), (128, 3, 2)),
         primary_dim: int = 8,
         class_dim: int = 16,
-        routing: AnyRouting = SelfAttention(),  # noqa: B008 (a frozen description)
+        routing: GivenRouting = SelfAttention(),  # noqa: B008 (a frozen description)
         dtype: Any = jnp.float32,
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxcaps.functional import EM, AnyRouting, Routed
+from jaxcaps.functional import EM, GivenRouting, Routed
 from jaxcaps.functional.patches import patch_counts
 from jaxcaps.models.stem import GroupNorm, stem_convolution
 from jaxcaps.nnx import ClassCaps, ConvCaps, MatrixPrimaryCaps
@@ -36,7 +36,7 @@ class MatrixCapsNet(nnx.Module):
         primary_types: B, the number of types of primary capsules.
         types: C and D, the numbers of types of convolutional capsules.
         padding: padding of the first convolution.
-        routing: routing of all three routed layers, a routing description or a routing function.
+        routing: routing of all three routed layers, a routing description, its name, or a routing function.
         dtype: dtype of the computation; routing uses at least float32.
 
     Raises:
@@ -52,7 +52,7 @@ class MatrixCapsNet(nnx.Module):
         primary_types: int = 8,
         types: tuple[int, int] = (16, 16),
         padding: int = 0,
-        routing: AnyRouting = EM(),  # noqa: B008 (a frozen description)
+        routing: GivenRouting = EM(),  # noqa: B008 (a frozen description)
         dtype: Any = jnp.float32,
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Integer
 
-from jaxcaps.functional import AnyRouting, Dynamic, Routed
+from jaxcaps.functional import Dynamic, GivenRouting, Routed
 from jaxcaps.functional.patches import patch_counts
 from jaxcaps.models.stem import stem_convolution
 from jaxcaps.nnx import CapsuleDecoder, DenseCaps, PrimaryCaps
@@ -27,7 +27,7 @@ class SabourCapsNet(nnx.Module):
         primary_types, primary_dim: number of types and dimension of the primary capsules.
         class_dim: dimension of the class capsules.
         kernel: kernel size of both convolutions.
-        routing: a routing description or a routing function.
+        routing: a routing description, its name, or a routing function.
         decoder: decoder for `reconstruct`, such as `CapsuleDecoder(classes, class_dim, shape, rngs=rngs)`, or None.
         dtype: dtype of the computation; routing uses at least float32.
 
@@ -45,7 +45,7 @@ class SabourCapsNet(nnx.Module):
         primary_dim: int = 8,
         class_dim: int = 16,
         kernel: int = 9,
-        routing: AnyRouting = Dynamic(),  # noqa: B008 (a frozen description)
+        routing: GivenRouting = Dynamic(),  # noqa: B008 (a frozen description)
         decoder: CapsuleDecoder | None = None,
         dtype: Any = jnp.float32,
         param_dtype: Any = jnp.float32,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from jaxcaps.functional import compete_across, em_patch_routing, em_routing, extract_patches, named_routing
+from jaxcaps.functional import compete_across, em_patch_routing, em_routing, extract_patches, named_routing, window
 from tests import references
 from tests.gradients import assert_equal_finite_differences
 from tests.marks import slow
@@ -230,3 +230,26 @@ def test_bad_arguments_of_em_of_patches_are_named(name, change, message, no_type
     arguments[name] = change(arguments[name])
     with pytest.raises(ValueError, match=re.escape(message)):
         em_patch_routing(**arguments)
+
+
+def test_windows_are_one_integer_or_two_equal_ones():
+    assert window(3) == (3, 1, 0)
+    assert window((3, 3), [2, 2], (-1, -1)) == (3, 2, -1)
+    assert window(np.int64(5), padding="VALID") == (5, 1, 0)
+    assert window(5, padding="SAME") == (5, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (((3, 5),), r"kernel=\(3, 5\): capsule layers have square windows; give one integer"),
+        ((3.0,), "kernel=3.0: capsule layers have square windows"),
+        ((3, 0), "stride=0: give an integer of at least 1"),
+        ((3, 1, "same"), "padding='same': give an integer, 'SAME' or 'VALID'"),
+        ((3, 2, "SAME"), "padding='SAME' with kernel=3 and stride=2 pads two sides unequally"),
+        ((4, 1, "SAME"), "padding='SAME' with kernel=4 and stride=1 pads two sides unequally"),
+    ],
+)
+def test_other_windows_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        window(*given)

@@ -141,3 +141,13 @@ def test_bfloat16_computes_close_to_float32_and_keeps_float32_parameters():
     assert activations.dtype == jnp.bfloat16
     exact, _ = started(config.model, 16)
     np.testing.assert_allclose(np.float32(activations), exact.activations, atol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((2, 20, 20, 3), np.float32), ((2, 16, 16, 1), np.float32), ((2, 16, 16, 3), np.uint8)]
+)
+def test_pictures_that_an_encoder_cannot_have_learnt_from_are_refused(shape, dtype):
+    model = preset("tiny", "ssl").model
+    message = rf"pictures of shape \[{', '.join(map(str, shape))}\] and type {np.dtype(dtype)}: .*\[batch, 16, 16, 3\]"
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(lambda images: Encoder(model, 16, nnx.Rngs(0))(images), np.zeros(shape, dtype))

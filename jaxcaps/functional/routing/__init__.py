@@ -4,6 +4,7 @@ A file's name is the routing's name in configurations, and it defines the descri
 adding one such file.
 """
 
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
@@ -39,6 +40,31 @@ def named_routing(name: str, **settings: Any) -> Routing:
     return description
 
 
+# What layers accept: the name of a routing, its class, a description, or the bare function of an algorithm without
+# learned parameters.
+GivenRouting = str | type | Callable[..., Routed]
+
+
+def as_routing(routing: Any) -> Callable[..., Routed]:
+    """The routing that a layer is given as a description or a function. A name or a class has its default settings.
+
+    Args:
+        routing: a `GivenRouting`.
+
+    Raises:
+        ValueError: the name is unknown (the nearest is given), or it is neither of these.
+    """
+    if isinstance(routing, str):
+        return named_routing(routing)
+    found: Any = routing() if isinstance(routing, type) else routing
+    if not callable(found):
+        raise ValueError(
+            f"routing={routing!r}: give a description such as EM(), a function of votes, or one of "
+            f"{', '.join(ROUTINGS.names)}"
+        )
+    return found
+
+
 def iterates(routing: str) -> bool:
     """Whether the routing of that name iterates: whether its description has the setting `iterations`."""
     return "iterations" in {field.name for field in fields(ROUTINGS[routing])}
@@ -49,6 +75,7 @@ __all__ = [
     "ROUTINGS",
     "DetachedDynamic",
     "Dynamic",
+    "GivenRouting",
     "Heinsen",
     "InvertedAttention",
     "LeakyDynamic",
@@ -60,6 +87,7 @@ __all__ = [
     "SelfRouting",
     "Uniform",
     "Variational",
+    "as_routing",
     "coupling_entropy",
     "detached_dynamic_routing",
     "dynamic_routing",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxcaps import functional
-from jaxcaps.functional import ROUTINGS, named_routing
+from jaxcaps.functional import EM, ROUTINGS, as_routing, named_routing
 from tests.functional.routing.cases import (
     BY_NAME,
     CASES,
@@ -81,3 +81,11 @@ def test_settings_out_of_range_are_named(name, setting):
     ((key, value),) = setting.items()
     with pytest.raises(ValueError, match=f"^{key} must be a finite number above 0, not {value!r}$"):
         named_routing(name, **setting)
+
+
+def test_a_layers_routing_may_be_a_name_a_class_a_description_or_a_function():
+    assert as_routing("em") == as_routing(EM) == as_routing(EM()) == EM()
+    assert as_routing(np.mean) is np.mean
+    for wrong in (3, None, [EM()], dict):
+        with pytest.raises(ValueError, match=r"routing=.*: give a description such as EM\(\), .* or one of detached"):
+            as_routing(wrong)
