@@ -19,11 +19,11 @@ from jaxcaps.plan.flags import home
 class Flags:
     restore: str
     """run folder of a fine-tuned classifier"""
-    split: Literal["train", "validation", "test"] = "validation"
-    """the split to score"""
+    split: Literal["train", "validation", "test", "all"] = "validation"
+    """the split to score; all: every picture of --data, whatever splits it names"""
     data: str | None = None
-    """other data with the same classes (give all its images the split test to score all of it); default: the data of
-    the run"""
+    """other data with the run's classes, or some of them, such as an outside cohort (with --split=all); default: the
+    data of the run"""
     batch_size: int | None = None
     """images per batch; default: as in training"""
     ledger: str | None = None

@@ -7,6 +7,7 @@ import numpy as np
 
 from data_prep.splits import TRAIN
 from jaxcaps.data.items import SPLITS
+from jaxcaps.data.splits import called, members
 from jaxcaps.errors import UserError
 
 LISTED = 10
@@ -45,14 +46,14 @@ def check_shown(
         UserError: one of these splits has no visible label.
     """
     for name in wanted:
-        rows = assigned == SPLITS.index(name)
+        rows = members(assigned, name)
         if not rows.any() or (shown[rows] >= 0).any():
             continue
         if (known[rows] >= 0).any():
             raise UserError(f"--label-fraction={fraction:g} leaves no label in the {name} split; give a larger share")
         raise UserError(
-            f"--data={data}: none of the {rows.sum()} images of the {name} split has a label; label some of them, or "
-            "give another split"
+            f"--data={data}: none of the {rows.sum()} images of the {called(name)} has a label; label some of them, "
+            "or give another split"
         )
 
 

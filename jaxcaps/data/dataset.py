@@ -15,7 +15,7 @@ from jaxcaps.data.items import SPLITS, Item, class_names
 from jaxcaps.data.reading import Pictures, Reader
 from jaxcaps.data.source import Source
 from jaxcaps.data.sources import open_source
-from jaxcaps.data.splits import assign, check_groups, given_splits, is_complete
+from jaxcaps.data.splits import ALL, assign, called, check_groups, given_splits, is_complete, members
 from jaxcaps.data.subsets import WHOLE, Subset, check_fitted, hidden, left_out
 from jaxcaps.errors import UserError
 
@@ -122,7 +122,7 @@ def load_dataset(
         synthetic_seed: seed of the built-in set.
         max_bad_images: largest share of unreadable images to skip.
         cache_bytes: largest size of the pictures kept in memory.
-        splits: which of "train", "validation" and "test" to load.
+        splits: which of "train", "validation" and "test" to load; or ("all",) for all images as one split.
         subset: folds instead of the data's splits, fewer labels, a rare class. Images with a hidden label count as
             unlabelled. Labels of the test split are never hidden.
         channels: 3 for RGB, 1 for grey.
@@ -136,7 +136,9 @@ def load_dataset(
     items = source.items
     classes = class_names(items)
     check_labels(classes, labels, data)
-    if subset.folds:
+    if splits == (ALL,):
+        given: np.ndarray | None = np.full(len(items), TEST, np.int8)
+    elif subset.folds:
         check_fitted(source.prepared, data, subset.folds)
         given = None
     else:
@@ -163,7 +165,7 @@ def load_dataset(
     assigned, made, note = assign(
         given, known, groups, readable, split_seed, data, folds=subset.folds, fold=subset.fold
     )
-    notes.append(note)
+    notes.append("All images, whatever splits the data names." if splits == (ALL,) else note)
     unlabelled = readable & (assigned == TRAIN) & (known < 0)
     if labels != "optional" and unlabelled.any():
         readable[unlabelled] = False
@@ -177,18 +179,19 @@ def load_dataset(
         notes.append(f"Subset: {subset.described()}.")
     parts: dict[str, Pictures] = {}
     for name in splits:
-        rows = np.flatnonzero(readable & (assigned == SPLITS.index(name)))
+        rows = np.flatnonzero(readable & members(assigned, name))
         decoded = clustered is not None and np.isin(rows, clustered.rows).all()
         parts[name] = clustered.part(rows) if clustered is not None and decoded else reader.read(rows)
         readable[np.setdiff1d(rows, parts[name].rows)] = False
     check_bad_images(reader.bad, reader.count, max_bad_images, data)
     for name, part in parts.items():
         if not len(part.rows):
-            raise UserError(f"--data={data}: the {name} split has no readable image; add images to it")
+            raise UserError(f"--data={data}: the {called(name)} has no readable image; add images to it")
 
     if labels == "training" and (given is None or TRAIN in given):
         check_classes(known[readable], groups[readable], assigned[readable], classes, data, made=made)
-    notes.extend(_counts(shown[readable], assigned[readable], classes))
+    for name in splits if splits == (ALL,) else SPLITS:
+        notes.extend(_counts(name, shown[readable & members(assigned, name)], classes))
     streamed = [name for name, part in parts.items() if part.images is None]
     if streamed:
         notes.append(f"Streaming {' and '.join(streamed)}: decoded, they would exceed --cache-mb.")
@@ -246,19 +249,13 @@ def _clustered(groups: np.ndarray, pictures: Pictures) -> tuple[np.ndarray, bool
     return groups, len(sizes) < len(found), note
 
 
-def _counts(labels: np.ndarray, splits: np.ndarray, classes: tuple[str, ...]) -> list[str]:
-    """Describes the number of images in each split."""
-    sentences = []
-    for number, name in enumerate(SPLITS):
-        members = labels[splits == number]
-        if not len(members):
-            continue
-        shares = [f"{label} {np.sum(members == index)}" for index, label in enumerate(classes)]
-        if classes and np.any(members < 0):
-            shares.append(f"unlabelled {np.sum(members < 0)}")
-        by_class = f" ({', '.join(shares)})" if shares else ""
-        sentences.append(f"{name.capitalize()}: {len(members)} images{by_class}.")
-    return sentences
+def _counts(split: str, labels: np.ndarray, classes: tuple[str, ...]) -> list[str]:
+    """Describes the number of images in a split, unless there are none."""
+    shares = [f"{label} {np.sum(labels == index)}" for index, label in enumerate(classes)]
+    if classes and np.any(labels < 0):
+        shares.append(f"unlabelled {np.sum(labels < 0)}")
+    by_class = f" ({', '.join(shares)})" if shares else ""
+    return [f"{split.capitalize()}: {len(labels)} images{by_class}."] if len(labels) else []
 
 
 def _fingerprint(

@@ -8,6 +8,19 @@ from data_prep.splits import SPLITS, TEST, TRAIN, VALIDATION, make_folds, make_s
 from jaxcaps.data.items import Item
 from jaxcaps.errors import UserError
 
+# In place of the name of a split: all images, whatever splits the data names.
+ALL = "all"
+
+
+def members(assigned: np.ndarray, split: str) -> np.ndarray:
+    """Mask of the images of a split, or of `ALL`, bool [n]; `assigned` has indices into `SPLITS`."""
+    return assigned >= 0 if split == ALL else assigned == SPLITS.index(split)
+
+
+def called(split: str) -> str:
+    """What messages call the images of a split, or of `ALL`."""
+    return "data" if split == ALL else f"{split} split"
+
 
 def check_groups(items: Sequence[Item], data: str) -> None:
     """

@@ -118,7 +118,7 @@ def _notes(present: np.ndarray, class_names: Sequence[str], unlabelled: int) -> 
     if absent:
         notes.append(
             f"No example of {', '.join(absent)}: balanced accuracy and ROC-AUC are over the {present.sum()} classes "
-            "present."
+            "present. In macro F1 an absent class that was predicted counts as 0."
         )
     if present.sum() == 1:
         notes.append("With a single class present ROC-AUC and chance-adjusted balanced accuracy are undefined.")

@@ -1,7 +1,8 @@
-"""Predictions and scores of a fine-tuned run, on any split of any data with the same classes."""
+"""Predictions and scores of a fine-tuned run, on any split of any data with its classes."""
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -10,7 +11,8 @@ import numpy as np
 from jaxcaps.data.dataset import Split
 from jaxcaps.data.prepared import as_in_training
 from jaxcaps.data.sources import short_name
-from jaxcaps.errors import UserError
+from jaxcaps.data.splits import ALL
+from jaxcaps.errors import UserError, nearest
 from jaxcaps.inference.runs import open_classifier, with_data
 from jaxcaps.plan.config import Config
 from jaxcaps.training.evaluators import Predictor, classified
@@ -54,31 +56,29 @@ def predict(
 
     Args:
         folder: folder of a fine-tuned run.
-        split: "train", "validation" or "test".
-        data: other data with the same classes, prepared as the run's pictures if it is not. Default: the run's data.
+        split: "train", "validation", "test" or "all".
+        data: other data with the run's classes, or some of them, prepared as the run's pictures if it is not.
+            Default: the run's data.
         batch_size: images per batch. Default: as in training.
         hidden_labels: whether to hide the labels that `--label-fraction` hid from the run.
         labels: "required" if the predictions are to be scored; "optional" also predicts pictures without labels.
         before_reading: called with the configuration, including the predicted data, before the data is opened.
 
     Raises:
-        UserError: the folder has no fine-tuned run, the data lacks the split or has other classes, or a split other
-            than training holds pictures that the run was trained on.
+        UserError: the folder has no fine-tuned run, the data lacks the split or has a class that the run does not know,
+            or a split other than training holds pictures that the run was trained on.
     """
     opened = open_classifier(folder, batch_size)
     changes: dict[str, Any] = {} if data is None else {"data": data}
     changes |= {} if hidden_labels else {"label_fraction": 1.0}
+    # Folds and a rare class are choices among the splits.
+    changes |= {"folds": 0, "fold": 0, "minority": ""} if split == ALL else {}
     config = with_data(opened.config, **changes)
     before_reading(config)
     place = config.data.data
     dataset = load_data(config, (split,), labels, lambda source: as_in_training(source, opened.prepared, place))
     classes = tuple(opened.meta["classes"])
-    if (dataset.classes or classes) != classes:
-        raise UserError(
-            f"{place}: the classes are {list(dataset.classes)}, but the run was trained on {list(classes)}; give data "
-            "with the same classes"
-        )
-    scored = dataset.splits[split]
+    scored = _with_classes(dataset.splits[split], dataset.classes, classes, place)
     if split != "train":
         check_not_learnt(read_learnt(folder), scored, split, folder)
     predictor = Predictor(opened.modules, classified, opened.mesh, opened.batch_size, config.data.image_size)
@@ -86,12 +86,25 @@ def predict(
     return Predicted(scored, probabilities, classes, config, opened.meta)
 
 
+def _with_classes(split: Split, found: tuple[str, ...], classes: tuple[str, ...], place: str) -> Split:
+    """The split with its labels as indices into the run's classes, which are matched by name."""
+    unknown = [name for name in found if name not in classes]
+    if unknown:
+        raise UserError(
+            f"{place}: the run has no class {unknown[0]!r}{nearest(unknown[0], classes)}. Rename the class, remove its "
+            "pictures, or leave their labels empty"
+        )
+    # The last number is that of label -1.
+    numbers = np.array([*map(classes.index, found), -1], np.int32)
+    return replace(split, labels=numbers[split.labels])
+
+
 def evaluate(restore: str, split: str, *, data: str | None, batch_size: int | None, ledger: Path | None = None) -> None:
     """Prints the metrics and writes metrics, predictions and the confusion matrix to the run folder.
 
     The files are named after the split, and after the data if it is not the run's own.
 
-    Before a test split is read, a line is added to the ledger.
+    Before a test split, or all of the data, is read, a line is added to the ledger.
 
     Raises:
         UserError: as `predict`.
@@ -99,7 +112,7 @@ def evaluate(restore: str, split: str, *, data: str | None, batch_size: int | No
     folder = Path(restore)
 
     def record(config: Config) -> None:
-        if split == "test":
+        if split in ("test", ALL):
             record_reading(
                 ledger, data=config.data.data, what="evaluate", arms="", seeds=str(config.seed), folder=folder
             )

@@ -9,6 +9,7 @@ from pathlib import Path
 from data_prep.pipeline.applying import FittedSteps
 from jaxcaps.config import differences, from_dict, read_yaml
 from jaxcaps.data.dataset import Split
+from jaxcaps.data.splits import called
 from jaxcaps.encoder_file import encoder_file, read_header
 from jaxcaps.errors import UserError
 from jaxcaps.plan.config import Config, identity, yaml_text
@@ -123,7 +124,7 @@ def check_not_learnt(learnt: Learnt, scored: Split, split: str, origin: str | Pa
     Args:
         learnt: from `read_learnt`.
         scored: the pictures to score.
-        split: name of their split.
+        split: name of their split, or "all".
         origin: the run or encoder, for the message.
 
     Raises:
@@ -133,16 +134,17 @@ def check_not_learnt(learnt: Learnt, scored: Split, split: str, origin: str | Pa
     known = [name for name, content in zip(scored.names, scored.contents.astype(str), strict=True) if content in learnt]
     if len(known) > COPIES * len(scored):
         raise UserError(
-            f"{origin} was trained on {len(known)} of the {len(scored)} pictures of the {split} split (such as "
-            f"{known[0]}). Use its --split-seed and the same data, or data that names the same splits"
+            f"{origin} was trained on {len(known)} of the {len(scored)} pictures of the {called(split)} (such as "
+            f"{known[0]}). Use its --split-seed and the same data, rows without labels included (fine-tuning leaves "
+            "them out), or data that names the same splits"
         )
     if known:
         log.warning(
-            "%d of the %d pictures of the %s split are copies of pictures that %s was trained on, such as %s; they are "
+            "%d of the %d pictures of the %s are copies of pictures that %s was trained on, such as %s; they are "
             "scored too",
             len(known),
             len(scored),
-            split,
+            called(split),
             origin,
             known[0],
         )
