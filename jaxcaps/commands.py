@@ -1,12 +1,18 @@
-"""Shared behaviour of the commands: logging and exit statuses."""
+"""Shared behaviour of the commands: flags, logging and exit statuses."""
 
 import errno
 import logging
 import sys
 from collections.abc import Callable
-from typing import TextIO
+from typing import TextIO, TypeVar
 
+import tyro
+
+from data_prep.bounds import check_bounds
+from data_prep.flags import check_names
 from jaxcaps.errors import UserError
+
+F = TypeVar("F")
 
 
 class _StandardOutput(logging.StreamHandler[TextIO]):
@@ -15,6 +21,19 @@ class _StandardOutput(logging.StreamHandler[TextIO]):
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stdout
         super().emit(record)
+
+
+def read_flags(cls: type[F], command: str, description: str) -> F:
+    """Reads the flags of `python -m jaxcaps.COMMAND`.
+
+    Raises:
+        UserError: there is no such flag, or a value is out of its bounds.
+        SystemExit: `--help`, or a value that tyro refuses (status 2).
+    """
+    check_names(sys.argv[1:], cls)
+    flags = tyro.cli(cls, prog=f"python -m jaxcaps.{command}", description=description)
+    check_bounds(flags)
+    return flags
 
 
 def run_command(main: Callable[[], None]) -> None:

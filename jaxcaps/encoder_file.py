@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data_prep.pipeline.applying import FittedSteps
-from jaxcaps.config import from_dict, to_dict
+from jaxcaps.config import from_dict
 from jaxcaps.errors import UserError, nearest
-from jaxcaps.plan.config import Config, with_paths
+from jaxcaps.plan.config import Config, shareable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,14 +83,10 @@ def write_encoder(
     from safetensors.numpy import save_file
 
     from jaxcaps import __version__
-    from jaxcaps.data.sources import anonymous
 
-    # Folder names may be private and are useless on other machines.
-    plain = to_dict(with_paths(config, lambda path: Path(path).name)) | {"out": None, "restore": None}
-    plain["data"]["data"] = anonymous(config.data.data)
     metadata = {
         "version": __version__,
-        "config": json.dumps(plain),
+        "config": json.dumps(shareable(config)),
         "learnt_from": json.dumps(sorted(learnt_from)),
     }
     if prepared is not None:

@@ -3,15 +3,12 @@
 Only this command and a final study open the test split.
 """
 
-import sys
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-import tyro
+from annotated_types import Ge
 
-from data_prep.flags import check_names
-from jaxcaps.commands import run_command
-from jaxcaps.errors import UserError
+from jaxcaps.commands import read_flags, run_command
 from jaxcaps.plan.flags import home
 
 
@@ -24,17 +21,14 @@ class Flags:
     data: str | None = None
     """other data with the run's classes, or some of them, such as an outside cohort (with --split=all); default: the
     data of the run"""
-    batch_size: int | None = None
+    batch_size: Annotated[int, Ge(1)] | None = None
     """images per batch; default: as in training"""
     ledger: str | None = None
     """CSV file that records each reading of the test split; default: ledger.csv beside the run folder"""
 
 
 def main() -> None:
-    check_names(sys.argv[1:], Flags)
-    flags = tyro.cli(Flags, prog="python -m jaxcaps.evaluate", description="Scores a fine-tuned run on one split.")
-    if flags.batch_size is not None and flags.batch_size < 1:
-        raise UserError(f"--batch-size={flags.batch_size}: give a number of at least 1")
+    flags = read_flags(Flags, "evaluate", "Scores a fine-tuned run on one split.")
     from jaxcaps.data.sources import absolute
     from jaxcaps.inference.score import evaluate
 

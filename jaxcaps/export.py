@@ -1,14 +1,10 @@
 """`python -m jaxcaps.export`: a fine-tuned run as a model that other programs can use."""
 
 import logging
-import sys
 from dataclasses import dataclass
 from typing import Annotated
 
-import tyro
-
-from data_prep.flags import check_names
-from jaxcaps.commands import run_command
+from jaxcaps.commands import read_flags, run_command
 from jaxcaps.config import choice
 from jaxcaps.plan.flags import home
 
@@ -23,11 +19,8 @@ class Flags:
 
 
 def main() -> None:
-    check_names(sys.argv[1:], Flags)
-    flags = tyro.cli(
-        Flags,
-        prog="python -m jaxcaps.export",
-        description="Writes a fine-tuned run as a model that other programs can use. Not a medical device.",
+    flags = read_flags(
+        Flags, "export", "Writes a fine-tuned run as a model that other programs can use. Not a medical device."
     )
     from jaxcaps.exporting.writing import export
 

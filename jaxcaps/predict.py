@@ -1,13 +1,11 @@
 """`python -m jaxcaps.predict`: classes and probabilities of pictures without labels, by a fine-tuned run."""
 
-import sys
 from dataclasses import dataclass
+from typing import Annotated
 
-import tyro
+from annotated_types import Ge
 
-from data_prep.flags import check_names
-from jaxcaps.commands import run_command
-from jaxcaps.errors import UserError
+from jaxcaps.commands import read_flags, run_command
 from jaxcaps.plan.flags import home
 
 
@@ -19,25 +17,18 @@ class Flags:
     """a folder, which is searched for images; an image file; or KIND:PLACE as for --data, such as csv:FILE"""
     out: str
     """CSV file to write"""
-    batch_size: int | None = None
+    batch_size: Annotated[int, Ge(1)] | None = None
     """images per batch; default: as in training"""
 
 
 def main() -> None:
-    check_names(sys.argv[1:], Flags)
-    flags = tyro.cli(
-        Flags,
-        prog="python -m jaxcaps.predict",
-        description="Predicts the classes of pictures with a fine-tuned run. Not a medical device.",
+    flags = read_flags(
+        Flags, "predict", "Predicts the classes of pictures with a fine-tuned run. Not a medical device."
     )
-    if flags.batch_size is not None and flags.batch_size < 1:
-        raise UserError(f"--batch-size={flags.batch_size}: give a number of at least 1")
-    from jaxcaps.inference.model import TrainedClassifier, load
+    from jaxcaps.inference.model import load_classifier
     from jaxcaps.inference.predictions import predict_pictures
 
-    model = load(home(flags.restore), batch_size=flags.batch_size)
-    if not isinstance(model, TrainedClassifier):
-        raise UserError(f"--restore={flags.restore}: an encoder has no classes; fine-tune it and give that run")
+    model = load_classifier(home(flags.restore), batch_size=flags.batch_size)
     predict_pictures(model, flags.images, home(flags.out))
 
 

@@ -1,14 +1,12 @@
 """`python -m jaxcaps.report`: one page about a finished run, alone or beside other runs."""
 
 import logging
-import sys
 from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
 
-from data_prep.flags import check_names
-from jaxcaps.commands import run_command
+from jaxcaps.commands import read_flags, run_command
 from jaxcaps.plan.flags import home
 
 
@@ -23,8 +21,7 @@ class Flags:
 
 
 def main() -> None:
-    check_names(sys.argv[1:], Flags)
-    flags = tyro.cli(Flags, prog="python -m jaxcaps.report", description="Writes one page about a finished run.")
+    flags = read_flags(Flags, "report", "Writes one page about a finished run.")
     from jaxcaps.reporting.making import report
 
     path = report(home(flags.restore), [home(each) for each in flags.compare], home(flags.out) if flags.out else None)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from jaxcaps.commands import run_command
+from jaxcaps.commands import read_flags, run_command
 from jaxcaps.plan.flags import home
 
 
@@ -17,7 +17,7 @@ class Flags:
 
 
 def main() -> None:
-    flags = tyro.cli(Flags, prog="python -m jaxcaps.runs", description="Lists the runs below a folder.")
+    flags = read_flags(Flags, "runs", "Lists the runs below a folder.")
     from rich.console import Console
 
     from jaxcaps.reporting.listing import list_runs, runs_table

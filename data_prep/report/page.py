@@ -5,12 +5,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from data_prep.pipeline.outcome import Outcome, describe
 from data_prep.pipeline.record import Record
 from data_prep.pipeline.sequence import steps_on
 from data_prep.report.pictures import Shown, histograms, stage_pictures, thumbnail
+from data_prep.report.template import page_template
 from data_prep.sources.listing import RawFrame
 from data_prep.splits import SPLITS
 from data_prep.steps import in_order
@@ -32,14 +31,7 @@ def report_page(outcome: Outcome, record: Record) -> bytes:
     fitted = facts["fitted"]["reference_histogram"]
     # Spread over the set.
     sample = outcome.matched[:: max(1, len(outcome.matched) // MATCHED_SAMPLE)][:MATCHED_SAMPLE]
-    environment = Environment(
-        loader=PackageLoader("data_prep.report", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("page.html").render(
+    page = page_template("data_prep.report").render(
         title=f"{facts['counts']['images']} prepared images",
         config=outcome.config,
         choice=outcome.choice,

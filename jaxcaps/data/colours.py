@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcaps.data.dataset import Split
+from jaxcaps.data.sampling import evenly_spaced
 from jaxcaps.errors import UnsuitableTask
 from jaxcaps.functional import ab_bins, lab_from_rgb, nearest_bin
 
@@ -64,5 +65,4 @@ def bin_counts(split: Split) -> np.ndarray:
 
 def _spread(split: Split) -> Iterator[np.ndarray]:
     """All pictures of the split, or `MOST_PICTURES` evenly spaced ones."""
-    shown = np.linspace(0, len(split) - 1, min(len(split), MOST_PICTURES)).round().astype(int)
-    return (split.read(int(index)) for index in shown)
+    return (split.read(int(index)) for index in evenly_spaced(len(split), MOST_PICTURES))

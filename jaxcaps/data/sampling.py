@@ -32,6 +32,14 @@ class SamplingOrder:
         return self.draw(step)
 
 
+def evenly_spaced(length: int, count: int) -> np.ndarray:
+    """Indices of at most `count` examples, spread over all of them, in order: int [min(length, count)].
+
+    Neighbours are often of one lesion or patient, so the first examples would stand for few of them.
+    """
+    return np.linspace(0, length - 1, min(length, count)).round().astype(int)
+
+
 def shuffled(count: int, batch_size: int, seed: int) -> SamplingOrder:
     """Sampling without replacement, in a new order each epoch. An epoch may end within a batch.
 

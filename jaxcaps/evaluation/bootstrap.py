@@ -42,7 +42,7 @@ def bootstrap_intervals(
         ValueError, UserError: as `classification_metrics`.
     """
     labels, probabilities, known = labelled_examples(labels, probabilities, len(class_names))
-    units = np.arange(len(labels)) if groups is None else np.unique(np.asarray(groups)[known], return_inverse=True)[1]
+    units = resampled_units(groups, known)
     if units.max() == 0:
         return dict.fromkeys(ordered_metrics(), (float("nan"), float("nan")))
     values = resampled_scores(labels, probabilities, units, resamples, seed)
@@ -55,6 +55,19 @@ def resampled_scores(
     """Every metric of each resample, {metric: float [resamples]}; see `weighted_scores` and `resample_weights`."""
     chunks = [weighted_scores(labels, probabilities, weights) for weights in resample_weights(units, resamples, seed)]
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+
+
+def resampled_units(groups: np.ndarray | None, known: np.ndarray) -> np.ndarray:
+    """The unit of each known example that a resample draws, counted from 0: its group, or itself without groups.
+
+    Args:
+        groups: int [n].
+        known: bool [n], as `labelled_examples` returns it.
+    """
+    if groups is None:
+        return np.arange(int(known.sum()))
+    units: np.ndarray = np.unique(np.asarray(groups)[known], return_inverse=True)[1]
+    return units
 
 
 def resample_weights(units: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcaps.evaluation.bootstrap import percentiles, resample_weights
+from jaxcaps.evaluation.bootstrap import percentiles, resample_weights, resampled_units
 from jaxcaps.evaluation.classification import class_scores, labelled_examples
 from jaxcaps.evaluation.metrics.base import WeightedPredictions, ratio
 from jaxcaps.evaluation.metrics.ece import BINS, confidence_bins
@@ -125,7 +125,7 @@ def score_classes(
         ValueError, UserError: as `classification_metrics`.
     """
     labels, probabilities, known = labelled_examples(labels, probabilities, len(class_names))
-    units = np.arange(len(labels)) if groups is None else np.unique(np.asarray(groups)[known], return_inverse=True)[1]
+    units = resampled_units(groups, known)
     values, thresholds = _scores(labels, probabilities, np.ones((len(labels), 1)))
     resamples = int(np.clip(WORK // probabilities.size, LEAST_RESAMPLES, RESAMPLES))
     drawn = [_scores(labels, probabilities, weights)[0] for weights in resample_weights(units, resamples, seed)]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcaps.evaluation.bootstrap import resampled_scores
+from jaxcaps.evaluation.bootstrap import resampled_scores, resampled_units
 from jaxcaps.evaluation.classification import labelled_examples
 from jaxcaps.evaluation.metrics import ordered_metrics, weighted_scores
 from jaxcaps.evaluation.metrics.base import ratio
@@ -70,7 +70,7 @@ def resample(
     point, drawn = [], []
     for each in probabilities:
         known_labels, known, mask = labelled_examples(labels, each, len(class_names))
-        units = np.unique(np.asarray(groups)[mask], return_inverse=True)[1]
+        units = resampled_units(groups, mask)
         point.append(weighted_scores(known_labels, known, np.ones((len(known_labels), 1))))
         drawn.append(resampled_scores(known_labels, known, units, resamples, seed))
     return Resampled(

@@ -1,15 +1,13 @@
 """What travels with an exported model: `model.json` for programs and a model card for people."""
 
-from pathlib import Path
 from typing import Any
 
 from jaxcaps import __version__
-from jaxcaps.config import to_dict
 from jaxcaps.data.sources import anonymous
 from jaxcaps.evaluation.metrics import ordered_metrics
 from jaxcaps.exporting.program import stored_side
 from jaxcaps.inference.model import TrainedClassifier
-from jaxcaps.plan.config import with_paths
+from jaxcaps.plan.config import shareable
 from jaxcaps.reporting.results import Results
 
 CARD = """# {title}
@@ -49,9 +47,6 @@ On the validation split, which also chose the parameters, with 95% bootstrap int
 
 def description(model: TrainedClassifier) -> dict[str, Any]:
     """What a program has to know of an exported model, as JSON types."""
-    config = model.config
-    plain = to_dict(with_paths(config, lambda path: Path(path).name)) | {"out": None, "restore": None}
-    plain["data"]["data"] = anonymous(config.data.data)
     prepared = model.prepared
     return {
         "version": __version__,
@@ -71,7 +66,7 @@ def description(model: TrainedClassifier) -> dict[str, Any]:
         },
         "temperature": model.calibration.temperature,
         "preparation": None if prepared is None else prepared.to_dict(),
-        "config": plain,
+        "config": shareable(model.config),
     }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from jaxcaps.errors import UserError
 from jaxcaps.exporting import FORMATS
 from jaxcaps.exporting.card import card, description
-from jaxcaps.inference.model import TrainedClassifier, load
+from jaxcaps.inference.model import load_classifier
 from jaxcaps.reporting.results import read_results
 from jaxcaps.training.folder import check_writable
 
@@ -34,9 +34,7 @@ def export(restore: Path, to: str, out: Path) -> Path:
     if out.exists():
         raise UserError(f"--out={out} exists; nothing was changed. Give another --out, or remove it")
     check_writable(out)
-    model = load(restore)
-    if not isinstance(model, TrainedClassifier):
-        raise UserError(f"--restore={restore}: an encoder has no classes; fine-tune it and give that run")
+    model = load_classifier(restore)
     results = read_results(model.folder)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:

@@ -1,6 +1,7 @@
 """`jaxcaps.load`: a trained network with the methods of a scikit-learn estimator."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from jaxcaps.data.prepared import as_in_training
 from jaxcaps.data.source import Settings, Source
 from jaxcaps.errors import UserError
 from jaxcaps.inference.pictures import PictureBatch, as_bytes, batches, list_files, open_pictures
-from jaxcaps.inference.runs import is_encoder, open_classifier, open_encoder
+from jaxcaps.inference.runs import Opened, is_encoder, open_classifier, open_encoder
 from jaxcaps.models import Encoder
 from jaxcaps.models.networks import NORM_SCALE
 from jaxcaps.models.outputs import pooled
@@ -69,7 +70,7 @@ class TrainedEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.image_size, self.channels = self.config.data.image_size, self.config.model.channels
         self._features = self._predictor(self._feature_function())
 
-    def _open(self) -> Any:
+    def _open(self) -> Opened:
         return open_encoder(str(self.restore), self.batch_size)
 
     def _feature_function(self) -> Callable[[Any, jax.Array], jax.Array]:
@@ -199,18 +200,9 @@ class TrainedClassifier(ClassifierMixin, TrainedEncoder):  # type: ignore[misc]
         calibration: the temperature, and what decides whether a picture is unlike the training pictures.
     """
 
-    def __init__(
-        self,
-        restore: str | Path,
-        *,
-        features: Features = "capsules",
-        batch_size: int | None = None,
-        prepare: bool = True,
-    ):
-        super().__init__(restore, features=features, batch_size=batch_size, prepare=prepare)
-        self.classes_ = np.array(self._opened.meta["classes"])
-        self.calibration = read_calibration(self.folder)
-        self._classified = self._predictor(classified)
+    @cached_property
+    def _classified(self) -> Predictor:
+        return self._predictor(classified)
 
     @property
     def modules(self) -> Any:
@@ -239,8 +231,11 @@ class TrainedClassifier(ClassifierMixin, TrainedEncoder):  # type: ignore[misc]
         meta: dict[str, Any] = self._opened.meta
         return meta
 
-    def _open(self) -> Any:
-        return open_classifier(self.folder, self.batch_size)
+    def _open(self) -> Opened:
+        opened = open_classifier(self.folder, self.batch_size)
+        self.classes_ = np.array(opened.meta["classes"])
+        self.calibration = read_calibration(self.folder)
+        return opened
 
     def _feature_function(self) -> Callable[[Any, jax.Array], jax.Array]:
         if self.features == "pooled":
@@ -315,6 +310,18 @@ def load(
     """
     kind = TrainedEncoder if is_encoder(str(restore)) else TrainedClassifier
     return kind(restore, features=features, batch_size=batch_size, prepare=prepare)
+
+
+def load_classifier(restore: str | Path, *, batch_size: int | None = None) -> TrainedClassifier:
+    """Loads a fine-tuned run for a command.
+
+    Raises:
+        UserError: as `load`, or `restore` names an encoder.
+    """
+    model = load(restore, batch_size=batch_size)
+    if not isinstance(model, TrainedClassifier):
+        raise UserError(f"--restore={restore}: an encoder has no classes; fine-tune it and give that run")
+    return model
 
 
 def _complete(source: Source) -> Callable[[PictureBatch], PictureBatch]:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxcaps.data.dataset import Split
 from jaxcaps.data.prepared import as_in_training
 from jaxcaps.data.sources import short_name
-from jaxcaps.data.splits import ALL
+from jaxcaps.data.splits import ALL, called
 from jaxcaps.errors import UserError, nearest
 from jaxcaps.inference.runs import open_classifier, with_data
 from jaxcaps.plan.config import Config
@@ -124,5 +124,5 @@ def evaluate(restore: str, split: str, *, data: str | None, batch_size: int | No
     table = score_classifier(
         folder, train_labels, found.split, found.probabilities, found.classes, suffix=suffix, extra={"data": scored}
     )
-    log.info("\n%s split of %s, parameters of %s:\n%s", split, scored, folder, table)
+    log.info("\n%s of %s, parameters of %s:\n%s", called(split), scored, folder, table)
     log.info("Written to %s", folder / f"metrics{suffix}.json")

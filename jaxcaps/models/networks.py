@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Integer
 
 from jaxcaps.config import ModelConfig
 from jaxcaps.functional import Routed, at_least_float32, select_capsule
@@ -83,6 +83,14 @@ class Classifier(nnx.Module):
         """
         return at_least_float32(activations) * (NORM_SCALE if self.norm_scale is None else self.norm_scale[...])
 
+    def reconstruct(
+        self, routed: Routed, classes: Integer[Array, "batch"]
+    ) -> Float[Array, "batch height width channels"]:
+        """Decodes the capsule of one class of each picture to a picture in [0, 1]. The network needs a decoder."""
+        assert self.decoder is not None
+        made: Array = self.decoder(jax.vmap(select_capsule)(routed.poses, classes))
+        return made
+
     def outputs(self, images: Float[Array, "batch height width channels"]) -> Outputs:
         """Returns all outputs for pictures with values in [0, 1]."""
         poses = self.encoder(images).poses
@@ -90,7 +98,7 @@ class Classifier(nnx.Module):
         activations = at_least_float32(routed.activations)
         errors = None
         if self.decoder is not None:
-            made = self.decoder(jax.vmap(select_capsule)(routed.poses, jnp.argmax(activations, axis=-1)))
+            made = self.reconstruct(routed, jnp.argmax(activations, axis=-1))
             errors = jnp.mean((made - images.astype(made.dtype)) ** 2, axis=(1, 2, 3))
         primary = self.encoder.primary
         return Outputs(self.logits(activations), pooled(poses, primary.types * primary.dim), errors)

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import yaml
@@ -103,6 +104,21 @@ def with_paths(config: S, change: Callable[[str], str]) -> S:
         if dataclasses.is_dataclass(value):
             changes[name] = with_paths(value, change)
     return dataclasses.replace(config, **changes)  # type: ignore[type-var]
+
+
+def without_folders(config: Config) -> Config:
+    """The configuration as others may see it: its paths, which may be private, lose the folders above them."""
+    from jaxcaps.data.sources import anonymous
+
+    data = dataclasses.replace(config.data, data=anonymous(config.data.data))
+    out, restore = (value and Path(value).name for value in (config.out, config.restore))
+    named = with_paths(dataclasses.replace(config, data=data), lambda path: Path(path).name)
+    return dataclasses.replace(named, out=out, restore=restore)
+
+
+def shareable(config: Config) -> dict[str, Any]:
+    """Plain values of `without_folders`, for a file that leaves this machine: it belongs to no run folder."""
+    return to_dict(without_folders(config)) | {"out": None, "restore": None}
 
 
 def paths_of(section: Any) -> dict[str, str]:

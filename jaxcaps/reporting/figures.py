@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from jaxcaps.data.sampling import evenly_spaced
 from jaxcaps.evaluation.one_against_rest import curves, reliability
 from jaxcaps.evaluation.plots import panels_of
 from jaxcaps.reporting.charts import MOST_IN_LEGEND, PALETTE, Chart, Series
@@ -54,7 +55,7 @@ def threshold_charts(predicted: Predicted) -> Iterator[Chart]:
         if positive.all() or not positive.any():
             continue
         found = curves(positive, probabilities[:, number], np.ones((len(labels), 1)))
-        kept = np.unique(np.linspace(0, len(found.thresholds) - 1, MOST_POINTS).round().astype(int))
+        kept = evenly_spaced(len(found.thresholds), MOST_POINTS)
         hits, alarms, precision = (each[kept, 0] for each in found[1:])
         # The first threshold is infinite.
         thresholds = {"threshold": [1.0, *found.thresholds[kept][1:].tolist()]}

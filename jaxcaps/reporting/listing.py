@@ -13,10 +13,8 @@ from jaxcaps.evaluation.metrics import METRICS
 from jaxcaps.plan.config import Config
 from jaxcaps.reporting.results import read_json
 from jaxcaps.training.folder import is_finished, read_config
-from jaxcaps.training.writers import Row, read_rows
+from jaxcaps.training.writers import LINEAR_PROBE, Row, read_rows
 
-# A pre-training is judged by its probe, and without labels by its loss.
-PROBE = "linear_probe/balanced_accuracy"
 HEADS = ("run", "stage", "what", "preset", "data", "state", "validation")
 
 
@@ -82,7 +80,9 @@ def _listed(folder: Path) -> ListedRun:
 def _judged(config: Config, rows: list[Row]) -> tuple[str | None, float | None]:
     """The name and the last value of the metric that the run is judged by."""
     chosen = config.training.best_metric
-    names = (chosen if chosen in METRICS else "balanced_accuracy",) if config.stage == "finetune" else (PROBE, "loss")
+    classified = chosen if chosen in METRICS else "balanced_accuracy"
+    # A pre-training without labels has no probe.
+    names = (classified,) if config.stage == "finetune" else (LINEAR_PROBE, "loss")
     for name in names:
         for row in reversed(rows):
             # The results of a classifier are all of the validation split.

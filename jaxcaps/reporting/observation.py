@@ -10,13 +10,15 @@ import numpy as np
 from jax import Array
 
 from jaxcaps.data.dataset import Split
+from jaxcaps.data.sampling import evenly_spaced
 from jaxcaps.functional import coupling_entropy, safe_norm
+from jaxcaps.models.outputs import pooled
 from jaxcaps.reporting.pictures import resized
 from jaxcaps.tasks import Task
 from jaxcaps.tasks.base import whole_pictures
 from jaxcaps.training.state import Parameters, with_parameters
 
-# The maximum number of pictures, spread evenly over the split: neighbours are often of one lesion.
+# The maximum number of pictures, evenly spaced over the split.
 PICTURES = 1000
 # Side of the thumbnails in pixels.
 THUMBNAIL = 48
@@ -58,7 +60,7 @@ def observe(task: Task, modules: Any, parameters: Parameters, split: Split, batc
         split: held-out pictures.
         batch_size: pictures at a time.
     """
-    rows = np.unique(np.linspace(0, len(split) - 1, PICTURES).round().astype(int))
+    rows = evenly_spaced(len(split), PICTURES)
     parameters = jax.device_put(jax.device_get(parameters), jax.local_devices()[0])
     apply = jax.jit(look(task, modules), compiler_options={"xla_backend_optimization_level": 0})
     batch = min(batch_size, len(rows))
@@ -70,7 +72,7 @@ def observe(task: Task, modules: Any, parameters: Parameters, split: Split, batc
         padded = np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), np.uint8)])
         found.append({name: each[: len(part)] for name, each in jax.device_get(apply(parameters, padded)).items()})
     seen = {name: np.concatenate([each[name] for each in found]).astype(np.float32) for name in found[0]}
-    shown = rows[np.unique(np.linspace(0, len(rows) - 1, MADE).round().astype(int))]
+    shown = rows[evenly_spaced(len(rows), MADE)]
     examples = jnp.asarray(np.stack([split.read(int(row)) for row in shown]))
     made = task.pictures(with_parameters(modules, parameters), examples)
     return Observation(
@@ -94,10 +96,10 @@ def look(task: Task, modules: Any) -> Callable[[Parameters, Array], dict[str, Ar
         pictures = whole_pictures(images, task.image_size)
         if not task.capsules:
             maps = jax.nn.relu(network.encoder.features(pictures))
-            return {"features": maps.mean(axis=(1, 2))}
+            return {"features": pooled(maps, maps.shape[-1])}
         poses = network.encoder(pictures).poses
-        by_position = poses.reshape(len(poses), -1, task.model.primary_types, task.model.primary_dim)
-        found = {"features": by_position.mean(axis=1).reshape(len(poses), -1), "primary": safe_norm(poses)}
+        width = task.model.primary_types * task.model.primary_dim
+        found = {"features": pooled(poses, width), "primary": safe_norm(poses)}
         for name in routing:
             routed = getattr(network, name)(poses)
             found |= {"routed": routed.activations, "entropy": jax.vmap(coupling_entropy)(routed.couplings)}

@@ -3,16 +3,15 @@
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 import jaxcaps
-from jaxcaps.plan.config import yaml_text
+from data_prep.report.template import page_template
+from jaxcaps.plan.config import without_folders, yaml_text
 from jaxcaps.reporting import tables
 from jaxcaps.reporting.classifier_sections import classifier_sections, comparison
 from jaxcaps.reporting.inputs import Inputs
 from jaxcaps.reporting.network_sections import capsules, embedding, reconstructions
 from jaxcaps.reporting.pictures import sprite
-from jaxcaps.reporting.run_sections import diagnosis, headline, training, what_was_run, without_folders
+from jaxcaps.reporting.run_sections import diagnosis, headline, training, what_was_run
 
 TITLES = {
     "comparison": "Comparison",
@@ -54,38 +53,20 @@ def render(inputs: Inputs) -> str:
     if inputs.observed.primary is not None:
         sections["capsules"] = capsules(inputs)
     sections["training"] = training(results)
-    sections["configuration"] = {"yaml": yaml_text(without_folders(results))}
+    sections["configuration"] = {"yaml": yaml_text(without_folders(results.config))}
     kind = "classifier" if results.config.stage == "finetune" else f"pre-training ({results.config.task})"
-    page = (
-        _environment()
-        .get_template("page.html")
-        .render(
-            title=f"{results.name}: {kind}",
-            sections=sections,
-            titles=TITLES,
-            headline=headline(results),
-            bokeh=_bokeh(),
-            sprite=thumbnails.uri,
-            side=thumbnails.side,
-            version=jaxcaps.__version__,
-        )
+    page = page_template("jaxcaps.reporting").render(
+        title=f"{results.name}: {kind}",
+        sections=sections,
+        titles=TITLES,
+        headline=headline(results),
+        bokeh=_bokeh(),
+        sprite=thumbnails.uri,
+        side=thumbnails.side,
+        version=jaxcaps.__version__,
     )
     # Names of files may hold bytes that are not UTF-8.
     return page.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("jaxcaps.reporting", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    # Bokeh's objects are defined at their first occurrence, so keys keep their order.
-    environment.policies["json.dumps_kwargs"] = {}
-    return environment
 
 
 @cache

@@ -1,17 +1,15 @@
 """The sections about what was run and how it went."""
 
-import dataclasses
 import platform
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
 import jaxcaps
-from jaxcaps.data.sources import anonymous, short_name
+from jaxcaps.data.sources import short_name
 from jaxcaps.evaluation.metrics import METRICS
-from jaxcaps.plan.config import Config, with_paths
+from jaxcaps.plan.config import without_folders
 from jaxcaps.reporting import tables
 from jaxcaps.reporting.charts import draw
 from jaxcaps.reporting.figures import training_charts
@@ -19,6 +17,7 @@ from jaxcaps.reporting.inputs import Inputs
 from jaxcaps.reporting.pictures import data_uri
 from jaxcaps.reporting.results import Results
 from jaxcaps.reporting.tables import Cell, Table
+from jaxcaps.training.writers import LINEAR_PROBE
 
 # The metrics above all sections.
 HEADLINE = ("balanced_accuracy", "accuracy", "macro_roc_auc", "ece")
@@ -28,7 +27,7 @@ def headline(results: Results) -> list[tuple[str, str, str]]:
     """The title, the value and the context of the few most important numbers."""
     if results.predicted is None:
         found = results.diagnosis.get("warnings", [])
-        probe = results.metrics.get("validation/linear_probe/balanced_accuracy")
+        probe = results.metrics.get(f"validation/{LINEAR_PROBE}")
         shown = [] if probe is None else [("Linear probe, balanced accuracy", f"{probe:.3f}", "on validation")]
         return [*shown, ("Warnings of the diagnosis", str(len(found)), "see below" if found else "none")]
     baseline = results.metrics.get("majority_baseline", {})
@@ -48,7 +47,7 @@ def what_was_run(inputs: Inputs) -> dict[str, Any]:
 
 
 def _facts(inputs: Inputs) -> list[tuple[str, str]]:
-    config = without_folders(inputs.results)
+    config = without_folders(inputs.results.config)
     stage = "fine-tuning" if config.stage == "finetune" else "self-supervised pre-training"
     facts = [("stage", stage)]
     if config.stage == "ssl":
@@ -115,11 +114,3 @@ def training(results: Results) -> dict[str, Any]:
     main, rest = ([draw(chart, still=False) for chart in charts] for charts in training_charts(results.rows))
     figure = results.folder / "figures" / "curves.png"
     return {"charts": main, "more": rest, "still": data_uri(figure.read_bytes(), "png") if figure.is_file() else ""}
-
-
-def without_folders(results: Results) -> Config:
-    """The configuration as others may see it: paths without the folders above them."""
-    config = with_paths(results.config, lambda path: Path(path).name)
-    data = dataclasses.replace(config.data, data=anonymous(config.data.data))
-    out, restore = (value and Path(value).name for value in (config.out, config.restore))
-    return dataclasses.replace(config, data=data, out=out, restore=restore)

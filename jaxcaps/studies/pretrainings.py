@@ -9,12 +9,13 @@ from jaxcaps.studies.design import Study
 from jaxcaps.studies.execution import folder_of
 from jaxcaps.tasks import PRETRAINING_TASKS
 from jaxcaps.training.folder import is_finished
+from jaxcaps.training.writers import LINEAR_PROBE
 
 Row = dict[str, Any]
 
 # Columns of the table, by their name in a row.
 SHOWN = {
-    "validation/linear_probe/balanced_accuracy": "linear probe",
+    f"validation/{LINEAR_PROBE}": "linear probe",
     **{
         name: name.removeprefix("validation/").replace("_", " ")
         for task in PRETRAINING_TASKS.values()

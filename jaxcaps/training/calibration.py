@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from data_prep.atomic import replacing
-from jaxcaps.data.colours import is_colourful
+from jaxcaps.data.colours import LEAST_COLOURFUL, is_colourful
 from jaxcaps.data.dataset import Split
 from jaxcaps.data.decoding import BadImage
+from jaxcaps.data.sampling import evenly_spaced
 from jaxcaps.errors import UserError
 from jaxcaps.evaluation.calibration import calibrated, fit_temperature
 from jaxcaps.evaluation.metrics import weighted_scores
@@ -25,6 +26,8 @@ from jaxcaps.training.writers import replace_text
 FILE, ARRAYS = "calibration.json", "familiar.npz"
 # The maximum number of training pictures that the Gaussian is fitted to, evenly spaced over the split.
 MOST_PICTURES = 2000
+# The maximum number of training pictures that are read to see whether they have colour.
+PICTURES_FOR_COLOUR = 50
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,7 @@ class Calibration:
 
 def reference_part(train: Split) -> Split:
     """The training pictures that `calibrate` takes features of."""
-    count = min(len(train), MOST_PICTURES)
-    return train.part(np.linspace(0, len(train) - 1, count).round().astype(int))
+    return train.part(evenly_spaced(len(train), MOST_PICTURES))
 
 
 def calibrate(validation: Split, predicted: Classified, train: Split, training_features: np.ndarray) -> Calibration:
@@ -134,11 +136,11 @@ def _scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
 
 
 def _has_colour(train: Split) -> bool:
-    """Whether at least a tenth of some training pictures are colourful in their files."""
+    """Whether enough of some training pictures are colourful in their files, which a grey model does not see."""
     colourful = []
-    for row in train.rows[np.linspace(0, len(train) - 1, min(len(train), 50)).round().astype(int)]:
+    for row in train.rows[evenly_spaced(len(train), PICTURES_FOR_COLOUR)]:
         try:
             colourful.append(is_colourful(train.source.read(int(row))))
         except BadImage:
             continue
-    return bool(np.mean(colourful or [True]) >= 0.1)
+    return bool(np.mean(colourful or [True]) >= LEAST_COLOURFUL)

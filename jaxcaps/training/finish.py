@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcaps.data.dataset import Dataset, Split
+from jaxcaps.data.sampling import evenly_spaced
 from jaxcaps.encoder_file import write_encoder
 from jaxcaps.evaluation.bootstrap import bootstrap_intervals
 from jaxcaps.evaluation.classification import classification_metrics, majority_baseline
@@ -87,11 +88,11 @@ def finish_pretraining(
     _curves(folder)
     network = with_parameters(modules, parameters)
     validation = dataset.splits["validation"]
-    # Adjacent pictures are often of one lesion, so take them from the whole split.
-    chosen = _spread(len(validation), MADE_PICTURES)
+    chosen = evenly_spaced(len(validation), MADE_PICTURES)
     made = task.pictures(network, jnp.asarray(np.stack([validation.read(int(index)) for index in chosen])))
     if made:
-        _reconstructions(folder, {title: each[_spread(len(chosen), SHOWN_PICTURES)] for title, each in made.items()})
+        shown = evenly_spaced(len(chosen), SHOWN_PICTURES)
+        _reconstructions(folder, {title: each[shown] for title, each in made.items()})
     # One device measures, so use no larger batches than each device had in training.
     at_a_time = config.training.batch_size // jax.device_count()
     write_diagnosis(folder, diagnose(task, modules, parameters, validation, at_a_time, made))
@@ -107,11 +108,6 @@ def finish_pretraining(
 def _curves(folder: Path) -> None:
     (folder / "figures").mkdir(exist_ok=True)
     plot_curves(read_rows(folder / "metrics.jsonl"), folder / "figures" / "curves.png")
-
-
-def _spread(length: int, count: int) -> np.ndarray:
-    """Returns at most `count` distinct indices, evenly spaced over the range."""
-    return np.unique(np.linspace(0, length - 1, count).round().astype(int))
 
 
 def _reconstructions(folder: Path, columns: Mapping[str, jax.Array]) -> None:

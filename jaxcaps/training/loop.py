@@ -51,7 +51,7 @@ from jaxcaps.training.setup import (
 )
 from jaxcaps.training.state import Parameters, TrainState
 from jaxcaps.training.step import Metrics, initial_state, make_train_step
-from jaxcaps.training.writers import MetricsWriter, Row
+from jaxcaps.training.writers import LINEAR_PROBE, MetricsWriter, Row
 
 log = logging.getLogger("jaxcaps")
 
@@ -59,7 +59,6 @@ log = logging.getLogger("jaxcaps")
 ROW_STEPS = 100
 # A run fails after this many consecutive micro-steps with gradients that are not finite.
 MAX_CONSECUTIVE_SKIPS = 10
-LINEAR_PROBE = "linear_probe/balanced_accuracy"
 
 
 class Finished(NamedTuple):

@@ -9,6 +9,8 @@ from data_prep.atomic import writing
 from jaxcaps.evaluation.table import write_rows
 
 Row = dict[str, float]
+# The metric by which a pre-training is judged, in a row under validation/.
+LINEAR_PROBE = "linear_probe/balanced_accuracy"
 
 
 class MetricsWriter:

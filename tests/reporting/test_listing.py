@@ -8,7 +8,8 @@ import pytest
 from jaxcaps.errors import UserError
 from jaxcaps.plan.config import yaml_text
 from jaxcaps.plan.presets import preset
-from jaxcaps.reporting.listing import PROBE, list_runs
+from jaxcaps.reporting.listing import list_runs
+from jaxcaps.training.writers import LINEAR_PROBE
 from tests.command import run
 
 
@@ -25,10 +26,12 @@ def write_run(folder, *, stage="finetune", rows=(), metrics=None, **training):
 def test_a_finished_run_has_the_metric_of_the_parameters_that_it_kept(tmp_path):
     rows = [{"epoch": 5, "validation/macro_f1": 0.4, "validation/balanced_accuracy": 0.3}]
     write_run(tmp_path / "a", rows=rows, metrics={"macro_f1": 0.6, "balanced_accuracy": 0.5}, best_metric="macro_f1")
-    write_run(tmp_path / "b" / "c", stage="ssl", rows=rows, metrics={f"validation/{PROBE}": 0.7, "validation/loss": 2})
+    write_run(
+        tmp_path / "b" / "c", stage="ssl", rows=rows, metrics={f"validation/{LINEAR_PROBE}": 0.7, "validation/loss": 2}
+    )
     first, second = list_runs(tmp_path)
     assert (first.folder, first.state, first.metric, first.value) == (tmp_path / "a", "finished", "macro_f1", 0.6)
-    assert (second.folder, second.metric, second.value) == (tmp_path / "b" / "c", PROBE, 0.7)
+    assert (second.folder, second.metric, second.value) == (tmp_path / "b" / "c", LINEAR_PROBE, 0.7)
 
 
 def test_an_unfinished_run_has_that_of_its_last_evaluation(tmp_path):

@@ -72,7 +72,7 @@ class CapsuleClassification(Task):
             "coupling_entropy": shard.mean(jax.vmap(functional.coupling_entropy)(routed.couplings), examples.valid),
         }
         if modules.decoder is not None:
-            pictures = modules.decoder(jax.vmap(functional.select_capsule)(routed.poses, examples.label))
+            pictures = modules.reconstruct(routed, examples.label)
             errors = jnp.mean((pictures - views.image.astype(pictures.dtype)) ** 2, axis=(1, 2, 3))
             metrics["reconstruction"] = shard.mean(errors, examples.valid)
             loss = loss + self.options.reconstruction_weight * metrics["reconstruction"]
@@ -85,12 +85,10 @@ class CapsuleClassification(Task):
     def _reconstructed(
         self, modules: Classifier, images: UInt8[Array, "batch height width channels"]
     ) -> dict[str, Array]:
-        assert modules.decoder is not None
         whole = whole_pictures(images, self.image_size)
         routed = modules(whole)
         best = jnp.argmax(routed.activations, axis=-1)
-        made: Array = modules.decoder(jax.vmap(functional.select_capsule)(routed.poses, best))
-        return {"picture": whole, "reconstruction": made}
+        return {"picture": whole, "reconstruction": modules.reconstruct(routed, best)}
 
 
 TASK = CapsuleClassification
