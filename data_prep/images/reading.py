@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image
 
-from data_prep.images.decoding import BadImage, decode
+from data_prep.images.decoding import BadImage, decode_with_bits
 from data_prep.images.formats import FORMATS
 
 # Entries of Pillow's `info` that are not metadata: how the picture is stored, how large a pixel is.
@@ -29,6 +29,8 @@ TECHNICAL = frozenset(
 # A TIFF always has tags. These may reveal the patient, the camera or the place: description, make, model, software,
 # date, artist, computer, XMP, IPTC, Photoshop, EXIF, GPS, copyright.
 TELLING_TAGS = frozenset({270, 271, 272, 305, 306, 315, 316, 700, 33723, 34377, 34665, 34853, 33432})
+# Of 255. A picture whose largest value is lower uses less than a quarter of the range.
+DARK = 64
 # A picture within the limit needs at most 8 bytes a pixel and this much more.
 OTHER_BYTES = 64 * 2**20
 
@@ -56,15 +58,21 @@ def read_picture(path: Path, max_pixels: int) -> Picture:
         OSError: it cannot be read now; a second try may succeed.
     """
     encoded = _bytes(path, max_pixels)
-    kind, depth, metadata = _header(encoded, max_pixels)
-    image = decode(encoded)
+    kind, depth, pages, metadata = _header(encoded, max_pixels)
+    image, bits = decode_with_bits(encoded)
     notes = []
     if path.suffix.lower() not in FORMATS[kind]:
         notes.append(f"its content is {kind}, but its name ends in {path.suffix or 'nothing'}: read as {kind}")
-    if depth == "16-bit":
+    if depth == "16-bit" and bits == 16:
         notes.append("16-bit values were divided by 257")
+    elif depth == "16-bit":
+        notes.append(f"16-bit values below {2**bits} were taken as {bits}-bit values")
     if depth == "CMYK":
         notes.append("CMYK was converted to RGB")
+    if pages > 1:
+        notes.append(f"it has {pages} pages or frames: the first was taken")
+    if image.max() < DARK:
+        notes.append(f"its values are at most {image.max()} of 255, so it is dark: is it a map of numbered regions?")
     return Picture(image, hashlib.sha256(encoded).hexdigest(), metadata, tuple(notes))
 
 
@@ -104,8 +112,8 @@ def _bytes(path: Path, max_pixels: int) -> bytes:
     return path.read_bytes()
 
 
-def _header(encoded: bytes, max_pixels: int) -> tuple[str, str, tuple[str, ...]]:
-    """Format; "16-bit", "CMYK" or ""; and the kinds of metadata, without decoding a pixel."""
+def _header(encoded: bytes, max_pixels: int) -> tuple[str, str, int, tuple[str, ...]]:
+    """Format; "16-bit", "CMYK" or ""; number of pages; and the kinds of metadata, without decoding a pixel."""
     try:
         with _own_limit(), Image.open(io.BytesIO(encoded), formats=tuple(FORMATS)) as opened:
             width, height = opened.size
@@ -120,11 +128,19 @@ def _header(encoded: bytes, max_pixels: int) -> tuple[str, str, tuple[str, ...]]
             elif kind == "TIFF":
                 bits = np.max(opened.getexif().get(ExifTags.Base.BitsPerSample, 8)) == 16
             depth = "16-bit" if bits else "CMYK" if opened.mode == "CMYK" else ""
+            pages = _pages(opened) if kind != "JPEG" else 1
     except Exception as error:  # Pillow raises whatever a damaged header leads to
         raise BadImage("it is not an image, or it is damaged") from error
     if width * height > max_pixels:
         raise BadImage(f"its {width}x{height} pixels are more than --max-pixels={max_pixels}")
-    return kind, depth, tuple(sorted(names))
+    return kind, depth, pages, tuple(sorted(names))
+
+
+def _pages(opened: Image.Image) -> int:
+    try:
+        return int(getattr(opened, "n_frames", 1))
+    except Exception:  # only the pages after the first are damaged
+        return 1
 
 
 @contextlib.contextmanager

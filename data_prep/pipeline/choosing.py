@@ -148,8 +148,12 @@ def _without_copies(
 def _split(frames: list[RawFrame], cluster: np.ndarray, config: Preparation) -> tuple[list[RawFrame], str]:
     """Gives each frame a split: that of the source, with validation taken from training if missing, or a new one."""
     given = None if frames[0].split is None else np.array([SPLITS.index(frame.split or "") for frame in frames])
+    if config.split is not None:
+        return frames, f"all in {config.split}, by --split"
     if given is not None and not np.any(given == TRAIN):
-        raise UserError(f"--source={config.source}: no frame is in the training split")
+        raise UserError(
+            f"--source={config.source}: no frame is in the training split; use --split=test to prepare a test set alone"
+        )
     if given is not None and np.any(given == VALIDATION):
         return frames, "given by the source"
     if all(frame.group is None for frame in frames):

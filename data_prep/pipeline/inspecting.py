@@ -11,7 +11,7 @@ from data_prep.config import Steps
 from data_prep.images.box import Box, crop
 from data_prep.images.decoding import BadImage
 from data_prep.images.duplicates import difference_hash
-from data_prep.images.histogram import histogram
+from data_prep.images.histogram import has_two_levels, histogram
 from data_prep.images.reading import read_picture, read_void
 from data_prep.pipeline.sequence import fit_of, look, steps_on
 from data_prep.sources.listing import RawFrame
@@ -79,6 +79,8 @@ def inspect(frame: RawFrame, steps: Steps, max_pixels: int) -> Inspected:
         return Inspected(Inspection(frame.name, bad=error.strerror or str(error), temporary=True))
     height, width = picture.image.shape[:2]
     void, notes = _void(frame.void, (height, width), steps, max_pixels)
+    if has_two_levels(picture.image):
+        notes += ("nearly all of its pixels have one of two grey levels: is it a mask? --exclude leaves out files",)
     told = Findings(
         Box(0, 0, height, width), modality=frame.modality or "", confidence=1.0 if frame.modality else 0.0, void=void
     )

@@ -19,16 +19,18 @@ from data_prep.config import Preparation
 from data_prep.errors import UserError
 from data_prep.images.histogram import CHANNELS, LEVELS
 from data_prep.pipeline.choosing import Choice, check_listing, choose
+from data_prep.pipeline.doubts import sentences
 from data_prep.pipeline.inspecting import Inspection, inspect, unpack
 from data_prep.pipeline.outcome import Outcome
 from data_prep.pipeline.outputs import remove_final, write_outputs
 from data_prep.pipeline.places import check_place, open_place, targets
 from data_prep.pipeline.processes import each
 from data_prep.pipeline.record import Record
-from data_prep.pipeline.sequence import VERSION, fit_of, inspection_key, picture_key
+from data_prep.pipeline.sequence import VERSION, fit_of, inspection_key, picture_key, steps_on
 from data_prep.pipeline.writing import PARTIAL, ToWrite, Written, write
 from data_prep.sources.listing import Listing, RawFrame
 from data_prep.sources.opening import open_source
+from data_prep.steps import in_order
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -87,7 +89,7 @@ class _Run(NamedTuple):
     record: Record
 
     def run(self, say: Callable[[str], None]) -> Done:
-        for note in self.listing.notes:
+        for note in (self.announcement(), *self.listing.notes):
             say(note)
         inspections, inspected = self.inspect_all()
         choice = choose(self.listing, inspections, self.config)
@@ -115,7 +117,17 @@ class _Run(NamedTuple):
             to_match=matched,
         )
         write_outputs(self.out, outcome, self.record)
+        for sentence in sentences(outcome):
+            say(sentence)
         return Done(inspected, new, len(outcome.frames), len(outcome.skipped))
+
+    def announcement(self) -> str:
+        """The steps that are on, and what may name a patient and is not looked for."""
+        steps = self.config.steps
+        titles = ", ".join(step.title for step in steps_on(steps)) or "none"
+        stays = [f"{one.title.capitalize()} stay in the pictures; --{one.switch} masks them" for one in in_order()
+                 if one.private is not None and not one.on(steps)]  # fmt: skip
+        return ". ".join((f"Steps (--preset={self.config.preset}): {titles}", *stays))
 
     def inspect_all(self) -> tuple[dict[str, Inspection], int]:
         """The inspections by name of the frame, and how many are new."""

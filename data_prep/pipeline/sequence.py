@@ -10,7 +10,7 @@ from data_prep.steps import in_order
 from data_prep.steps.step import Findings, Fit, Phase, Step
 
 # Raised whenever a step changes its pixels: pictures that older code prepared are then prepared anew.
-VERSION = 1
+VERSION = 2
 
 
 def steps_on(steps: Steps) -> list[Step[Any]]:

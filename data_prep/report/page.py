@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from data_prep.pipeline.doubts import doubts
 from data_prep.pipeline.outcome import Outcome, describe
 from data_prep.pipeline.record import Record
 from data_prep.pipeline.sequence import steps_on
@@ -18,8 +19,6 @@ SHOWN_STEP_BY_STEP = 6
 SHOWN_TO_LOOK_AT = 12
 MATCHED_SAMPLE = 16
 LISTED = 20
-# A frame whose field of view has a lower mean grey level is almost black. The darkest of 29 real frames has 37.
-ALMOST_BLACK = 15.0
 
 # A heading, how many frames it concerns, rows of pictures with captions, and a last sentence.
 Look = tuple[str, int, list[list[tuple[str | None, str]]], str]
@@ -59,7 +58,8 @@ def report_page(outcome: Outcome, record: Record) -> bytes:
         ],
         skipped=outcome.skipped,
         listed=LISTED,
-        notes=outcome.listing.notes,
+        warnings=[note for note in outcome.listing.notes if note.startswith("Warning")],
+        notes=[note for note in outcome.listing.notes if not note.startswith("Warning")],
     )
     return page.encode("utf-8", "backslashreplace")
 
@@ -108,22 +108,15 @@ def _shown(outcome: Outcome, record: Record, frame: RawFrame) -> Shown:
 
 
 def _to_look_at(outcome: Outcome) -> Iterator[Look]:
-    """The frames that the steps doubt, and the almost black and odd ones."""
-    doubts = [step.doubt for step in steps_on(outcome.config.steps) if step.doubt is not None]
-    kinds = [(doubt.title, doubt.concerns, doubt.remark) for doubt in doubts]
-    kinds += [
-        ("almost black", lambda inspection: inspection.brightness < ALMOST_BLACK, lambda inspection: ""),
-        ("odd files", lambda inspection: bool(inspection.notes), lambda inspection: ""),
-    ]
-    for title, concerns, remark in kinds:
-        frames = [frame for frame, one in zip(outcome.frames, outcome.found, strict=True) if concerns(one)]
+    """The frames of each doubt, with what is odd about them."""
+    for doubt, frames in doubts(outcome):
         row = []
         for frame in frames[:SHOWN_TO_LOOK_AT]:
             inspection = outcome.inspections[frame.name]
-            words = [frame.name, *inspection.notes, remark(inspection)]
+            words = [frame.name, *inspection.notes, doubt.remark(inspection)]
             row.append((thumbnail(frame.path, outcome.config), "; ".join(filter(None, words))))
         left = len(frames) - SHOWN_TO_LOOK_AT
-        yield title, len(frames), [row], f"and {left} more: see frames.csv" if left > 0 else ""
+        yield doubt.title, len(frames), [row], f"and {left} more: see frames.csv" if left > 0 else ""
 
 
 def _near_duplicates(outcome: Outcome) -> Look:

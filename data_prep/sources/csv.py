@@ -1,12 +1,14 @@
-"""A table of images with the columns path[,label][,group][,split][,modality], separated by commas.
+"""A table of images with the columns path[,label][,group][,split][,modality].
 
-Columns may come in any order. Others are ignored, unless their names look like misspellings of these. Paths are
-relative to the folder of the table. A blank label is unknown; a blank group is an image on its own.
+Columns are separated by commas, semicolons or tabs, may come in any order, and may be written in capitals. Others are
+ignored, unless their names look like misspellings of these; a note says so if one names patients. Paths are relative to
+the folder of the table. A blank label is unknown; a blank group is an image on its own.
 """
 
 import csv
 import difflib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,9 +19,14 @@ from data_prep.splits import SPLIT_NAMES
 # Lies beside the table that `data_prep` writes, and says how the pictures were made.
 DATASET = "dataset.yaml"
 COLUMNS = ("label", "group", "split", "modality")
+SEPARATORS = (",", ";", "\t")
+# Columns that name what `group` should, once ids, numbers and punctuation are removed.
+GROUPS = re.compile(
+    r"(patient|subject|participant|person|donor|case|lesion|slide|smear|specimen|study|exam|animal)s?(id|no|nr|number|name|code)?"
+)
 
 
-def list_table(file: Path, where: str) -> list[RawFrame]:
+def list_table(file: Path, where: str) -> Listing:
     """The images that a table lists, in its order. The files themselves are not checked.
 
     Args:
@@ -37,7 +44,8 @@ def list_table(file: Path, where: str) -> list[RawFrame]:
     frames = []
     lines: dict[str, int] = {}
     rows = read_rows(file, where, ("path",), COLUMNS)
-    for name in rows[0][1] if rows else ():
+    names = list(rows[0][1]) if rows else []
+    for name in names:
         meant = difflib.get_close_matches(name.lower(), COLUMNS, n=1, cutoff=0.8)
         if meant and name not in COLUMNS:
             raise UserError(f"{where}: unknown column {name!r}; did you mean {meant[0]!r}?")
@@ -63,13 +71,27 @@ def list_table(file: Path, where: str) -> list[RawFrame]:
         raise UserError(
             f"{where}: the table lists no image; expected a header path,label,... and a line for each image"
         )
-    return frames
+    notes = () if any(frame.group for frame in frames) else _not_grouped(names, [row for _, row in rows], where)
+    return Listing(file.parent, tuple(frames), notes=notes)
+
+
+def _not_grouped(names: Sequence[str], rows: Sequence[dict[str, str]], where: str) -> tuple[str, ...]:
+    """Warns of columns that seem to name patients, of whom some have several images."""
+    return tuple(
+        f"Warning: {where}: the column {name!r} is ignored, and one {name!r} may lie in training and in test. Did you "
+        "mean 'group'? Rename the column, and the images of each stay together"
+        for name in names
+        if GROUPS.fullmatch(re.sub(r"[^a-z]", "", name.lower())) and len({row[name] for row in rows}) < len(rows)
+    )
 
 
 def read_rows(
     file: Path, where: str, required: Sequence[str], optional: Sequence[str]
 ) -> list[tuple[int, dict[str, str]]]:
     """The rows of a table with their line numbers. Names of columns and values are stripped of blanks.
+
+    The separator is that of the first line: a comma, a semicolon or a tab. The names of these columns are lower case in
+    the result, however they are written.
 
     Args:
         file: the table, UTF-8.
@@ -83,14 +105,19 @@ def read_rows(
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
-            reader = csv.DictReader(text)
+            first = text.readline()
+            text.seek(0)
+            separator = max(SEPARATORS, key=first.count)
+            reader = csv.DictReader(text, delimiter=separator)
             names = [name.strip() for name in reader.fieldnames or ()]
+            names = [name.lower() if name.lower() in (*required, *optional) else name for name in names]
             reader.fieldnames = names
             missing = [name for name in required if name not in names]
             if names and missing:
                 raise UserError(
                     f"{where}: no column {missing[0]!r} in the first line; found {', '.join(map(repr, names))}. "
-                    f"Expected {','.join(required)} and optionally {','.join(optional)}, separated by commas"
+                    f"Expected {','.join(required)} and optionally {','.join(optional)}, separated by commas, "
+                    "semicolons or tabs"
                 )
             repeated = [name for name in (*required, *optional) if names.count(name) > 1]
             if repeated:
@@ -101,20 +128,20 @@ def read_rows(
                 if None in row:
                     raise UserError(
                         f"{where}, line {reader.line_num}: more fields than the {len(names)} columns in line 1; "
-                        "quote paths that contain a comma"
+                        f"quote values that contain {separator!r}"
                     )
                 rows.append((reader.line_num, {name: (value or "").strip() for name, value in row.items()}))
             return rows
     except UnicodeDecodeError as error:
         raise UserError(f"{where}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
     except csv.Error as error:
-        raise UserError(f"{where}: not a table of comma-separated values ({error})") from error
+        raise UserError(f"{where}: not a table of values with separators ({error})") from error
     except OSError as error:
         raise UserError(f"{where}: cannot be read ({error.strerror}); check its permissions") from error
 
 
 SOURCE = Source(
     "FILE",
-    list=lambda file, where: Listing(file.parent, tuple(list_table(file, where))),
+    list_table,
     takes_root=True,
 )

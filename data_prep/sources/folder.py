@@ -7,17 +7,14 @@
 Hidden files and files without the suffix of an image are ignored.
 """
 
-import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from data_prep.errors import UserError
-from data_prep.images.formats import FORMATS
+from data_prep.images.formats import SUFFIXES
 from data_prep.sources.listing import Listing, RawFrame, Skipped, Source
 from data_prep.splits import SPLIT_NAMES
-
-SUFFIXES = frozenset(itertools.chain.from_iterable(FORMATS.values()))
 
 
 def list_folder(folder: Path, where: str) -> list[RawFrame]:

@@ -67,8 +67,10 @@ class Source:
         place: what follows the kind: "DIR" or "FILE".
         list: takes the path and what names it in errors ("--source=folder:DIR"); raises `UserError`.
         takes_root: the pictures may lie below another folder, given by `--root`.
+        preset: the settings of the steps, where `--preset` is not given.
     """
 
     place: str
     list: Callable[[Path, str], Listing]
     takes_root: bool = False
+    preset: str = "plain"

@@ -1,7 +1,8 @@
-"""Opens what `--source` names: lists its frames and applies `--root` and `--modality-csv`."""
+"""Opens what `--source` names: lists its frames and applies `--root`, `--exclude`, `--modality-csv` and `--split`."""
 
 import os
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from data_prep.config import Preparation
@@ -9,6 +10,7 @@ from data_prep.errors import UserError
 from data_prep.sources import SOURCES
 from data_prep.sources.csv import read_rows
 from data_prep.sources.listing import MODALITIES, Listing, Skipped
+from data_prep.sources.remarks import remarks
 from data_prep.spec import DataSpec
 
 # What data sets call the two modalities.
@@ -20,7 +22,8 @@ def open_source(config: Preparation) -> Listing:
     """Lists the frames of `--source` without opening a picture.
 
     Raises:
-        UserError: an unknown kind, a path that is missing or holds something else, a faulty table.
+        UserError: an unknown kind, a path that is missing or holds something else, a faulty table, or a pattern of
+            `--exclude` that matches no picture.
     """
     spec = DataSpec.parse(config.source, {kind: source.place for kind, source in SOURCES.items()}, "--source")
     source = SOURCES[spec.kind]
@@ -32,11 +35,34 @@ def open_source(config: Preparation) -> Listing:
         if not root.is_dir():
             raise UserError(f"--root={config.root}: no such folder")
         listing = replace(listing, root=root)
-    listing = _inside(listing)
+    listing = _inside(_without(listing, config.exclude))
     if config.modality_csv is not None:
         listing = _with_modalities(listing, Path(config.modality_csv).expanduser())
-    frames = [frame._replace(modality=_modality(frame.modality)) for frame in listing.frames]
-    return replace(listing, frames=tuple(frames))
+    frames = tuple(
+        frame._replace(modality=_modality(frame.modality), split=config.split or frame.split)
+        for frame in listing.frames
+    )
+    notes = remarks([frame.name for frame in frames], [frame.label for frame in frames])
+    return replace(listing, frames=frames, notes=(*listing.notes, *notes))
+
+
+def _without(listing: Listing, patterns: tuple[str, ...]) -> Listing:
+    """Leaves out the frames whose path or name matches a pattern."""
+    skipped: dict[str, str] = {}
+    for pattern in patterns:
+        found = [
+            frame.name
+            for frame in listing.frames
+            if fnmatchcase(frame.name, pattern) or fnmatchcase(os.path.basename(frame.name), pattern)
+        ]
+        if listing.frames and not found:
+            raise UserError(
+                f"--exclude={pattern}: it matches no picture of the source; their names are such as "
+                f"{listing.frames[0].name}"
+            )
+        skipped |= dict.fromkeys(found, f"--exclude={pattern}")
+    frames = tuple(frame for frame in listing.frames if frame.name not in skipped)
+    return replace(listing, frames=frames, skipped=(*listing.skipped, *map(Skipped, skipped, skipped.values())))
 
 
 def _inside(listing: Listing) -> Listing:

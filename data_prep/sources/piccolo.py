@@ -170,4 +170,4 @@ def _name(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-SOURCE = Source("DIR", list_piccolo)
+SOURCE = Source("DIR", list_piccolo, preset="endoscopy")

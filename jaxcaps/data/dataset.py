@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data_prep.images.duplicates import HASH_BITS, LARGEST_DISTANCE, clusters
+from data_prep.images.reading import DARK
 from data_prep.pipeline.applying import FittedSteps
+from data_prep.sources.remarks import remarks
 from data_prep.splits import TEST, TRAIN
 from jaxcaps.data.checks import Labels, check_bad_images, check_classes, check_folds, check_labels, check_shown
 from jaxcaps.data.decoding import BadImage, to_square
@@ -148,7 +150,7 @@ def load_dataset(
     groups, has_groups = _groups(items)
     reader = Reader(source, image_size, channels, cache_bytes)
     readable = np.ones(len(items), bool)
-    notes = list(source.notes)
+    notes = [*source.notes, *remarks([item.name for item in items], [item.label for item in items])]
 
     complete = given is not None and is_complete(given)
     clustered: Pictures | None = None
@@ -184,6 +186,12 @@ def load_dataset(
         parts[name] = clustered.part(rows) if clustered is not None and decoded else reader.read(rows)
         readable[np.setdiff1d(rows, parts[name].rows)] = False
     check_bad_images(reader.bad, reader.count, max_bad_images, data)
+    if reader.dark:
+        notes.append(
+            f"Warning: {len(reader.dark)} of {reader.count} pictures have no value above {DARK - 1} of 255, such as "
+            f"{reader.dark[0]}. If they are 10- or 14-bit values in 16-bit files, scale them; if they are maps of "
+            "numbered regions, leave them out"
+        )
     for name, part in parts.items():
         if not len(part.rows):
             raise UserError(f"--data={data}: the {called(name)} has no readable image; add images to it")

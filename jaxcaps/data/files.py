@@ -19,13 +19,17 @@ class ImageFiles:
         self.notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, frames: Sequence[RawFrame], prepared: FittedSteps | None = None) -> "ImageFiles":
+    def of(
+        cls, frames: Sequence[RawFrame], prepared: FittedSteps | None = None, notes: tuple[str, ...] = ()
+    ) -> "ImageFiles":
         """Makes a source from files that `data_prep` listed."""
-        return cls(
+        source = cls(
             [Item(frame.name, frame.label, frame.group, frame.split) for frame in frames],
             [frame.path for frame in frames],
             prepared,
         )
+        source.notes = notes
+        return source
 
     def read(self, index: int) -> np.ndarray:
         """uint8 RGB [height, width, 3]. Raises BadImage."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.images.duplicates import HASH_BITS, difference_hash
+from data_prep.images.reading import DARK
 from jaxcaps.data.decoding import BadImage, prepare_opencv, to_square
 from jaxcaps.data.source import Source
 
@@ -51,6 +52,7 @@ class Reader:
     Attributes:
         count: number of items read so far, readable or not.
         bad: name and reason of each item that could not be read.
+        dark: names of the items whose values are all below `DARK`.
 
     Args:
         source: the source of the items.
@@ -64,6 +66,7 @@ class Reader:
         self._room = cache_bytes // (channels * size**2)
         self.count = 0
         self.bad: tuple[tuple[str, str], ...] = ()
+        self.dark: tuple[str, ...] = ()
 
     def read(self, rows: np.ndarray, *, hashes: bool = False) -> Pictures:
         """Reads each of the given items once. If they do not all fit in memory, none is kept.
@@ -79,6 +82,7 @@ class Reader:
         images = np.zeros((len(rows), size, size, channels), np.uint8) if keep else None
         bits = np.zeros((len(rows), HASH_BITS), bool) if hashes else None
         contents = np.zeros(len(rows), "S16")
+        dark = np.zeros(len(rows), bool)
 
         def read(place: int) -> str | None:
             try:
@@ -86,6 +90,7 @@ class Reader:
             except BadImage as error:
                 return str(error)
             contents[place] = content(picture).encode()
+            dark[place] = picture.max() < DARK
             if images is not None:
                 images[place] = to_square(picture, size, channels)
             if bits is not None:
@@ -96,6 +101,7 @@ class Reader:
             reasons = list(pool.map(read, range(len(rows))))
         names = [self._source.items[row].name for row in rows]
         self.bad += tuple((name, why) for name, why in zip(names, reasons, strict=True) if why is not None)
+        self.dark += tuple(names[place] for place in np.flatnonzero(dark))
         self.count += len(rows)
         good = np.array([why is None for why in reasons], bool)
         if keep:

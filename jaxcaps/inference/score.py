@@ -9,7 +9,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from jaxcaps.data.dataset import Split
+from jaxcaps.data.items import class_names
 from jaxcaps.data.prepared import as_in_training
+from jaxcaps.data.source import Source
 from jaxcaps.data.sources import short_name
 from jaxcaps.data.splits import ALL, called
 from jaxcaps.errors import UserError, nearest
@@ -62,7 +64,8 @@ def predict(
         batch_size: images per batch. Default: as in training.
         hidden_labels: whether to hide the labels that `--label-fraction` hid from the run.
         labels: "required" if the predictions are to be scored; "optional" also predicts pictures without labels.
-        before_reading: called with the configuration, including the predicted data, before the data is opened.
+        before_reading: called with the configuration, including the predicted data, before a picture is read, if the
+            data can be opened and has no other classes.
 
     Raises:
         UserError: the folder has no fine-tuned run, the data lacks the split or has a class that the run does not know,
@@ -74,11 +77,18 @@ def predict(
     # Folds and a rare class are choices among the splits.
     changes |= {"folds": 0, "fold": 0, "minority": ""} if split == ALL else {}
     config = with_data(opened.config, **changes)
-    before_reading(config)
-    place = config.data.data
-    dataset = load_data(config, (split,), labels, lambda source: as_in_training(source, opened.prepared, place))
-    classes = tuple(opened.meta["classes"])
-    scored = _with_classes(dataset.splits[split], dataset.classes, classes, place)
+    place, classes = config.data.data, tuple(opened.meta["classes"])
+
+    def checked(source: Source) -> Source:
+        _check_known(class_names(source.items), classes, place)
+        source = as_in_training(source, opened.prepared, place)
+        before_reading(config)
+        return source
+
+    dataset = load_data(config, (split,), labels, checked)
+    # Labels as numbers of the run's classes, matched by name. The last number is that of label -1.
+    numbers = np.array([*map(classes.index, dataset.classes), -1], np.int32)
+    scored = replace(dataset.splits[split], labels=numbers[dataset.splits[split].labels])
     if split != "train":
         check_not_learnt(read_learnt(folder), scored, split, folder)
     predictor = Predictor(opened.modules, classified, opened.mesh, opened.batch_size, config.data.image_size)
@@ -86,17 +96,17 @@ def predict(
     return Predicted(scored, probabilities, classes, config, opened.meta)
 
 
-def _with_classes(split: Split, found: tuple[str, ...], classes: tuple[str, ...], place: str) -> Split:
-    """The split with its labels as indices into the run's classes, which are matched by name."""
+def _check_known(found: tuple[str, ...], classes: tuple[str, ...], place: str) -> None:
+    """
+    Raises:
+        UserError: the data has a class that the run does not know.
+    """
     unknown = [name for name in found if name not in classes]
     if unknown:
         raise UserError(
             f"{place}: the run has no class {unknown[0]!r}{nearest(unknown[0], classes)}. Rename the class, remove its "
             "pictures, or leave their labels empty"
         )
-    # The last number is that of label -1.
-    numbers = np.array([*map(classes.index, found), -1], np.int32)
-    return replace(split, labels=numbers[split.labels])
 
 
 def evaluate(restore: str, split: str, *, data: str | None, batch_size: int | None, ledger: Path | None = None) -> None:
@@ -104,7 +114,7 @@ def evaluate(restore: str, split: str, *, data: str | None, batch_size: int | No
 
     The files are named after the split, and after the data if it is not the run's own.
 
-    Before a test split, or all of the data, is read, a line is added to the ledger.
+    Before pictures of a test split, or of all of the data, are read, a line is added to the ledger.
 
     Raises:
         UserError: as `predict`.

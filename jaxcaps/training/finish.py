@@ -49,6 +49,9 @@ def score_classifier(
     groups = split.groups if split.has_groups else None
     intervals = bootstrap_intervals(split.labels, probabilities, classes, groups=groups)
     baseline = majority_baseline(train_labels, split.labels, classes)
+    majority = int(np.argmax(np.bincount(train_labels[train_labels >= 0])))
+    if not np.any(split.labels == majority):
+        metrics["notes"].append(f"The majority baseline predicts {classes[majority]}, so it is never right here.")
     table = metrics_table(metrics, intervals, baseline)
     figures = folder / "figures"
     figures.mkdir(exist_ok=True)

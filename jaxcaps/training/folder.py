@@ -9,7 +9,7 @@ from pathlib import Path
 from data_prep.pipeline.applying import FittedSteps
 from jaxcaps.config import differences, from_dict, read_yaml
 from jaxcaps.data.dataset import Split
-from jaxcaps.data.splits import called
+from jaxcaps.data.splits import ALL, called
 from jaxcaps.encoder_file import encoder_file, read_header
 from jaxcaps.errors import UserError
 from jaxcaps.plan.config import Config, identity, yaml_text
@@ -133,10 +133,15 @@ def check_not_learnt(learnt: Learnt, scored: Split, split: str, origin: str | Pa
     """
     known = [name for name, content in zip(scored.names, scored.contents.astype(str), strict=True) if content in learnt]
     if len(known) > COPIES * len(scored):
+        remedy = (
+            "Give other pictures, or one of the splits that it was not trained on"
+            if split == ALL
+            else "Use its --split-seed and the same data, rows without labels included (fine-tuning leaves them out), "
+            "or data that names the same splits"
+        )
         raise UserError(
             f"{origin} was trained on {len(known)} of the {len(scored)} pictures of the {called(split)} (such as "
-            f"{known[0]}). Use its --split-seed and the same data, rows without labels included (fine-tuning leaves "
-            "them out), or data that names the same splits"
+            f"{known[0]}). {remedy}"
         )
     if known:
         log.warning(

@@ -378,3 +378,19 @@ def test_raw_endoscopy_frames_load(shared_data):
     dataset = load(f"folder:{shared_data}/endoscopy_raw", image_size=32)
     assert dataset.classes == ("colitis", "ileum")
     assert [len(split) for split in dataset.splits.values()] == [17, 6, 6]
+
+
+def test_classes_and_names_that_look_mistaken_are_pointed_out(tmp_path):
+    for name in ("1.png", "1_mask.png", "2.png"):
+        cv2.imwrite(str(tmp_path / name), picture(0))
+    (tmp_path / "labels.csv").write_text("path,label,split\n1.png,A,train\n1_mask.png,a,validation\n2.png,A,train\n")
+    notes = load(f"csv:{tmp_path}/labels.csv", labels="optional", splits=("train",)).notes
+    assert [note.split(":")[0] for note in notes[:3]] == ["Warning", "Warning", "Split"]
+
+
+def test_dark_pictures_are_pointed_out(tmp_path):
+    data = write_table(tmp_path, three_splits())
+    # 10 bits in a 16-bit file.
+    cv2.imwrite(str(tmp_path / "3.png"), np.full((24, 24), 1023, np.uint16) * 8)
+    (note,) = [note for note in load(data).notes if note.startswith("Warning")]
+    assert "1 of 12 pictures have no value above 63 of 255, such as 3.png" in note

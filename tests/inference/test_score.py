@@ -29,7 +29,7 @@ def write_pictures(folder, labels, seed, splits=False):
 def place(tmp_path_factory):
     """A run of the classes 2, 10 and a, and an outside cohort, `other`, of 2 and 10."""
     folder = tmp_path_factory.mktemp("score")
-    data = write_pictures(folder / "own", [*"2222", *["10"] * 4, *"aaaa"] * 2, seed=0)
+    data = write_pictures(folder / "own", [*"2222", *["10"] * 4, *"aaaaaa"] * 2, seed=0)
     flags = ["--stage=finetune", "--preset=tiny", "--batch-size=8", "--effective-batch=8", "--extra-convs=3"]
     config = parse_config([*flags, f"--data={data}", f"--out={folder}/run"])
     write_run(config, folder / "run")
@@ -52,6 +52,7 @@ def test_all_pictures_of_a_cohort_without_one_of_the_classes_are_scored_by_name(
     assert outcome.status == 0, outcome.errors
     assert "All: 5 images (2 2, 10 2, unlabelled 1)." in outcome.output
     assert "No example of a: balanced accuracy and ROC-AUC are over the 2 classes present." in outcome.output
+    assert "The majority baseline predicts a, so it is never right here." in outcome.output
     with (place / "run" / "predictions-all-other.csv").open() as file:
         rows = list(csv.DictReader(file))
     # The cohort's own order of its classes is another: numbers come first by value, not as text.
@@ -66,10 +67,12 @@ def test_all_pictures_of_a_cohort_without_one_of_the_classes_are_scored_by_name(
 
 def test_an_unknown_class_is_refused_and_named(place, evaluate):
     write_pictures(place / "strange", ["2", "10", "A"], seed=2)
-    outcome = evaluate("strange", "--split=all")
+    outcome = evaluate("strange", "--split=all", f"--ledger={place}/strange.csv")
     assert outcome.status == 2
     assert "the run has no class 'A'" in outcome.errors
     assert not (place / "run" / "metrics-all-strange.json").exists()
+    # Nothing was read, so nothing is recorded.
+    assert not (place / "strange.csv").exists()
 
 
 def test_all_of_the_training_data_is_refused(place, evaluate):
@@ -78,4 +81,5 @@ def test_all_of_the_training_data_is_refused(place, evaluate):
     outcome = evaluate("own", "--split=all")
     (place / "run" / "learnt_from.txt").unlink()
     assert outcome.status == 2
-    assert "was trained on 14 of the 24 pictures of the data" in outcome.errors
+    assert "was trained on 16 of the 28 pictures of the data" in outcome.errors
+    assert "Give other pictures" in outcome.errors

@@ -18,7 +18,8 @@ def open_csv(spec: DataSpec, settings: Settings) -> ImageFiles:
             version of `data_prep` prepared the pictures.
     """
     file = Path(spec.place).expanduser()
-    return ImageFiles.of(list_table(file, f"{settings.flag}={spec}"), read_fitted_steps(file.parent))
+    listing = list_table(file, f"{settings.flag}={spec}")
+    return ImageFiles.of(listing.frames, read_fitted_steps(file.parent), listing.notes)
 
 
 SOURCE = SourceKind(about="a table with the columns path[,label][,group][,split]", open=open_csv, place="FILE")

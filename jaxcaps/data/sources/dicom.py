@@ -77,7 +77,7 @@ class DicomFiles:
             raise UserError(f"{where}: {'it is a file, not a folder' if folder.is_file() else 'no such folder'}")
         table = folder / TABLE
         if table.is_file():
-            listed = [(frame.path, frame.label, frame.split) for frame in list_table(table, f"{where}/{TABLE}")]
+            listed = [(frame.path, frame.label, frame.split) for frame in list_table(table, f"{where}/{TABLE}").frames]
         else:
             listed = list(_found(folder, where))
         items: list[Item] = []

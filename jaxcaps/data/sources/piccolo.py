@@ -47,7 +47,7 @@ def preparation(folder: Path, image_size: int) -> Preparation:
     steps = dataclasses.replace(PRESETS["endoscopy"], size=max(LEAST_SIZE, image_size))
     source = f"piccolo:{folder.resolve()}"
     name = hashlib.sha256(repr((source, steps)).encode()).hexdigest()[:12]
-    return Preparation(source=source, out=str(cache_folder() / f"piccolo-{name}"), steps=steps)
+    return Preparation(source=source, out=str(cache_folder() / f"piccolo-{name}"), preset="endoscopy", steps=steps)
 
 
 def cache_folder() -> Path:

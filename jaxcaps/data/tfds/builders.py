@@ -9,7 +9,7 @@ TensorFlow.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from inspect import cleandoc
 from pathlib import Path
 from typing import Any, ClassVar
@@ -69,7 +69,7 @@ class _FromTable(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # ty
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         table = self._folder(dl_manager) / "labels.csv"
-        frames = list_table(table, str(table))
+        frames = list_table(table, str(table)).frames
         self.info.features["label"].names = _classes(frames, table)
         prepared = read_fitted_steps(table.parent)
         self.info.metadata[PREPARED] = None if prepared is None else prepared.to_dict()
@@ -169,7 +169,7 @@ class Piccolo(_FromTable):
         return folder
 
 
-def _classes(frames: list[RawFrame], table: Path) -> list[str]:
+def _classes(frames: Sequence[RawFrame], table: Path) -> list[str]:
     names = list(class_names(ImageFiles.of(frames).items))
     if not names:
         raise UserError(f"{table}: no image has a label; expected a column label with the class of each image")

@@ -61,7 +61,7 @@ def test_a_folder_in_place_of_an_image_is_a_bad_image(tmp_path):
         ("", "lists no image"),
         ("path,label\n", "lists no image"),
         ("file,label\nx.png,a\n", "no column 'path' in the first line; found 'file', 'label'"),
-        ("path;label\nx.png;a\n", "no column 'path' in the first line; found 'path;label'"),
+        ("path|label\nx.png|a\n", "no column 'path' in the first line; found 'path|label'"),
         ("path,label,label\nx.png,a,b\n", "column 'label' occurs twice"),
         ("path,label\n,a\n", "line 2: the path is empty"),
         ("path,label\nx.png,a\n./x.png,b\n", "line 3: ./x.png is already listed in line 2"),
@@ -77,7 +77,29 @@ def test_a_table_that_is_not_text_is_refused(tmp_path):
     refused(table(tmp_path, "path\nk\u00e4se.png\n", "latin-1"), "not UTF-8 text")
 
 
-@pytest.mark.parametrize(("column", "meant"), [("Split", "split"), ("labels", "label"), ("groups", "group")])
+@pytest.mark.parametrize(("column", "meant"), [("Splits", "split"), ("labels", "label"), ("groups", "group")])
 def test_a_misspelt_column_is_named(tmp_path, column, meant):
     (tmp_path / "labels.csv").write_text(f"path,{column}\na.png,x\n")
     refused(f"csv:{tmp_path}/labels.csv", f"unknown column '{column}'; did you mean '{meant}'")
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_semicolons_tabs_and_capitals_are_read(tmp_path, separator):
+    rows = ("Path", "LABEL", "Group"), ("a, b.png", "x", "p1")
+    spec = table(tmp_path, "\n".join(map(separator.join, rows)))
+    assert open_spec(spec).items == (Item("a, b.png", "x", "p1", None),)
+
+
+@pytest.mark.parametrize("column", ["patient_id", "Case", "Subject No.", "lesions"])
+def test_a_column_that_names_patients_is_pointed_out(tmp_path, column):
+    (note,) = open_spec(table(tmp_path, f"path,{column}\na.png,7\nb.png,7\n")).notes
+    assert f"the column {column!r} is ignored" in note
+    assert "Did you mean 'group'?" in note
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["path,patient,group\na.png,7,g\nb.png,7,g\n", "path,patient\na.png,1\nb.png,2\n", "path,age\na.png,7\nb.png,7\n"],
+)
+def test_other_columns_are_ignored_in_silence(tmp_path, text):
+    assert open_spec(table(tmp_path, text)).notes == ()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.images.decoding import BadImage, decode, prepare_opencv
+from data_prep.images.decoding import BadImage, decode, decode_with_bits, prepare_opencv
 
 RED, GREEN, BLUE = [255, 0, 0], [0, 255, 0], [0, 0, 255]
 # Two rows of three pixels, all different.
@@ -80,6 +80,27 @@ def test_16_bits_are_divided_by_257_and_rounded(file_format):
     picture = decode(encoded(Image.fromarray(values), file_format))
     np.testing.assert_array_equal(picture[..., 0], [[0, 0, 1, 1], [1, 2, 254, 255]])
     np.testing.assert_array_equal(picture[..., 1], picture[..., 0])
+
+
+@pytest.mark.parametrize(("bits", "values", "expected"), [
+    (8, [0, 7, 255], [0, 7, 255]),
+    # 255/4095: 8 is nearer to 0 (0.498) and 9 to 1 (0.56).
+    (12, [0, 8, 9, 2048, 4095], [0, 0, 1, 128, 255]),
+    (12, [0, 256], [0, 16]),
+    (16, [0, 4095, 4096], [0, 16, 16]),
+])  # fmt: skip
+def test_16_bit_files_may_hold_8_or_12_bits(bits, values, expected):
+    pixels = np.array([values], np.uint16)
+    decoded = decode_with_bits(encoded(Image.fromarray(pixels), "PNG"))
+    assert decoded.bits == bits
+    np.testing.assert_array_equal(decoded.image[..., 0], [expected])
+
+
+@pytest.mark.parametrize("opaque", [4095, 65535])
+def test_transparency_does_not_tell_the_bits_of_the_colours(opaque):
+    pixels = np.array([[[800, 1600, 4095, opaque], [800, 1600, 4095, 0]]], np.uint16)
+    _, file = cv2.imencode(".png", pixels)
+    np.testing.assert_array_equal(decode(file.tobytes()), [[[255, 100, 50], [0, 0, 0]]])
 
 
 def test_16_bit_colour_comes_out_as_rgb():

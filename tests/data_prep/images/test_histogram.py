@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.images.histogram import histogram, mean_and_deviation, moments
+from data_prep.images.histogram import has_two_levels, histogram, mean_and_deviation, moments
 
 
 @given(seed=st.integers(0, 1000))
@@ -31,3 +31,20 @@ def test_exact_where_floats_are_not() -> None:
     bright = [[10**13, 254 * 10**13, 254**2 * 10**13]] * 3
     deviation = mean_and_deviation([bright, [[1, 255, 255**2]] * 3])[1][0]
     assert deviation * 255 == pytest.approx((10**13) ** 0.5 / (10**13 + 1), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("levels", "expected"),
+    [
+        ([0] * 60 + [255] * 40, True),
+        # A map of one region among noise of compression.
+        ([2, 5] * 40 + [120, 124] * 10, True),
+        ([0] * 95 + [128, 255, 60, 70, 80], False),
+        # One level only, and two that lie side by side, as in a dark photograph.
+        ([7] * 100, False),
+        ([10] * 50 + [30] * 50, False),
+    ],
+)
+def test_masks_have_two_levels(levels, expected):
+    image = np.broadcast_to(np.array(levels, np.uint8).reshape(10, 10, 1), (10, 10, 3))
+    assert has_two_levels(np.ascontiguousarray(image)) is expected

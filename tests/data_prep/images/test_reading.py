@@ -60,6 +60,30 @@ def test_16_bits_are_brought_to_8_and_noted(tmp_path, suffix, channels):
     assert picture.notes == ("16-bit values were divided by 257",)
 
 
+@pytest.mark.parametrize(
+    ("factor", "note"), [(16, "below 4096 were taken as 12-bit"), (1, "below 256 were taken as 8-bit")]
+)
+def test_fewer_bits_in_a_16_bit_file_are_noted(tmp_path, factor, note):
+    cv2.imwrite(str(tmp_path / "a.png"), RGB.astype(np.uint16) * factor)
+    assert note in read_picture(tmp_path / "a.png", MANY).notes[0]
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".gif"])
+def test_the_first_of_several_pages_is_taken_and_noted(tmp_path, suffix):
+    pages = [Image.fromarray(np.full((8, 8), level, np.uint8)) for level in (200, 100, 50)]
+    pages[0].save(tmp_path / f"a{suffix}", save_all=True, append_images=pages[1:])
+    picture = read_picture(tmp_path / f"a{suffix}", MANY)
+    assert picture.image.min() == picture.image.max() == 200
+    assert picture.notes == ("it has 3 pages or frames: the first was taken",)
+
+
+def test_a_dark_picture_is_noted(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((8, 8), 63, np.uint8))
+    cv2.imwrite(str(tmp_path / "b.png"), np.full((8, 8), 64, np.uint8))
+    assert "at most 63 of 255" in read_picture(tmp_path / "a.png", MANY).notes[0]
+    assert read_picture(tmp_path / "b.png", MANY).notes == ()
+
+
 def test_cmyk_is_brought_to_rgb_and_noted(tmp_path):
     even = np.full((16, 16, 3), (200, 30, 60), np.uint8)
     Image.fromarray(even).convert("CMYK").save(tmp_path / "a.jpg", quality=100)
@@ -106,7 +130,7 @@ def png_header(width, height):
 def test_a_decompression_bomb_is_told_by_its_header_and_not_unpacked(tmp_path, monkeypatch):
     path = tmp_path / "bomb.png"
     path.write_bytes(png_header(60_000, 60_000))
-    monkeypatch.setattr("data_prep.images.reading.decode", lambda _: pytest.fail("it was unpacked"))
+    monkeypatch.setattr("data_prep.images.reading.decode_with_bits", lambda _: pytest.fail("it was unpacked"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(BadImage, match="its 60000x60000 pixels are more than --max-pixels=50000000"):

@@ -396,7 +396,9 @@ def test_each_bad_file_gets_a_line_with_its_reason(tmp_path):
     (source / "a" / "loop.png").symlink_to("loop.png")
     (source / "a" / "same.png").symlink_to("002.png")
     cv2.imwrite(str(source / "a" / "huge.png"), np.zeros((300, 400, 3), np.uint8))
-    Image.fromarray(np.eye(24, dtype=np.uint8) * 50).save(source / "a" / "mislabelled.jpg", "PNG")
+    Image.fromarray(np.eye(24, dtype=np.uint8) * 99 + np.arange(24, dtype=np.uint8) * 5).save(
+        source / "a" / "mislabelled.jpg", "PNG"
+    )
     done = plain(f"folder:{source}", tmp_path / "out", max_pixels=100_000)
     reasons = {row["source"]: row["reason"] for row in table(tmp_path / "out" / "skipped.csv")}
     # The links' class folder lists what is a file: a link to itself is none.
@@ -493,6 +495,10 @@ MISTAKES = {
     "a size of nothing": (["--source=folder:{source}", "--size=0"], ["--size=0"]),
     "a root for a folder": (["--source=folder:{source}", "--root=x"], ["--root=x", "does not apply to folder"]),
     "a missing modality table": (["--source=folder:{source}", "--modality-csv=x.csv"], ["--modality-csv=x.csv"]),
+    "a pattern of nothing": (
+        ["--source=folder:{source}", "--exclude=*_mask*"],
+        ["--exclude=*_mask*", "matches no picture", "a/000.png"],
+    ),
     "a mistyped flag": (["--source=folder:{source}", "--clip-limt=2"], ["--clip-limt", "--clip-limit"]),
 }
 
@@ -537,4 +543,42 @@ def test_the_command_says_what_it_did_and_help_waits_for_nothing(tmp_path, monke
 def test_a_preset_is_where_flags_start_from():
     config = command.parse(["--source=folder:x", "--out=y", "--preset=plain", "--clahe", "--clip-limit=3"])
     assert config.steps == replace(PLAIN, clahe=True, clip_limit=3.0)
-    assert command.parse(["--source=folder:x", "--out=y"]).steps == PRESETS["endoscopy"]
+
+
+@pytest.mark.parametrize(
+    ("source", "preset"), [("folder:x", "plain"), ("csv:x.csv", "plain"), ("piccolo:x", "endoscopy")]
+)
+def test_only_endoscopes_get_the_steps_of_an_endoscope_by_default(source, preset):
+    config = command.parse([f"--source={source}", "--out=y"])
+    assert (config.preset, config.steps) == (preset, PRESETS[preset])
+    assert command.parse(["--source", source, "--out=y", "--preset=plain"]).steps == PLAIN
+
+
+def test_files_are_left_out_by_pattern_and_all_others_go_into_one_split(tmp_path):
+    source = pictures(tmp_path / "source", 6)
+    (source / "a" / "000.png").rename(source / "a" / "000_mask.png")
+    flags = ["--exclude", "*_mask*", "b/00[3-5]*", "--split=test", f"--source=folder:{source}", f"--out={tmp_path}/out"]
+    said = []
+    prepare(replace(command.parse(flags), workers=1), said.append)
+    rows = table(tmp_path / "out" / "labels.csv")
+    assert [(row["source"], row["split"]) for row in rows] == [
+        ("a/002.png", "test"), ("a/004.png", "test"), ("b/001.png", "test"),
+    ]  # fmt: skip
+    reasons = {row["source"]: row["reason"] for row in table(tmp_path / "out" / "skipped.csv")}
+    assert reasons["a/000_mask.png"] == "--exclude=*_mask*"
+    assert said == ["Steps (--preset=plain): resize. Overlays (text, guide boxes) stay in the pictures; "
+                    "--overlays masks them"]  # fmt: skip
+
+
+def test_what_needs_a_look_is_said(tmp_path):
+    source = pictures(tmp_path / "source", 6)
+    for number in range(2):
+        mask = np.zeros((24, 24), np.uint8)
+        mask[4 + number : 9] = 255
+        cv2.imwrite(str(source / "a" / f"{number}.png"), mask)
+    said = []
+    prepare(Preparation(f"folder:{source}", f"{tmp_path}/out", workers=1, split="train"), said.append)
+    assert said[1:] == [
+        "Odd files: 2 of 8 frames",
+        "  2 x nearly all of its pixels have one of two grey levels: is it a mask? --exclude leaves out files",
+    ]

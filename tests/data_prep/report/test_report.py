@@ -98,16 +98,30 @@ def test_every_step_is_told_and_shown(page):
         assert " ".join(part.split()).endswith(expected)
 
 
+def test_warnings_and_names_of_the_data_stand_on_the_page_as_text(tmp_path):
+    for number in range(2):
+        (tmp_path / "source" / f"{number}").mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "source" / f"{number}" / "a.png"), np.full((8, 8, 3), 100 + number, np.uint8))
+    rows = "path,label\n0/a.png,<script>alert(1)<\n1/a.png,<SCRIPT>alert(1)<\n"
+    (tmp_path / "source" / "labels.csv").write_text(rows)
+    config = Preparation(f"csv:{tmp_path}/source/labels.csv", f"{tmp_path}/out", split="train", workers=1)
+    prepare(config, lambda _: None)
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert "<script" not in text.lower()
+    assert "&#39;&lt;script&gt;alert(1)&lt;&#39; (1) differ only in capitals" in text
+    assert text.index("differ only in capitals") < text.index("Counts")
+
+
 def test_what_needs_a_look_is_shown(page):
     headings = set(page.parts)
     assert "no border found: 1" in headings
     assert "almost black: 1" in headings
-    assert "odd files: 1" in headings
+    assert "odd files: 2" in headings
     assert "near-duplicates in two splits: 1" in headings
     pair = page.parts["near-duplicates in two splits: 1"]
     assert "001_VP1_frame0001.png (train)" in pair
     assert "012_VP12_frame0091_<b>.png (validation)" in pair
-    assert "10x10" in page.parts["odd files: 1"]
+    assert "10x10" in page.parts["odd files: 2"]
 
 
 def test_leaks_skipped_files_and_the_source_are_told(page):
