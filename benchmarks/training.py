@@ -24,7 +24,7 @@ from jaxcaps.data.loader import Loader
 from jaxcaps.plan.config import Config
 from jaxcaps.plan.length import run_length
 from jaxcaps.plan.presets import preset
-from jaxcaps.training.loop import train
+from jaxcaps.training import train
 from jaxcaps.training.mesh import device_mesh
 from jaxcaps.training.optimizer import make_optimizer
 from jaxcaps.training.setup import load_data, make_modules, make_task, sampling_order
@@ -38,7 +38,7 @@ EPOCHS = 6
 def loop_seconds(config: Config) -> tuple[list[float], float]:
     """Seconds per step in each row of a run except the last, which includes an evaluation, and to the first step."""
     with tempfile.TemporaryDirectory() as parent:
-        folder = train(dataclasses.replace(config, out=f"{parent}/run"))
+        folder = train(dataclasses.replace(config, out=f"{parent}/run")).folder
         rows = [row for row in read_rows(folder / "metrics.jsonl") if "images_per_second" in row]
         log = Path(folder / "log.txt").read_text()
     first = next(line for line in log.splitlines() if "First step done after" in line)

@@ -1,3 +1,4 @@
+from . import convert as convert
 from . import functional as functional
 from . import linen as linen
 from . import nnx as nnx
@@ -17,6 +18,7 @@ from .nnx import DenseCaps as DenseCaps
 from .nnx import MatrixPrimaryCaps as MatrixPrimaryCaps
 from .nnx import PrimaryCaps as PrimaryCaps
 from .plan.config import Config as Config
+from .plan.flags import configure as configure
 from .plan.presets import preset as preset
 
 __version__: str

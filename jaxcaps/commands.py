@@ -36,16 +36,22 @@ def read_flags(cls: type[F], command: str, description: str) -> F:
     return flags
 
 
-def run_command(main: Callable[[], None]) -> None:
-    """Runs a command. User errors and files that cannot be accessed give one message on standard error and exit
-    status 2."""
-    output = _StandardOutput()
-    output.setFormatter(logging.Formatter("%(message)s"))
+def log_to_console() -> None:
+    """Prints what jaxcaps reports, such as the progress of a training, as its commands do."""
     log = logging.getLogger("jaxcaps")
-    log.addHandler(output)
+    if not any(isinstance(handler, _StandardOutput) for handler in log.handlers):
+        output = _StandardOutput()
+        output.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(output)
     log.setLevel(logging.INFO)
     # A handler that another library adds to the root logger would print every line twice.
     log.propagate = False
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Runs a command. User errors and files that cannot be accessed give one message on standard error and exit
+    status 2."""
+    log_to_console()
     try:
         main()
     except UserError as error:

@@ -181,6 +181,9 @@ ENCODER_FIELDS = (
 
 @dataclass(frozen=True)
 class AugmentationConfig:
+    augmentation: Annotated[
+        str, choice("jaxcaps.functional.augment", "AUGMENTATION", "what makes random views of a picture")
+    ] = "standard"
     crop_scale: tuple[Annotated[float, Interval(ge=0.01, le=1)], Annotated[float, Interval(ge=0.01, le=1)]] = (0.6, 1.0)
     """range of the area of a random crop, as a share of the image"""
     flip: bool = True

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data_prep.pipeline.applying import FittedSteps
-from jaxcaps.config import from_dict
 from jaxcaps.errors import UserError, nearest
-from jaxcaps.plan.config import Config, shareable
+from jaxcaps.plan.config import Config, recorded_config, shareable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,7 +98,7 @@ def read_header(path: Path) -> Header:
     Raises:
         UserError: the file is not a safetensors file or lacks the header.
     """
-    metadata = _open(path)[0]
+    metadata = read_safetensors(path)[0]
     missing = [name for name in ("config", "learnt_from") if name not in metadata]
     if missing:
         raise UserError(f"{path}: its header has no {' and no '.join(missing)}; export it again from its run")
@@ -117,7 +116,7 @@ def read_header(path: Path) -> Header:
         prepared = None if steps is None else FittedSteps.from_dict(json.loads(steps))
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: its preparation is not one of this version: {error!r}; train it again") from None
-    return Header(from_dict(Config, config, f"the header of {path}"), frozenset(map(str, learnt_from)), prepared)
+    return Header(recorded_config(config, f"the header of {path}"), frozenset(map(str, learnt_from)), prepared)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -126,10 +125,15 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     Raises:
         UserError: the file is not a safetensors file.
     """
-    return _open(path)[1]
+    return read_safetensors(path)[1]
 
 
-def _open(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """Reads the metadata and the arrays.
+
+    Raises:
+        UserError: the file is not a safetensors file.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:

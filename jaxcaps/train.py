@@ -9,14 +9,10 @@ from jaxcaps.plan.flags import parse_config
 def main() -> None:
     config = parse_config(sys.argv[1:])
     # Import jax late, so that --help and flag errors appear at once.
-    from jaxcaps.training.loop import train
+    from jaxcaps.reporting.making import ReportAtEnd
+    from jaxcaps.training import train
 
-    if config.machine.report:
-        from jaxcaps.reporting.making import report_at_end
-
-        train(config, then=report_at_end)
-    else:
-        train(config)
+    train(config, callbacks=[ReportAtEnd()] if config.machine.report else [])
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
+import jaxcaps.convert
 import jaxcaps.evaluate
 import jaxcaps.export
 import jaxcaps.predict

@@ -6,8 +6,8 @@ import pytest
 
 from jaxcaps.config import from_dict, merged, read_yaml, to_dict
 from jaxcaps.errors import UserError
-from jaxcaps.plan.config import Config, architecture_hash, identity, yaml_text
-from jaxcaps.plan.flags import parse_config
+from jaxcaps.plan.config import Config, architecture_hash, identity, recorded_config, yaml_text
+from jaxcaps.plan.flags import configure, parse_config
 from jaxcaps.plan.presets import PRESETS, preset
 
 
@@ -107,3 +107,30 @@ def test_the_architecture_hash_depends_only_on_the_computation_of_the_classifier
     mine = architecture_hash(config, 3)
     assert {architecture_hash(each, 3) for each in same} == {mine}
     assert len({architecture_hash(each, 3) for each in other} | {mine, architecture_hash(config, 4)}) == 7
+
+
+def test_configure_takes_flags_as_keywords():
+    flags = ["--stage=finetune", "--preset=tiny", "--lr=0.01", "--no-flip", "--crop-scale", "0.5", "1"]
+    given = configure(stage="finetune", preset="tiny", lr=1e-2, flip=False, crop_scale=(0.5, 1), restore=None)
+    assert given == parse_config(flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (dict(epcohs=3), "--epcohs: unknown flag; did you mean '--epochs'"),
+        (dict(epochs="many"), "configure: Error parsing --epochs: .*'many'"),
+        (dict(lr=-1), "--lr=-1.0: expected at least"),
+        (dict(augmentation="standrad"), "--augmentation=standrad: unknown augmentation; did you mean 'standard'"),
+    ],
+)
+def test_configure_names_what_is_wrong(flags, message):
+    with pytest.raises(UserError, match=message):
+        configure(preset="tiny", **flags)
+
+
+def test_sections_of_tasks_that_are_not_installed_are_dropped():
+    config = preset("tiny", "ssl")
+    assert recorded_config(to_dict(config) | {"rotate": {"rotate_hidden": 128}}, "a run") == config
+    with pytest.raises(UserError, match="a run: unknown key 'sead'; did you mean 'seed'"):
+        recorded_config(to_dict(config) | {"sead": 3}, "a run")

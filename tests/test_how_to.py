@@ -1,7 +1,11 @@
 """The example extensions of the how-to pages work."""
 
 import dataclasses
+import os
 import re
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import jax
@@ -10,6 +14,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from data_prep import registry
 from data_prep.registry import Registry
 from data_prep.spec import DataSpec
 from jaxcaps.data.source import Settings
@@ -199,3 +204,70 @@ def test_the_arm(extension):
     assert (changed.augmentation.brightness, changed.augmentation.hue) == (0, 0)
     assert dataclasses.replace(changed, augmentation=config.augmentation) == config
     assert arm.reference == "random"
+
+
+@pytest.fixture
+def own_package(tmp_path):
+    """The package of extend-outside.md as an installation leaves it: its modules, and metadata with entry points."""
+    page = PAGES["extend-outside"]
+    (project,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (name, module) = re.search(r"```python\n# mycapsules/(\w+)\.py\n(.*?)```", page, re.DOTALL).groups()
+    modules = {Path(path).stem: code for path, code in MODULES.items()} | {name: module}
+    described = tomllib.loads(project)["project"]
+    site = tmp_path / "site"
+    site.mkdir()
+    metadata = site / f"{described['name']}-{described['version']}.dist-info"
+    for folder in (site / "mycapsules", metadata):
+        folder.mkdir()
+    (site / "mycapsules" / "__init__.py").touch()
+    lines = []
+    for group, points in described["entry-points"].items():
+        lines += [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
+        for value in points.values():
+            name = value.removeprefix("mycapsules.")
+            (site / "mycapsules" / f"{name}.py").write_text(modules[name], encoding="utf-8")
+    (metadata / "entry_points.txt").write_text("\n".join(lines))
+    (metadata / "METADATA").write_text(f"Name: {described['name']}\nVersion: {described['version']}\n")
+    return site
+
+
+def test_a_package_of_ones_own_adds_extensions(own_package, monkeypatch):
+    monkeypatch.syspath_prepend(own_package)
+    registry.installed.cache_clear()
+    monkeypatch.setattr(registry, "installed", registry.installed.__wrapped__)
+    for package, attribute, name in (
+        ("jaxcaps.functional.routing", "ROUTING", "loudest"),
+        ("jaxcaps.tasks.pretraining", "TASK", "rotate"),
+        ("jaxcaps.functional.augment", "AUGMENTATION", "stain"),
+    ):
+        found = Registry(package, attribute, what="extension")
+        assert name in found
+        assert found[name].__module__ == f"mycapsules.{name}"
+    monkeypatch.setattr("mycapsules.stain.augment", lambda key, picture, *, size: picture[:size, :size])
+    picture = np.random.default_rng(0).random((16, 16, 3), np.float32)
+    stain = Registry("jaxcaps.functional.augment", "AUGMENTATION", what="augmentation")["stain"]
+    view = jax.jit(lambda picture: stain(jax.random.key(0), picture, size=8))(picture)
+    powers = np.log(view) / np.log(picture[:8, :8])
+    np.testing.assert_allclose(powers, np.broadcast_to(powers[0, 0], powers.shape), atol=1e-3)
+    assert len(set(powers[0, 0].tolist())) == 3
+    assert ((powers > 0.69) & (powers < 1.41)).all()
+
+
+@pytest.mark.slow
+def test_commands_use_the_extensions_of_a_package_of_ones_own(own_package, tmp_path):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(own_package), str(ROOT)])}
+
+    def command(*arguments, environment=environment):
+        call = [sys.executable, "-m", "jaxcaps.train", *arguments]
+        return subprocess.run(call, capture_output=True, text=True, env=environment, cwd=tmp_path)
+
+    assert "--rotate-hidden" in command("--help").stdout
+    tiny = ("--preset=tiny", "--epochs=1", "--synthetic-count=60", "--no-report")
+    own = ("--task=rotate", "--augmentation=stain", "--routing=loudest")
+    made = command("--stage=ssl", *own, *tiny, "--out=ssl")
+    assert made.returncode == 0, made.stderr
+    assert "turns_found" in made.stdout
+    # Where the package is not installed, its task does not matter, but its routing does.
+    without = command("--stage=finetune", "--restore=ssl", environment=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert without.returncode == 2
+    assert "loudest" in without.stderr

@@ -1,6 +1,7 @@
 """Pure functions of arrays of one example (losses over a batch excepted): no Flax, no configuration, no files."""
 
 from jaxcaps.functional.augment import (
+    AUGMENTATIONS,
     adjust_colour,
     affine_matrix,
     augment,
@@ -86,6 +87,7 @@ from jaxcaps.functional.squash import exponential_squash, safe_norm, squash
 from jaxcaps.functional.votes import Transform, convolutional_votes, coordinate_addition, dense_votes, matrix_votes
 
 __all__ = [
+    "AUGMENTATIONS",
     "EM",
     "ROUTINGS",
     "AnyRouting",

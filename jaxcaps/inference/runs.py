@@ -10,12 +10,11 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from data_prep.pipeline.applying import FittedSteps
-from jaxcaps.config import from_dict
 from jaxcaps.data.dataset import Dataset
 from jaxcaps.encoder_file import encoder_file, read_arrays, read_header
 from jaxcaps.errors import UserError
 from jaxcaps.models import Encoder
-from jaxcaps.plan.config import Config
+from jaxcaps.plan.config import Config, recorded_config
 from jaxcaps.training.checkpoint import read_parameters
 from jaxcaps.training.folder import is_finished, read_config, read_preparation
 from jaxcaps.training.mesh import device_mesh, replicated
@@ -65,7 +64,7 @@ def open_classifier(folder: Path, batch_size: int | None = None) -> Opened:
         UserError: the folder holds no fine-tuned run with a checkpoint, or the devices do not divide the batch size.
     """
     parameters, meta = read_parameters(folder)
-    config = from_dict(Config, meta["config"], f"the checkpoint in {folder}")
+    config = recorded_config(meta["config"], f"the checkpoint in {folder}")
     if config.stage != "finetune":
         raise UserError(f"--restore={folder}: an {config.stage} run has no classes to score; give a fine-tuned one")
     _check_precision(config)

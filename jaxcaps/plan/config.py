@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
@@ -22,6 +22,7 @@ from jaxcaps.config import (
     Stage,
     TrainingConfig,
     choice,
+    from_dict,
     to_dict,
 )
 from jaxcaps.tasks import CLASSIFICATION_TASKS, PRETRAINING_TASKS, Task
@@ -84,6 +85,23 @@ else:
             "__doc__": "Configuration of a run: common sections and one section per task.",
         },
     )
+
+
+def recorded_config(values: Mapping[str, Any], origin: str) -> Config:
+    """The configuration that a run or an encoder recorded.
+
+    It has a section for each task that was installed there. Sections of tasks that are not installed here are dropped.
+
+    Args:
+        values: plain values, as of `to_dict`.
+        origin: names their source in errors.
+
+    Raises:
+        UserError: as `from_dict`.
+    """
+    known = {each.name for each in dataclasses.fields(Config)}
+    kept = {name: value for name, value in values.items() if name in known or not isinstance(value, Mapping)}
+    return from_dict(Config, kept, origin)
 
 
 def task_of(config: Config) -> type[Task]:

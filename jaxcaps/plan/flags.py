@@ -5,10 +5,10 @@ import contextlib
 import dataclasses
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import tyro
 
@@ -18,10 +18,12 @@ from data_prep.spec import expanded
 from jaxcaps.config import DataConfig, ModelConfig, Stage, from_dict, merged, read_yaml, to_dict
 from jaxcaps.encoder_file import PREFIX, encoder_file, read_header
 from jaxcaps.errors import UserError, nearest
-from jaxcaps.plan.config import Config, paths_of, task_of, with_paths
+from jaxcaps.plan.config import Config, paths_of, recorded_config, task_of, with_paths
 from jaxcaps.plan.length import run_length
 from jaxcaps.plan.presets import preset
 from jaxcaps.tasks import CLASSIFICATION_TASKS, PRETRAINING_TASKS
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,11 +113,12 @@ def with_absolute_paths(config: Config) -> Config:
 
 
 def _check_model(config: Config) -> None:
-    from jaxcaps.functional import ROUTINGS, iterates
+    from jaxcaps.functional import AUGMENTATIONS, ROUTINGS, iterates
     from jaxcaps.models import STEMS
 
     model = config.model
 
+    AUGMENTATIONS.find(config.augmentation.augmentation, "--augmentation")
     ROUTINGS.find(model.routing, "--routing")
     if not iterates(model.routing) and model.routing_iterations != ModelConfig.routing_iterations:
         raise UserError(
@@ -178,6 +181,44 @@ def with_flags(config: Config, flags: Sequence[str], where: str) -> Config:
     return dataclasses.replace(config, **(changes | parts))
 
 
+def configure(**flags: Any) -> Config:
+    """The configuration that the flags of `python -m jaxcaps.train` make, as `jaxcaps.training.train` takes it.
+
+    Args:
+        flags: names with underscores, such as `configure(stage="ssl", preset="small64", data="folder:DIR", lr=1e-3,
+            flip=False)`. None means that a flag is not given.
+
+    Raises:
+        UserError: as `parse_config`, and for a value that the command would refuse.
+    """
+    arguments: list[str] = []
+    for name, value in flags.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            arguments.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, list | tuple):
+            arguments += [f"--{flag}", *map(str, value)]
+        elif value is not None:
+            arguments.append(f"--{flag}={value}")
+    return _without_exit(lambda: parse_config(arguments), "configure")
+
+
+def _without_exit(parse: Callable[[], T], where: str) -> T:
+    """What `parse` returns; what tyro prints before it exits becomes an error.
+
+    Raises:
+        UserError: as `parse`, or tyro refuses a value.
+    """
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
+            return parse()
+    except SystemExit:
+        # Its message stands between the first two rules of a box.
+        _, _, text = re.sub(r"-{5,}", "|", " ".join(printed.getvalue().split())).partition("|")
+        raise UserError(f"{where}: {text.partition('|')[0].strip() or 'not flags of a run'}") from None
+
+
 @cache
 def _values(flags: tuple[str, ...], where: str) -> dict[str, Any]:
     """What flags set: values by field, those of a section in a dictionary of their own."""
@@ -187,14 +228,7 @@ def _values(flags: tuple[str, ...], where: str) -> dict[str, Any]:
         check_names(flags, Config)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-    printed = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
-            parsed = tyro.cli(Config, args=list(flags), config=(tyro.conf.OmitArgPrefixes,))
-    except SystemExit:
-        # Its message stands between the first two rules of a box.
-        _, _, text = re.sub(r"-{5,}", "|", " ".join(printed.getvalue().split())).partition("|")
-        raise UserError(f"{where}: {text.partition('|')[0].strip() or 'not flags of a run'}") from None
+    parsed = _without_exit(lambda: tyro.cli(Config, args=list(flags), config=(tyro.conf.OmitArgPrefixes,)), where)
     given = {each.partition("=")[0] for each in flags if each.startswith("--")}
     names = {name.removeprefix("--").replace("-", "_") for name in given}
 
@@ -256,7 +290,7 @@ def _restored(restore: str | None, stage: str, data: str | None) -> dict[str, An
         raise UserError(
             f"--restore={folder}: not a run folder: it has no config.yaml; give the --out of an earlier run"
         )
-    return to_dict(from_dict(Config, read_yaml(path / "config.yaml"), str(path / "config.yaml")))
+    return to_dict(recorded_config(read_yaml(path / "config.yaml"), str(path / "config.yaml")))
 
 
 def _from_restored(restored: dict[str, Any], *, keep_architecture: bool) -> dict[str, Any]:

@@ -5,17 +5,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxcaps.config import from_dict
 from jaxcaps.errors import UserError
 from jaxcaps.models.capsnet import count_parameters
-from jaxcaps.plan.config import Config
+from jaxcaps.plan.config import recorded_config
 from jaxcaps.reporting.comparison import Comparison, compare
 from jaxcaps.reporting.inputs import Inputs
 from jaxcaps.reporting.observation import observe
 from jaxcaps.reporting.page import render
 from jaxcaps.reporting.results import Results, read_results
+from jaxcaps.training.callbacks import Callback, Finished
 from jaxcaps.training.checkpoint import read_parameters
-from jaxcaps.training.loop import Finished
 from jaxcaps.training.setup import load_data, make_modules, make_task
 from jaxcaps.training.writers import replace_text
 
@@ -24,22 +23,25 @@ log = logging.getLogger("jaxcaps")
 PAGE, COMPARISON = "report.html", "comparison.html"
 
 
-def report_at_end(run: Finished) -> None:
+class ReportAtEnd(Callback):
     """Writes `report.html` to the folder of a run that has just finished.
 
-    The results are written by now, so an error is logged and not raised.
+    The results are written by then, so an error is logged and not raised.
     """
-    try:
-        began = time.monotonic()
-        path = _write(run, read_results(run.folder), (), run.folder / PAGE)
-        log.info("Report: %s (%.0f s)", path, time.monotonic() - began)
-    # Whatever goes wrong here, the run is complete.
-    except Exception as error:
-        log.warning(
-            "The report could not be made: %s: %s. The results are complete; python -m jaxcaps.report --restore=%s "
-            "tries again", type(error).__name__, error, run.folder,
-        )  # fmt: skip
-        log.debug("The report failed", exc_info=True)
+
+    def on_end(self, finished: Finished) -> None:
+        folder = finished.folder
+        try:
+            began = time.monotonic()
+            path = _write(finished, read_results(folder), (), folder / PAGE)
+            log.info("Report: %s (%.0f s)", path, time.monotonic() - began)
+        # Whatever goes wrong here, the run is complete.
+        except Exception as error:
+            log.warning(
+                "The report could not be made: %s: %s. The results are complete; python -m jaxcaps.report --restore=%s "
+                "tries again", type(error).__name__, error, folder,
+            )  # fmt: skip
+            log.debug("The report failed", exc_info=True)
 
 
 def report(folder: Path, others: Sequence[Path] = (), out: Path | None = None) -> Path:
@@ -60,7 +62,7 @@ def report(folder: Path, others: Sequence[Path] = (), out: Path | None = None) -
     # Refuses other runs before anything is loaded.
     comparisons = compare(results, [read_results(other) for other in others]) if others else ()
     parameters, meta = read_parameters(folder)
-    config = from_dict(Config, meta["config"], f"the checkpoint in {folder}")
+    config = recorded_config(meta["config"], f"the checkpoint in {folder}")
     dataset = load_data(config, ("validation",), "optional")
     split = dataset.splits["validation"]
     if results.predicted is not None and results.predicted.names != split.names:

@@ -18,8 +18,8 @@ from jaxcaps.studies.design import Cell, Study
 from jaxcaps.studies.notation import Recipe, study_arm
 from jaxcaps.studies.outcomes import FAILED, OUTCOME, FineTuning, Predictions, read_outcome, unsuitable, write_outcome
 from jaxcaps.studies.pixels import PIXELS, classify_pixels
+from jaxcaps.training import train
 from jaxcaps.training.folder import is_finished
-from jaxcaps.training.loop import train
 from jaxcaps.training.setup import load_data
 from jaxcaps.training.writers import read_rows, replace_text
 

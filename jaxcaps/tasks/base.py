@@ -192,7 +192,11 @@ class Task(ABC):
     def random_view(self, key: PRNGKeyArray, image: UInt8[Array, "height width channels"]) -> Array:
         """Augments a picture, stored at a multiple of the size, to [size, size, channels] in [0, 1]."""
         picture = image.astype(models.dtypes(self.model).parameters) / 255
-        return functional.augment(key, picture, size=self.image_size, **dataclasses.asdict(self.augmentation))
+        settings = dataclasses.asdict(self.augmentation)
+        view: Array = functional.AUGMENTATIONS[settings.pop("augmentation")](
+            key, picture, size=self.image_size, **settings
+        )
+        return view
 
 
 def whole_pictures(

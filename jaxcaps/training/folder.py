@@ -7,12 +7,12 @@ from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from data_prep.pipeline.applying import FittedSteps
-from jaxcaps.config import differences, from_dict, read_yaml
+from jaxcaps.config import differences, read_yaml
 from jaxcaps.data.dataset import Split
 from jaxcaps.data.splits import ALL, called
 from jaxcaps.encoder_file import encoder_file, read_header
 from jaxcaps.errors import UserError
-from jaxcaps.plan.config import Config, identity, yaml_text
+from jaxcaps.plan.config import Config, identity, recorded_config, yaml_text
 from jaxcaps.training.writers import replace_text
 
 log = logging.getLogger("jaxcaps")
@@ -72,7 +72,7 @@ def read_config(folder: Path) -> Config:
         raise UserError(f"{folder}: no such folder; give the --out of an earlier run")
     if not path.is_file():
         raise UserError(f"{folder} is not a run folder: it has no config.yaml; give the --out of an earlier run")
-    return from_dict(Config, read_yaml(path), str(path))
+    return recorded_config(read_yaml(path), str(path))
 
 
 def write_preparation(folder: Path, prepared: FittedSteps | None) -> None:

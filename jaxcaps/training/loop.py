@@ -1,11 +1,13 @@
 """The training loop: a run from its configuration to its final metrics."""
 
+import json
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,15 +16,17 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from jaxcaps.config import to_dict
-from jaxcaps.data.dataset import Dataset, Split
+from jaxcaps.data.dataset import Dataset
 from jaxcaps.data.loader import Loader
 from jaxcaps.data.sampling import SamplingOrder
 from jaxcaps.errors import UserError
 from jaxcaps.models.capsnet import count_parameters
 from jaxcaps.plan.config import Config, architecture_hash
+from jaxcaps.plan.flags import checked
 from jaxcaps.plan.length import Length, run_length
 from jaxcaps.tasks import Task
 from jaxcaps.training.calibration import calibrate, reference_part, write_calibration
+from jaxcaps.training.callbacks import Callback, Finished
 from jaxcaps.training.checkpoint import Checkpoints
 from jaxcaps.training.evaluators import Classification, Evaluator, HeldOutLoss, Probe
 from jaxcaps.training.finish import finish_classifier, finish_pretraining
@@ -49,9 +53,9 @@ from jaxcaps.training.setup import (
     sampling_order,
     starting_parameters,
 )
-from jaxcaps.training.state import Parameters, TrainState
+from jaxcaps.training.state import Parameters, TrainState, with_parameters
 from jaxcaps.training.step import Metrics, initial_state, make_train_step
-from jaxcaps.training.writers import LINEAR_PROBE, MetricsWriter, Row
+from jaxcaps.training.writers import LINEAR_PROBE, MetricsWriter, Row, read_rows
 
 log = logging.getLogger("jaxcaps")
 
@@ -61,37 +65,44 @@ ROW_STEPS = 100
 MAX_CONSECUTIVE_SKIPS = 10
 
 
-class Finished(NamedTuple):
-    """A run that has written its results.
+@dataclass(frozen=True)
+class Result:
+    """A finished run. `jaxcaps.load(result.folder)` loads its network.
 
     Attributes:
         folder: its folder.
-        task, modules: its task, and the network's structure.
-        parameters: the parameters that it kept.
-        validation: its validation split.
-        classes: the class names.
-        train_counts: the labelled training pictures of each class.
     """
 
     folder: Path
-    task: Task
-    modules: nnx.Module
-    parameters: Parameters
-    validation: Split
-    classes: tuple[str, ...]
-    train_counts: list[int]
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The contents of `metrics.json`: for a classifier, the metrics on the validation split and their intervals."""
+        metrics: dict[str, Any] = json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
+        return metrics
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of metrics of the training, oldest first."""
+        return read_rows(self.folder / "metrics.jsonl")
 
 
-def train(config: Config, then: Callable[[Finished], None] | None = None) -> Path:
-    """Starts, resumes or reports (if finished) the run that `config` describes, and returns its folder.
+def train(config: Config, callbacks: Sequence[Callback] = ()) -> Result:
+    """Starts, resumes or reports (if finished) the run that `config` describes.
+
+    Its messages go to the logger `jaxcaps`; `jaxcaps.commands.log_to_console()` prints them.
 
     Args:
-        config: the configuration of the run.
-        then: called by the first process after the results are written, such as `reporting.making.report_at_end`.
+        config: the configuration of the run, such as of `jaxcaps.configure`.
+        callbacks: called while the run trains, and at its end; see `Callback`.
+
+    Returns:
+        The run, with its metrics.
 
     Raises:
         UserError: a flag, a file or a folder is wrong. Nothing has been overwritten in that case.
     """
+    config = checked(config)
     if config.model.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     connect(config.machine)
@@ -101,7 +112,7 @@ def train(config: Config, then: Callable[[Finished], None] | None = None) -> Pat
         log.info("%s holds a finished run of this configuration. If its data or the run it was restored from", folder)
         log.info("has changed since, remove the folder or give another --out. Its results:")
         log.info((folder / "table.txt").read_text(encoding="utf-8"))
-        return folder
+        return Result(folder)
     with RunLog() as run_log:
         mesh = device_mesh(config.training.batch_size)
         # Training never opens the test split; only `jaxcaps.evaluate` does.
@@ -113,7 +124,7 @@ def train(config: Config, then: Callable[[Finished], None] | None = None) -> Pat
         earlier: Learnt = read_learnt(config.restore) if config.restore else frozenset()
         check_not_learnt(earlier, dataset.splits["validation"], "validation", config.restore or "")
         order = sampling_order(config, dataset)
-        run = Run(config, folder, mesh, dataset, task, length, modules, order)
+        run = Run(config, folder, mesh, dataset, task, length, modules, order, callbacks)
         # All hosts have passed every check, so files can be written now.
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("checked")
@@ -122,9 +133,9 @@ def train(config: Config, then: Callable[[Finished], None] | None = None) -> Pat
             write_preparation(folder, dataset.prepared)
             write_learnt(folder, earlier | contents_of(dataset.splits["train"]))
         finished = run.go(start)
-        if run.main and then is not None:
-            then(finished)
-    return folder
+        for callback in run.callbacks:
+            callback.on_end(finished)
+    return Result(folder)
 
 
 class Run:
@@ -140,10 +151,12 @@ class Run:
         length: Length,
         modules: nnx.Module,
         order: SamplingOrder,
+        callbacks: Sequence[Callback],
     ):
         self.config, self.folder, self.mesh, self.dataset = config, folder, mesh, dataset
         self.task, self.length, self.modules, self.order = task, length, modules, order
         self.main = jax.process_index() == 0
+        self.callbacks = callbacks if self.main else ()
         labels = dataset.splits["train"].labels
         self.train_counts = np.bincount(labels[labels >= 0], minlength=len(dataset.classes)).tolist()
         with jax.numpy_dtype_promotion("standard"):
@@ -259,6 +272,7 @@ class Run:
                 self._report(row, pace.seconds_left(length.micro_steps - step))
                 stopping = evaluate and self._out_of_patience()
                 self._save(state, last or stopping)
+                self._call(row, state.parameters if evaluate else None)
                 if stopping:
                     log.info(
                         "No better %s in %d evaluations: stopping early", self.selection.metric, self.selection.since
@@ -271,6 +285,12 @@ class Run:
         for evaluator in self.evaluators:
             row |= {f"validation/{name}": value for name, value in evaluator(parameters)}
         self.selection.consider(row, step, parameters)
+
+    def _call(self, row: Row, evaluated: Parameters | None) -> None:
+        for callback in self.callbacks:
+            callback.on_row(row)
+            if evaluated is not None:
+                callback.on_evaluation(row, with_parameters(self.modules, evaluated))
 
     def _write(self, row: Row, evaluated: bool) -> None:
         if self.writer is not None:

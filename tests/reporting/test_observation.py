@@ -15,7 +15,7 @@ from jaxcaps.reporting import making
 from jaxcaps.reporting.observation import look, observe
 from jaxcaps.tasks import CLASSIFICATION_TASKS, PRETRAINING_TASKS
 from jaxcaps.tasks.base import whole_pictures
-from jaxcaps.training.loop import Finished
+from jaxcaps.training import Finished
 from jaxcaps.training.setup import make_modules
 from jaxcaps.training.state import with_parameters
 from tests.reporting import build
@@ -88,7 +88,7 @@ def test_a_page_that_cannot_be_made_says_why_and_leaves_the_run(tmp_path, caplog
     before = sorted(path.name for path in folder.iterdir())
     logger = logging.getLogger("jaxcaps")
     monkeypatch.setattr(logger, "propagate", True)
-    making.report_at_end(Finished(folder, None, None, {}, build.split(), build.CLASSES, [1, 1, 1]))
+    making.ReportAtEnd().on_end(Finished(folder, None, None, {}, build.split(), build.CLASSES, [1, 1, 1]))
     assert "could not be made: MemoryError: too many pictures" in caplog.text
     assert f"python -m jaxcaps.report --restore={folder}" in caplog.text
     assert sorted(path.name for path in folder.iterdir()) == before

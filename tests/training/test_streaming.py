@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxcaps.plan.presets import preset
+from jaxcaps.training import train
 from jaxcaps.training.checkpoint import read_parameters
-from jaxcaps.training.loop import train
 
 
 @pytest.mark.slow
@@ -17,7 +17,7 @@ def test_streamed_data_gives_the_same_parameters_as_data_in_memory(tmp_path):
     results = []
     for name, megabytes in (("kept", 2048), ("streamed", 0)):
         data = dataclasses.replace(config.data, cache_mb=megabytes)
-        folder = train(dataclasses.replace(config, data=data, out=str(tmp_path / name)))
+        folder = train(dataclasses.replace(config, data=data, out=str(tmp_path / name))).folder
         results.append(read_parameters(folder)[0])
     for path in results[0]:
         np.testing.assert_array_equal(results[0][path], results[1][path], err_msg=path)
