@@ -7,9 +7,10 @@ LARGE_PAGES := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 PYTHON ?=
 # The floor of coverage in percent; processes that tests start are not counted.
 COVERAGE := 95
+KERNEL := {"name": "python3", "display_name": "Python 3", "language": "python"}
 CANDIDATES := $(or $(PYTHON),python3.11 python3.12 python3 python3.13 python)
 
-.PHONY: demo test test-all lint
+.PHONY: demo test test-all lint docs notebooks
 .DEFAULT_GOAL := test
 
 demo: $(READY)  ## self-supervised pre-training and fine-tuning on the built-in images
@@ -30,6 +31,13 @@ lint: $(READY)  ## style, types and the rule of dependence
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+docs: $(READY)  ## the documentation site, in site/; a broken link or a page that is not in the menu is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
+notebooks: $(READY)  ## the notebooks, from their pages
+	$(BIN)/jupytext --quiet --to ipynb --update --update-metadata '{"kernelspec": $(KERNEL)}' $(wildcard docs/notebooks/*.md)
 
 # A candidate must run, not only exist: a version manager's shim of a Python that is not selected fails.
 $(READY): requirements.txt pyproject.toml

@@ -82,7 +82,7 @@ class DataConfig:
         choice(
             "jaxcaps.data.sources",
             "SOURCE",
-            "the images: synthetic (the built-in set) or KIND:PLACE, such as folder:DIR; see the README",
+            "the images: synthetic (the built-in set) or KIND:PLACE, such as folder:DIR (docs/reference/commands.md)",
         ),
     ] = "synthetic"
     image_size: Annotated[int, Interval(ge=8, le=4096)] = 48
