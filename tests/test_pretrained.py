@@ -167,9 +167,9 @@ def test_files_that_are_not_encoders_are_rejected(tmp_path, capsys):
         save_file({"encoder/x": np.zeros(3, np.float32)}, tmp_path / "damaged.safetensors", metadata=metadata)
         with pytest.raises(UserError, match=r"damaged\.safetensors: its header is damaged"):
             read_header(tmp_path / "damaged.safetensors")
-    header = {"config": json.dumps({"modle": {}}), "learnt_from": "[]"}
+    header = {"config": json.dumps({"model": {"dtyp": "float32"}}), "learnt_from": "[]"}
     save_file({"encoder/x": np.zeros(3, np.float32)}, tmp_path / "old.safetensors", metadata=header)
-    with pytest.raises(UserError, match="unknown key 'modle'"):
+    with pytest.raises(UserError, match="unknown key 'dtyp'"):
         read_header(tmp_path / "old.safetensors")
     assert run(capsys, "--stage=finetune", "--restore=pretrained:nothing").status == 2
 
