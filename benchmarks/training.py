@@ -20,15 +20,11 @@ from pathlib import Path
 
 import jax
 
-from jaxcaps.data.loader import Loader
+from benchmarks.bare import Bare
 from jaxcaps.plan.config import Config
-from jaxcaps.plan.length import run_length
 from jaxcaps.plan.presets import preset
 from jaxcaps.training import train
-from jaxcaps.training.mesh import device_mesh
-from jaxcaps.training.optimizer import make_optimizer
-from jaxcaps.training.setup import load_data, make_modules, make_task, sampling_order
-from jaxcaps.training.step import initial_state, make_train_step
+from jaxcaps.training.setup import load_data
 from jaxcaps.training.writers import read_rows
 
 ROUNDS = 3
@@ -43,30 +39,6 @@ def loop_seconds(config: Config) -> tuple[list[float], float]:
         log = Path(folder / "log.txt").read_text()
     first = next(line for line in log.splitlines() if "First step done after" in line)
     return [config.training.batch_size / row["images_per_second"] for row in rows], float(first.split()[-2])
-
-
-class Bare:
-    """The jitted step on one resident batch."""
-
-    def __init__(self, config: Config):
-        mesh = device_mesh(config.training.batch_size)
-        dataset = load_data(config, ("train", "validation"))
-        task = make_task(config, dataset)
-        modules, draw = make_modules(config, task)
-        length = run_length(config, len(dataset.splits["train"]))
-        optimizer = make_optimizer(config, length)
-        order = sampling_order(config, dataset)
-        self.batch = next(iter(Loader(dataset.splits["train"], order, mesh, start=0, stop=1)))
-        self.step = make_train_step(task, modules, optimizer, mesh, micro_steps=length.micro_steps)
-        self.state, _ = self.step(initial_state(draw(), optimizer, mesh, seed=0), self.batch)
-
-    def seconds(self, steps: int) -> float:
-        """Seconds per step, with steps queued as fast as the devices accept them."""
-        began = time.perf_counter()
-        for _ in range(steps):
-            self.state, metrics = self.step(self.state, self.batch)
-        jax.block_until_ready((self.state, metrics))
-        return (time.perf_counter() - began) / steps
 
 
 def main() -> None:
@@ -86,7 +58,9 @@ def main() -> None:
         seconds, first = loop_seconds(config)
         loop += seconds
         first_steps.append(first)
-        bare_step = bare_step or Bare(config)
+        if bare_step is None:
+            bare_step = Bare(config, load_data(config, ("train", "validation")))
+            bare_step.seconds(1)
         bare += [bare_step.seconds(6) for _ in range(4)]
     step, alone = statistics.median(loop), statistics.median(bare)
     print(

@@ -8,8 +8,10 @@ from tests.compilation import flags
 
 TESTS = Path(__file__).parent
 
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags(devices=8)}"
+# JAX_PLATFORMS=cuda,cpu runs the tests of functions and layers on a GPU instead.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if os.environ["JAX_PLATFORMS"] == "cpu":
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags(devices=8)}"
 
 # Worker and child processes share what one has compiled, and so does the next session, until `pytest --cache-clear`.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(TESTS.parent / ".pytest_cache" / "d" / "jax"))
