@@ -1,4 +1,5 @@
 from . import convert as convert
+from . import explain as explain
 from . import functional as functional
 from . import linen as linen
 from . import nnx as nnx

@@ -19,6 +19,10 @@ class Flags:
     """CSV file to write"""
     batch_size: Annotated[int, Ge(1)] | None = None
     """images per batch; default: as in training"""
+    explain: bool = False
+    """also draw maps over each picture, into a folder beside --out"""
+    explain_limit: Annotated[int, Ge(1)] = 200
+    """with --explain, draw over at most this many pictures, the first ones"""
 
 
 def main() -> None:
@@ -29,7 +33,12 @@ def main() -> None:
     from jaxcaps.inference.predictions import predict_pictures
 
     model = load_classifier(home(flags.restore), batch_size=flags.batch_size)
-    predict_pictures(model, flags.images, home(flags.out))
+    out, look = home(flags.out), None
+    if flags.explain:
+        from jaxcaps.explaining.overlays import Overlays
+
+        look = Overlays(model, out, flags.explain_limit)
+    predict_pictures(model, flags.images, out, look)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pytest
 
 import jaxcaps.convert
 import jaxcaps.evaluate
+import jaxcaps.explain
 import jaxcaps.export
 import jaxcaps.predict
 import jaxcaps.report

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 
 from data_prep.pipeline.applying import FittedSteps
@@ -28,6 +28,8 @@ from jaxcaps.training.state import Parameters, with_parameters
 
 Pictures = np.ndarray | str | Path | Sequence[str | Path]
 Features = Literal["capsules", "pooled"]
+
+_whole = jax.jit(whole_pictures, static_argnums=1)
 
 
 class TrainedEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -90,8 +92,17 @@ class TrainedEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def encoder(self) -> Encoder:
         """The stem and the primary capsules as a module, for `CapsNet(..., encoder=...)`: `encoder(pictures).poses` has
         shape [batch, capsules, dim] for pictures [batch, image_size, image_size, channels] in [0, 1]."""
-        network: Encoder = with_parameters(self._opened.modules, self._opened.parameters)
-        return network
+        network = with_parameters(self._opened.modules, self._opened.parameters)
+        encoder: Encoder = getattr(network, "encoder", network)
+        return encoder
+
+    @cached_property
+    def on_one_device(self) -> tuple[Any, Any]:
+        """The network as `flax.nnx.split` gives it, with its arrays on one device: for programs of one picture. Models
+        of the same structure share the first part, so a program that takes it as a static argument is compiled once."""
+        parameters = jax.device_put(jax.device_get(self._opened.parameters), jax.local_devices()[0])
+        graph, state = nnx.split(with_parameters(self._opened.modules, parameters))
+        return graph, state
 
     def fit(self, X: Any = None, y: Any = None) -> "TrainedEncoder":
         """Does nothing: it is trained. Pipelines call it."""
@@ -114,10 +125,14 @@ class TrainedEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             UserError: as `transform`.
         """
-        stored = [jnp.asarray(batch.images) for batch in self._strict(pictures)]
+        stored = [batch.images for batch in self._strict(pictures)]
         if not stored:
             raise UserError("there is no picture")
-        return np.concatenate([np.asarray(whole_pictures(images, self.image_size)) for images in stored])
+        return np.concatenate([self.as_seen(images) for images in stored])
+
+    def as_seen(self, stored: np.ndarray) -> np.ndarray:
+        """The pictures that `read` gives, uint8 [n, side, side, channels], as `preprocess` returns them."""
+        return np.asarray(_whole(stored, self.image_size))
 
     def source(self, images: str) -> Source:
         """Opens what `--images` names, with the preparation of the training pictures.
@@ -241,11 +256,6 @@ class TrainedClassifier(ClassifierMixin, TrainedEncoder):  # type: ignore[misc]
         if self.features == "pooled":
             return lambda network, images: network.outputs(images).features
         return capsule_features
-
-    @property
-    def encoder(self) -> Encoder:
-        encoder: Encoder = with_parameters(self._opened.modules, self._opened.parameters).encoder
-        return encoder
 
     def _stored(self, picture: np.ndarray) -> np.ndarray:
         if not self.calibration.colour and is_colourful(picture):

@@ -5,7 +5,7 @@ import json
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from jaxcaps import __version__
 from jaxcaps.data.source import Source
 from jaxcaps.errors import UserError
 from jaxcaps.inference.model import TrainedClassifier
+from jaxcaps.inference.pictures import PictureBatch
 from jaxcaps.inference.rows import Rows, Value
 from jaxcaps.training.calibration import FILE
 from jaxcaps.training.evaluators import Classified
@@ -23,7 +24,11 @@ from jaxcaps.training.evaluators import Classified
 log = logging.getLogger("jaxcaps")
 
 
-def predict_pictures(model: TrainedClassifier, images: str, out: Path) -> None:
+# Is shown the names of all pictures and a batch of them, before its rows are written.
+Look = Callable[[Sequence[str], PictureBatch], None]
+
+
+def predict_pictures(model: TrainedClassifier, images: str, out: Path, look: Look | None = None) -> None:
     """Writes a row for each picture: its class, calibrated probabilities, activation, and whether it is unlike the
     pictures of training. An interrupted command goes on where it stopped.
 
@@ -31,6 +36,7 @@ def predict_pictures(model: TrainedClassifier, images: str, out: Path) -> None:
         model: the classifier.
         images: the value of `--images`.
         out: the table to write.
+        look: what else is to be done with each batch.
 
     Raises:
         UserError: there is no picture, none can be read, or the table exists or cannot be written.
@@ -50,7 +56,9 @@ def predict_pictures(model: TrainedClassifier, images: str, out: Path) -> None:
             raise UserError(f"--out={out}: {rows.partial} is damaged; remove it")
         if first:
             log.info("Going on after the %d pictures that are done", first)
-        for found in _predicted(model, source, first):
+        for batch, found in _predicted(model, source, first):
+            if look is not None:
+                look(names, batch)
             rows.add(found)
         summary = _Summary(rows)
         if not summary.classes:
@@ -82,8 +90,10 @@ class _Summary:
                 self.flagged += bool(found[-1])
 
 
-def _predicted(model: TrainedClassifier, source: Source, first: int) -> Iterator[list[tuple[str, list[Value] | str]]]:
-    """Yields the rows of each batch, in order, with a progress bar on standard error."""
+def _predicted(
+    model: TrainedClassifier, source: Source, first: int
+) -> Iterator[tuple[PictureBatch, list[tuple[str, list[Value] | str]]]]:
+    """Yields each batch with its rows, in order, with a progress bar on standard error."""
     items = source.items
     with Progress(console=Console(file=sys.stderr), disable=not sys.stderr.isatty(), transient=True) as progress:
         task = progress.add_task("Compiling", total=len(items), completed=first)
@@ -91,7 +101,7 @@ def _predicted(model: TrainedClassifier, source: Source, first: int) -> Iterator
             found: dict[int, list[Value] | str] = dict(batch.bad)
             if predicted is not None:
                 found |= zip(batch.rows, _values(model, predicted), strict=True)
-            yield [(items[row].name, found[row]) for row in sorted(found)]
+            yield batch, [(items[row].name, found[row]) for row in sorted(found)]
             progress.update(task, advance=len(found), description="Predicting")
 
 

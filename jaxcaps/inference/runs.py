@@ -14,7 +14,7 @@ from jaxcaps.data.dataset import Dataset
 from jaxcaps.encoder_file import encoder_file, read_arrays, read_header
 from jaxcaps.errors import UserError
 from jaxcaps.models import Encoder
-from jaxcaps.plan.config import Config, recorded_config
+from jaxcaps.plan.config import Config, recorded_config, task_of
 from jaxcaps.training.checkpoint import read_parameters
 from jaxcaps.training.folder import is_finished, read_config, read_preparation
 from jaxcaps.training.mesh import device_mesh, replicated
@@ -67,10 +67,25 @@ def open_classifier(folder: Path, batch_size: int | None = None) -> Opened:
     config = recorded_config(meta["config"], f"the checkpoint in {folder}")
     if config.stage != "finetune":
         raise UserError(f"--restore={folder}: an {config.stage} run has no classes to score; give a fine-tuned one")
-    _check_precision(config)
-    nothing = Dataset(classes=tuple(meta["classes"]), splits={}, bad_images=(), notes=(), fingerprint="")
-    modules, _ = make_modules(config, make_task(config, nothing))
-    return _placed(modules, parameters, config, meta, read_preparation(folder), batch_size)
+    return _network(folder, parameters, config, meta, batch_size)
+
+
+def open_pretraining(folder: Path, batch_size: int | None = None) -> Opened:
+    """Opens the whole network of a finished pre-training that decodes pictures.
+
+    Raises:
+        UserError: the folder holds no such pre-training.
+    """
+    parameters, meta = read_parameters(folder)
+    config = recorded_config(meta["config"], f"the checkpoint in {folder}")
+    if not is_finished(folder):
+        raise UserError(f"{folder}: this pre-training has not finished; repeat its command, which goes on")
+    if not task_of(config).decodes_pictures:
+        raise UserError(
+            f"--restore={folder}: --task={config.task} does not decode its capsules to pictures, so they cannot be "
+            "shown; give a fine-tuned run, or a pre-training with --task=inpaint"
+        )
+    return _network(folder, parameters, config, meta, batch_size)
 
 
 def open_encoder(restore: str, batch_size: int | None = None) -> Opened:
@@ -105,6 +120,16 @@ def open_encoder(restore: str, batch_size: int | None = None) -> Opened:
             "export it again from its run"
         )
     return _placed(nnx.eval_shape(build), arrays, config, {}, header.prepared, batch_size)
+
+
+def _network(
+    folder: Path, parameters: Parameters, config: Config, meta: dict[str, Any], batch_size: int | None
+) -> Opened:
+    """The whole network of a run, without its data."""
+    _check_precision(config)
+    nothing = Dataset(classes=tuple(meta.get("classes", ())), splits={}, bad_images=(), notes=(), fingerprint="")
+    modules, _ = make_modules(config, make_task(config, nothing))
+    return _placed(modules, parameters, config, meta, read_preparation(folder), batch_size)
 
 
 def _check_precision(config: Config) -> None:

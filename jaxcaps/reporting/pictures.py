@@ -36,7 +36,7 @@ def data_uri(encoded: bytes, kind: str) -> str:
 
 def picture_uri(picture: np.ndarray, side: int) -> str:
     """A picture, uint8 [height, width, 1 or 3] or [height, width], as WebP of this height."""
-    return _webp(resized(picture, side))
+    return webp_uri(resized(picture, side))
 
 
 def sprite(pictures: np.ndarray) -> Sprite:
@@ -48,7 +48,7 @@ def sprite(pictures: np.ndarray) -> Sprite:
     for number, picture in enumerate(pictures):
         left, upper = result.place(number)
         sheet[upper : upper + side, left : left + side] = picture
-    return result._replace(uri=_webp(sheet))
+    return result._replace(uri=webp_uri(sheet))
 
 
 def resized(picture: np.ndarray, side: int) -> np.ndarray:
@@ -60,7 +60,8 @@ def resized(picture: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(cv2.resize(np.ascontiguousarray(colour), (round(width * side / height), side), interpolation=how))
 
 
-def _webp(pixels: np.ndarray) -> str:
+def webp_uri(pixels: np.ndarray) -> str:
+    """Pixels, uint8 [height, width, 3], as WebP."""
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "WEBP", quality=QUALITY)
     return data_uri(stream.getvalue(), "webp")

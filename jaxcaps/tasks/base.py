@@ -98,6 +98,8 @@ class Task(ABC):
         reconstruction: candidates for the metric of reconstructions in the diagnosis: the first one that the loss
             reports is used. Empty if the task does not reconstruct.
         capsules: whether its network has capsules. Only such networks pre-train.
+        decodes_pictures: whether its network may have a module `decoder` from the poses of the routed capsules to a
+            picture.
         transfers: maps modules of the task to those of the classifier that `--transfer-latent` initialises from them.
         model, augmentation, image_size: from the configuration of the run.
     """
@@ -107,6 +109,7 @@ class Task(ABC):
     reported: ClassVar[tuple[str, ...]] = ()
     reconstruction: ClassVar[tuple[str, ...]] = ()
     capsules: ClassVar[bool] = True
+    decodes_pictures: ClassVar[bool] = False
     transfers: ClassVar[Mapping[str, str]] = {}
 
     model: ModelConfig

@@ -1,23 +1,14 @@
 """The page in a headless Chromium: nothing on the console, no request, controls that work, two widths."""
 
-import re
-import shutil
-
 import pytest
 
 from jaxcaps.reporting.comparison import compare
 from jaxcaps.reporting.page import render
 from jaxcaps.reporting.results import read_results
+from tests.browser import browser, open_quietly  # noqa: F401
 from tests.reporting import build
 
 pytestmark = pytest.mark.slow
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--no-first-run",
-]  # fmt: skip
-
 
 # The place of the first point of the map on the screen, as Bokeh has drawn it.
 POINT = """() => {
@@ -27,17 +18,6 @@ POINT = """() => {
   const box = Bokeh.index.find_one(plot).canvas_view.el.getBoundingClientRect();
   return [box.x + glyph.sx[0], box.y + glyph.sy[0]];
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium found on the PATH")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -58,28 +38,9 @@ def pages(tmp_path_factory):
 
 
 @pytest.fixture
-def opened(browser, pages):
-    """Opens a page; when the test ends, the console must hold no more than Bokeh's greeting."""
-    said, contexts = [], []
-
-    def open_page(name, *, scripts=True, **options):
-        context = browser.new_context(java_script_enabled=scripts, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: said.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on("request", lambda request: said.append(f"request: {request.url}") if "//" in request.url else None)
-        page.goto(f"file://{pages}/{name}.html")
-        if scripts:
-            page.wait_for_selector("html[data-ready]")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    odd = [line for line in said if not re.match(r"log: \[bokeh .*setting log level|request: file://", line)]
-    assert not odd
+def opened(browser, pages):  # noqa: F811
+    with open_quietly(browser) as open_page:
+        yield lambda name, **options: open_page(pages / f"{name}.html", **options)
 
 
 @pytest.mark.parametrize("name", ["classifier", "ssl"])
@@ -165,7 +126,7 @@ def test_pictures_are_recoloured(opened):
 
 @pytest.mark.parametrize("how", ["print", "no scripts"])
 def test_pictures_stand_in_on_paper_and_without_scripts(opened, how):
-    page = opened("classifier", scripts=how == "print", color_scheme="dark")
+    page = opened("classifier", java_script_enabled=how == "print", color_scheme="dark")
     if how == "print":
         page.emulate_media(media="print")
         assert len(page.pdf()) > 50_000

@@ -27,6 +27,7 @@ class CapsuleClassification(Task):
     """`--stage=finetune`."""
 
     layers: ClassVar = {"class_capsules": "routing", "decoder": "decoder", "norm_scale": "head"}
+    decodes_pictures: ClassVar = True
     reported: ClassVar = ("train/classification", "train/accuracy", "validation/balanced_accuracy")
 
     options: ClassifyConfig

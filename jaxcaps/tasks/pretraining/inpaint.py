@@ -90,6 +90,7 @@ class ContrastAndInpainting(Task):
     }
     reported: ClassVar = ("train/nt_xent", "train/inpainting", "validation/inpainting")
     reconstruction: ClassVar = ("inpainting",)
+    decodes_pictures: ClassVar = True
     transfers: ClassVar = {"latent_capsules": "class_capsules"}
 
     options: InpaintConfig
