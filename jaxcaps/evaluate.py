@@ -15,7 +15,7 @@ from jaxcaps.plan.flags import home
 @dataclass(frozen=True)
 class Flags:
     restore: str
-    """run folder of a fine-tuned classifier"""
+    """folder of a fine-tuned run, or the run as a file: FILE.jaxcaps or FILE.safetensors"""
     split: Literal["train", "validation", "test", "all"] = "validation"
     """the split to score; all: every picture of --data, whatever splits it names"""
     data: str | None = None
@@ -23,6 +23,8 @@ class Flags:
     data of the run"""
     batch_size: Annotated[int, Ge(1)] | None = None
     """images per batch; default: as in training"""
+    out: str | None = None
+    """folder for the results; default: the run folder"""
     ledger: str | None = None
     """CSV file that records each reading of the test split; default: ledger.csv beside the run folder"""
 
@@ -37,6 +39,7 @@ def main() -> None:
         flags.split,
         data=flags.data and absolute(flags.data),
         batch_size=flags.batch_size,
+        out=home(flags.out) if flags.out else None,
         ledger=home(flags.ledger) if flags.ledger else None,
     )
 

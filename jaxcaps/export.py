@@ -1,4 +1,4 @@
-"""`python -m jaxcaps.export`: a fine-tuned run as a model that other programs can use."""
+"""`python -m jaxcaps.export`: a run as a model that other programs can use, or as one file."""
 
 import logging
 from dataclasses import dataclass
@@ -12,20 +12,23 @@ from jaxcaps.plan.flags import home
 @dataclass(frozen=True)
 class Flags:
     restore: str
-    """folder of a fine-tuned run"""
+    """folder of a finished run, or the run as a file: FILE.jaxcaps or FILE.safetensors"""
     out: str
-    """the folder to write"""
+    """the folder to write; for a bundle the file, NAME.jaxcaps"""
     to: Annotated[str, choice("jaxcaps.exporting", "FORMAT", "the format")] = "stablehlo"
 
 
 def main() -> None:
     flags = read_flags(
-        Flags, "export", "Writes a fine-tuned run as a model that other programs can use. Not a medical device."
+        Flags,
+        "export",
+        "Writes a fine-tuned run as a model that other programs can use, or any run as one file. Not a medical device.",
     )
     from jaxcaps.exporting.writing import export
 
-    folder = export(home(flags.restore), flags.to, home(flags.out))
-    logging.getLogger("jaxcaps").info("Written to %s; its README.md is the model card and says how to use it", folder)
+    written = export(flags.restore, flags.to, home(flags.out))
+    card = "; its README.md is the model card and says how to use it" if written.is_dir() else ""
+    logging.getLogger("jaxcaps").info("Written to %s%s", written, card)
 
 
 if __name__ == "__main__":

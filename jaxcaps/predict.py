@@ -12,7 +12,7 @@ from jaxcaps.plan.flags import home
 @dataclass(frozen=True)
 class Flags:
     restore: str
-    """run folder of a fine-tuned classifier"""
+    """folder of a fine-tuned run, or the run as a file: FILE.jaxcaps or FILE.safetensors"""
     images: str
     """a folder, which is searched for images; an image file; or KIND:PLACE as for --data, such as csv:FILE"""
     out: str

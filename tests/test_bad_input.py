@@ -237,7 +237,7 @@ def test_a_restore_folder_without_a_checkpoint_is_refused(capsys, in_folder, no_
 def test_evaluating_a_folder_that_is_not_a_run_is_refused(capsys, in_folder):
     (in_folder / "empty").mkdir()
     refused(run(capsys, "--restore=nowhere", command="evaluate"), "nowhere")
-    refused(run(capsys, "--restore=empty", command="evaluate"), "empty", "no checkpoint")
+    refused(run(capsys, "--restore=empty", command="evaluate"), "empty", "not a run folder")
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])

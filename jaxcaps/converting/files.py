@@ -14,8 +14,8 @@ from data_prep.atomic import replacing
 from jaxcaps import __version__
 from jaxcaps.config import from_dict
 from jaxcaps.converting.network import Settings
-from jaxcaps.encoder_file import read_arrays, read_safetensors
 from jaxcaps.errors import UserError
+from jaxcaps.restoring.tensor_file import read_safetensors
 
 PICKLES = (".pt", ".pth", ".pkl", ".ckpt")
 # Under which names checkpoints keep the parameters.
@@ -37,7 +37,7 @@ def read_state_dict(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"--weights={path}: no such file; check the path")
     if path.suffix == ".safetensors":
-        return dict(read_arrays(path))
+        return dict(read_safetensors(path)[1])
     if path.suffix == ".npz":
         try:
             with np.load(path, allow_pickle=False) as arrays:

@@ -10,11 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxcaps.encoder_file import encoder_file
 from jaxcaps.errors import UserError
 from jaxcaps.inference.model import Pictures, TrainedClassifier, TrainedEncoder
 from jaxcaps.inference.pretraining import TrainedPretraining
-from jaxcaps.inference.runs import is_encoder
+from jaxcaps.restoring import find_origin
 
 # Programs that run a few times: compiling takes longer than they save by being fast.
 QUICK = {"xla_backend_optimization_level": 0}
@@ -46,10 +45,11 @@ def load(restore: str | Path) -> TrainedClassifier | TrainedPretraining:
     Raises:
         UserError: there is no such run, it has not finished, or it is an encoder without capsules on top.
     """
-    if not is_encoder(str(restore)):
+    origin = find_origin(restore)
+    if origin.config.stage == "finetune":
         return TrainedClassifier(restore)
-    if encoder_file(str(restore)) is not None:
-        raise UserError(f"--restore={restore}: {ENCODER_ALONE}")
+    if not origin.is_run:
+        raise UserError(f"--restore={origin.name}: {ENCODER_ALONE}")
     return TrainedPretraining(restore)
 
 

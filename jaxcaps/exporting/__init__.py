@@ -1,10 +1,10 @@
-"""The table of formats in which a fine-tuned run leaves jaxcaps: one file per format, found by its name.
+"""The table of formats in which a run leaves jaxcaps: one file per format, found by its name.
 
-To add a format, add a file `<name>.py` that defines `FORMAT`, a `Format`. `python -m jaxcaps.export --to=<name>` then
-writes it.
+To add a format, add a file `<name>.py` that defines `FORMAT`, a `Format` or a `RunFormat`.
+`python -m jaxcaps.export --to=<name>` then writes it.
 """
 
 from data_prep.registry import Registry
-from jaxcaps.exporting.base import Format
+from jaxcaps.exporting.base import Format, RunFormat
 
-FORMATS: Registry[Format] = Registry(__name__, "FORMAT", what="format")
+FORMATS: Registry[Format | RunFormat] = Registry(__name__, "FORMAT", what="format")

@@ -8,7 +8,7 @@ from jaxcaps.evaluation.metrics import ordered_metrics
 from jaxcaps.exporting.program import stored_side
 from jaxcaps.inference.model import TrainedClassifier
 from jaxcaps.plan.config import shareable
-from jaxcaps.reporting.results import Results
+from jaxcaps.reporting.results import defined
 
 CARD = """# {title}
 
@@ -70,16 +70,16 @@ def description(model: TrainedClassifier) -> dict[str, Any]:
     }
 
 
-def card(model: TrainedClassifier, results: Results, usage: str) -> str:
+def card(model: TrainedClassifier, usage: str) -> str:
     """The model card, in Markdown."""
-    metrics, counts = results.metrics, model.origin["train_counts"]
+    metrics, counts = defined(model.origin.metrics), model.meta["train_counts"]
     shares = [f"{count:,} of {name}" for name, count in zip(model.classes_, counts, strict=True)]
     rows = [
         f"| {name} | {metrics[name]:.3f} | [{low:.3f}, {high:.3f}] | {metrics['majority_baseline'][name]:.3f} |"
         for name, (low, high) in ((name, metrics["intervals"][name]) for name in ordered_metrics())
     ]
     return CARD.format(
-        title=results.name,
+        title=model.origin.title,
         channels="colour" if model.channels == 3 else "grey",
         classes=", ".join(model.classes_),
         version=__version__,

@@ -17,10 +17,11 @@ from jaxcaps.data.prepared import as_in_training
 from jaxcaps.data.source import Settings, Source
 from jaxcaps.errors import UserError
 from jaxcaps.inference.pictures import PictureBatch, as_bytes, batches, list_files, open_pictures
-from jaxcaps.inference.runs import Opened, is_encoder, open_classifier, open_encoder
+from jaxcaps.inference.runs import Opened, open_classifier, open_encoder
 from jaxcaps.models import Encoder
 from jaxcaps.models.networks import NORM_SCALE
 from jaxcaps.models.outputs import pooled
+from jaxcaps.restoring import find_origin
 from jaxcaps.tasks.base import whole_pictures
 from jaxcaps.training.calibration import read_calibration
 from jaxcaps.training.evaluators import Classified, Predictor, capsule_features, classified
@@ -44,13 +45,14 @@ class TrainedEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     way, unless `data_prep` already has.
 
     Args:
-        restore: `pretrained:NAME`, FILE.safetensors, or the folder of a finished run.
+        restore: `pretrained:NAME`, FILE.safetensors, FILE.jaxcaps, or the folder of a finished run.
         features: "capsules", the poses of all primary capsules, or "pooled", their averages over the places of the
             picture, which are far fewer.
         batch_size: images per batch. Default: as in training. Fewer pictures are padded to one batch.
         prepare: False if pictures in arrays are prepared already.
 
     Attributes:
+        origin: what `restore` names.
         image_size: side of the square that pictures are resized to.
         channels: 3 for colour, 1 for grey.
         config: configuration of the run.
@@ -67,13 +69,14 @@ class TrainedEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.restore, self.features, self.batch_size, self.prepare = restore, features, batch_size, prepare
         if features not in ("capsules", "pooled"):
             raise UserError(f"features={features!r}: give 'capsules' or 'pooled'")
+        self.origin = find_origin(restore)
         self._opened = self._open()
         self.config = self._opened.config
         self.image_size, self.channels = self.config.data.image_size, self.config.model.channels
         self._features = self._predictor(self._feature_function())
 
     def _open(self) -> Opened:
-        return open_encoder(str(self.restore), self.batch_size)
+        return open_encoder(self.origin, self.batch_size)
 
     def _feature_function(self) -> Callable[[Any, jax.Array], jax.Array]:
         if self.features == "pooled":
@@ -237,19 +240,15 @@ class TrainedClassifier(ClassifierMixin, TrainedEncoder):  # type: ignore[misc]
         return prepared
 
     @property
-    def folder(self) -> Path:
-        return Path(self.restore).expanduser()
-
-    @property
-    def origin(self) -> dict[str, Any]:
+    def meta(self) -> dict[str, Any]:
         """The metadata of the checkpoint: configuration, classes, fingerprint of the data, best evaluation."""
         meta: dict[str, Any] = self._opened.meta
         return meta
 
     def _open(self) -> Opened:
-        opened = open_classifier(self.folder, self.batch_size)
+        opened = open_classifier(self.origin, self.batch_size)
         self.classes_ = np.array(opened.meta["classes"])
-        self.calibration = read_calibration(self.folder)
+        self.calibration = read_calibration(self.origin)
         return opened
 
     def _feature_function(self) -> Callable[[Any, jax.Array], jax.Array]:
@@ -309,7 +308,7 @@ def load(
     """Loads a trained network.
 
     Args:
-        restore: the folder of a finished run, `pretrained:NAME`, or FILE.safetensors.
+        restore: the folder of a finished run, FILE.jaxcaps, FILE.safetensors, or `pretrained:NAME`.
         features, batch_size, prepare: see `TrainedEncoder`.
 
     Returns:
@@ -318,7 +317,7 @@ def load(
     Raises:
         UserError: there is no such run or encoder, it has not finished, or its files are damaged.
     """
-    kind = TrainedEncoder if is_encoder(str(restore)) else TrainedClassifier
+    kind = TrainedEncoder if find_origin(restore).config.stage == "ssl" else TrainedClassifier
     return kind(restore, features=features, batch_size=batch_size, prepare=prepare)
 
 

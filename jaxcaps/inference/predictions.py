@@ -18,7 +18,6 @@ from jaxcaps.errors import UserError
 from jaxcaps.inference.model import TrainedClassifier
 from jaxcaps.inference.pictures import PictureBatch
 from jaxcaps.inference.rows import Rows, Value
-from jaxcaps.training.calibration import FILE
 from jaxcaps.training.evaluators import Classified
 
 log = logging.getLogger("jaxcaps")
@@ -47,7 +46,7 @@ def predict_pictures(model: TrainedClassifier, images: str, out: Path, look: Loo
         log.info(note)
     settings = {
         "version": __version__,
-        "run": _digest(json.dumps([model.origin, (model.folder / FILE).read_text(encoding="utf-8")]).encode()),
+        "run": _digest(json.dumps([model.meta, model.calibration.plain()]).encode()),
         "pictures": _digest(json.dumps([images, names]).encode()),
     }
     with Rows(out, settings) as rows:

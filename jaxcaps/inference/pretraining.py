@@ -1,7 +1,6 @@
 """A finished pre-training with its latent capsules and its decoder, which `jaxcaps.load` leaves out."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,7 +20,7 @@ class TrainedPretraining(TrainedEncoder):
     """
 
     def _open(self) -> Opened:
-        return open_pretraining(Path(self.restore).expanduser(), self.batch_size)
+        return open_pretraining(self.origin, self.batch_size)
 
     def _feature_function(self) -> Callable[[Any, jax.Array], jax.Array]:
         return capsule_features

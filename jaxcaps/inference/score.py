@@ -17,9 +17,10 @@ from jaxcaps.data.splits import ALL, called
 from jaxcaps.errors import UserError, nearest
 from jaxcaps.inference.runs import open_classifier, with_data
 from jaxcaps.plan.config import Config
+from jaxcaps.restoring import Origin, find_origin
 from jaxcaps.training.evaluators import Predictor, classified
 from jaxcaps.training.finish import score_classifier
-from jaxcaps.training.folder import check_not_learnt, read_learnt
+from jaxcaps.training.folder import check_not_learnt, check_writable
 from jaxcaps.training.ledger import record_reading
 from jaxcaps.training.setup import load_data
 
@@ -45,7 +46,7 @@ class Predicted(NamedTuple):
 
 
 def predict(
-    folder: Path,
+    restore: str | Path | Origin,
     split: str,
     *,
     data: str | None = None,
@@ -54,13 +55,13 @@ def predict(
     labels: Literal["required", "optional"] = "required",
     before_reading: Callable[[Config], None] = lambda config: None,
 ) -> Predicted:
-    """Predicts a split with the selected parameters of the run in `folder`.
+    """Predicts a split with the selected parameters of a run.
 
     Args:
-        folder: folder of a fine-tuned run.
+        restore: a fine-tuned run, as `find_origin` finds it.
         split: "train", "validation", "test" or "all".
         data: other data with the run's classes, or some of them, prepared as the run's pictures if it is not.
-            Default: the run's data.
+            Default: the run's data. A file does not know where that lies.
         batch_size: images per batch. Default: as in training.
         hidden_labels: whether to hide the labels that `--label-fraction` hid from the run.
         labels: "required" if the predictions are to be scored; "optional" also predicts pictures without labels.
@@ -68,10 +69,12 @@ def predict(
             data can be opened and has no other classes.
 
     Raises:
-        UserError: the folder has no fine-tuned run, the data lacks the split or has a class that the run does not know,
-            or a split other than training holds pictures that the run was trained on.
+        UserError: there is no fine-tuned run, the data lacks the split or has a class that the run does not know, or a
+            split other than training holds pictures that the run was trained on.
     """
-    opened = open_classifier(folder, batch_size)
+    origin = find_origin(restore)
+    origin.check_data(data)
+    opened = open_classifier(origin, batch_size)
     changes: dict[str, Any] = {} if data is None else {"data": data}
     changes |= {} if hidden_labels else {"label_fraction": 1.0}
     # Folds and a rare class are choices among the splits.
@@ -90,7 +93,7 @@ def predict(
     numbers = np.array([*map(classes.index, dataset.classes), -1], np.int32)
     scored = replace(dataset.splits[split], labels=numbers[dataset.splits[split].labels])
     if split != "train":
-        check_not_learnt(read_learnt(folder), scored, split, folder)
+        check_not_learnt(origin.learnt_from, scored, split, origin.name)
     predictor = Predictor(opened.modules, classified, opened.mesh, opened.batch_size, config.data.image_size)
     probabilities = predictor(opened.parameters, scored).probabilities
     return Predicted(scored, probabilities, classes, config, opened.meta)
@@ -109,30 +112,41 @@ def _check_known(found: tuple[str, ...], classes: tuple[str, ...], place: str) -
         )
 
 
-def evaluate(restore: str, split: str, *, data: str | None, batch_size: int | None, ledger: Path | None = None) -> None:
-    """Prints the metrics and writes metrics, predictions and the confusion matrix to the run folder.
+def evaluate(
+    restore: str,
+    split: str,
+    *,
+    data: str | None,
+    batch_size: int | None,
+    out: Path | None = None,
+    ledger: Path | None = None,
+) -> None:
+    """Prints the metrics and writes metrics, predictions and the confusion matrix to the run folder, or to `out`.
 
     The files are named after the split, and after the data if it is not the run's own.
 
     Before pictures of a test split, or of all of the data, are read, a line is added to the ledger.
 
     Raises:
-        UserError: as `predict`.
+        UserError: as `predict`; or the run is a file and there is no `out`, or it cannot be written to.
     """
-    folder = Path(restore)
+    origin = find_origin(restore)
+    folder = out or origin.own_folder
+    check_writable(folder)
 
     def record(config: Config) -> None:
         if split in ("test", ALL):
             record_reading(
-                ledger, data=config.data.data, what="evaluate", arms="", seeds=str(config.seed), folder=folder
+                ledger, data=config.data.data, what="evaluate", arms="", seeds=str(config.seed), folder=Path(restore)
             )
 
-    found = predict(folder, split, data=data, batch_size=batch_size, before_reading=record)
+    found = predict(origin, split, data=data, batch_size=batch_size, before_reading=record)
     train_labels = np.repeat(np.arange(len(found.classes)), found.meta["train_counts"])
     scored = found.config.data.data
     suffix = f"-{split}" if scored == found.meta["config"]["data"]["data"] else f"-{split}-{short_name(scored)}"
+    folder.mkdir(parents=True, exist_ok=True)
     table = score_classifier(
         folder, train_labels, found.split, found.probabilities, found.classes, suffix=suffix, extra={"data": scored}
     )
-    log.info("\n%s of %s, parameters of %s:\n%s", called(split), scored, folder, table)
+    log.info("\n%s of %s, parameters of %s:\n%s", called(split), scored, restore, table)
     log.info("Written to %s", folder / f"metrics{suffix}.json")

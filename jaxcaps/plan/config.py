@@ -40,8 +40,8 @@ class _Common:
     ] = "inpaint"
     preset: Annotated[str, choice("jaxcaps.plan.presets", "PRESET", "named starting point")] = "demo"
     restore: str | None = None
-    """run folder whose encoder is fine-tuned, by default with the same data and architecture; or FILE.safetensors or
-    pretrained:NAME, an encoder with its architecture"""
+    """run folder whose encoder is fine-tuned, by default with the same data and architecture; or FILE.jaxcaps, a run as
+    one file; or FILE.safetensors or pretrained:NAME, an encoder with its architecture"""
     vgg_weights: Annotated[str | None, IsPath()] = None
     """safetensors file of torchvision's VGG-16, whose kernels initialise the stem of --preset=vgg"""
     out: str | None = None
@@ -136,7 +136,7 @@ def without_folders(config: Config) -> Config:
 
 def shareable(config: Config) -> dict[str, Any]:
     """Plain values of `without_folders`, for a file that leaves this machine: it belongs to no run folder."""
-    return to_dict(without_folders(config)) | {"out": None, "restore": None}
+    return to_dict(without_folders(config)) | {"out": None}
 
 
 def paths_of(section: Any) -> dict[str, str]:

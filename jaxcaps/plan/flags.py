@@ -16,11 +16,11 @@ from data_prep.bounds import check_bounds
 from data_prep.flags import check_names
 from data_prep.spec import expanded
 from jaxcaps.config import DataConfig, ModelConfig, Stage, from_dict, merged, read_yaml, to_dict
-from jaxcaps.encoder_file import PREFIX, encoder_file, read_header
 from jaxcaps.errors import UserError, nearest
-from jaxcaps.plan.config import Config, paths_of, recorded_config, task_of, with_paths
+from jaxcaps.plan.config import Config, paths_of, task_of, with_paths
 from jaxcaps.plan.length import run_length
 from jaxcaps.plan.presets import preset
+from jaxcaps.restoring.origin import PREFIX, find_origin
 from jaxcaps.tasks import CLASSIFICATION_TASKS, PRETRAINING_TASKS
 
 T = TypeVar("T")
@@ -269,28 +269,18 @@ def _early_flags(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _restored(restore: str | None, stage: str, data: str | None) -> dict[str, Any]:
-    """The configuration of the run or encoder file to restore from; empty without `--restore`."""
+    """The configuration of what `--restore` names; empty without it."""
     if restore is None:
         return {}
     if stage == "ssl":
         raise UserError("--restore is for --stage=finetune; to resume a pre-training run, repeat its command")
-    file = encoder_file(restore)
-    if file is not None:
-        config = read_header(file).config
-        if data is None and config.data.data != DataConfig.data:
-            raise UserError(
-                f"--restore={restore}: this encoder was trained on {config.data.data}; give your data with --data"
-            )
+    origin = find_origin(restore)
+    origin.check_data(data)
+    config = origin.config
+    if not origin.is_run:
         # The encoder depends on the data only through the size of the pictures.
-        return to_dict(dataclasses.replace(config, data=DataConfig(image_size=config.data.image_size)))
-    folder, path = restore, home(restore)
-    if not path.is_dir():
-        raise UserError(f"--restore={folder}: no such folder; give the --out of an earlier run")
-    if not (path / "config.yaml").is_file():
-        raise UserError(
-            f"--restore={folder}: not a run folder: it has no config.yaml; give the --out of an earlier run"
-        )
-    return to_dict(recorded_config(read_yaml(path / "config.yaml"), str(path / "config.yaml")))
+        config = dataclasses.replace(config, data=DataConfig(image_size=config.data.image_size))
+    return to_dict(config)
 
 
 def _from_restored(restored: dict[str, Any], *, keep_architecture: bool) -> dict[str, Any]:

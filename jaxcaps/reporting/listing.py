@@ -12,7 +12,7 @@ from jaxcaps.errors import UserError
 from jaxcaps.evaluation.metrics import METRICS
 from jaxcaps.plan.config import Config
 from jaxcaps.reporting.results import read_json
-from jaxcaps.training.folder import is_finished, read_config
+from jaxcaps.restoring.run_folder import is_finished, read_config
 from jaxcaps.training.writers import LINEAR_PROBE, Row, read_rows
 
 HEADS = ("run", "stage", "what", "preset", "data", "state", "validation")

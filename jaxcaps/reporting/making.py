@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxcaps.errors import UserError
+from jaxcaps.inference.runs import with_data
 from jaxcaps.models.capsnet import count_parameters
-from jaxcaps.plan.config import recorded_config
 from jaxcaps.reporting.comparison import Comparison, compare
 from jaxcaps.reporting.inputs import Inputs
 from jaxcaps.reporting.observation import observe
 from jaxcaps.reporting.page import render
 from jaxcaps.reporting.results import Results, read_results
+from jaxcaps.restoring import Origin, find_origin
 from jaxcaps.training.callbacks import Callback, Finished
 from jaxcaps.training.checkpoint import read_parameters
 from jaxcaps.training.setup import load_data, make_modules, make_task
@@ -44,36 +45,46 @@ class ReportAtEnd(Callback):
             log.debug("The report failed", exc_info=True)
 
 
-def report(folder: Path, others: Sequence[Path] = (), out: Path | None = None) -> Path:
-    """Writes the page of a finished run, from its folder and its validation pictures. No test split is read.
+def report(
+    restore: str | Path | Origin,
+    others: Sequence[str | Path] = (),
+    out: Path | None = None,
+    data: str | None = None,
+) -> Path:
+    """Writes the page of a finished run, from its files and its validation pictures. No test split is read.
 
     Args:
-        folder: the run folder.
+        restore: the run, as `find_origin` finds it.
         others: fine-tuned runs to compare it with.
         out: the file to write. Default: `report.html`, or `comparison.html` with other runs, in the run folder.
+        data: where its data lies now. Default: where it lay in training.
 
     Returns:
         The file written.
 
     Raises:
-        UserError: a folder has no finished run, the runs cannot be compared, or the data has changed.
+        UserError: a run has not finished, the runs cannot be compared, or the data has changed or is not known.
     """
+    origin = find_origin(restore)
+    folder = origin.folder
+    out = out or origin.own_folder / (COMPARISON if others else PAGE)
+    origin.check_data(data)
     results = read_results(folder)
     # Refuses other runs before anything is loaded.
-    comparisons = compare(results, [read_results(other) for other in others]) if others else ()
-    parameters, meta = read_parameters(folder)
-    config = recorded_config(meta["config"], f"the checkpoint in {folder}")
+    comparisons = compare(results, [read_results(find_origin(other).folder) for other in others]) if others else ()
+    parameters, meta = read_parameters(origin)
+    config = origin.config if data is None else with_data(origin.config, data=data)
     dataset = load_data(config, ("validation",), "optional")
     split = dataset.splits["validation"]
     if results.predicted is not None and results.predicted.names != split.names:
         raise UserError(
-            f"{folder}: the validation split of {config.data.data} holds other pictures than predictions.csv; the data "
-            "has changed since the run, so restore it"
+            f"{origin.name}: the validation split of {config.data.data} holds other pictures than predictions.csv; "
+            "the data has changed since the run, so restore it"
         )
     task = make_task(config, dataset)
     modules, _ = make_modules(config, task)
     run = Finished(folder, task, modules, parameters, split, tuple(meta["classes"]), meta["train_counts"])
-    return _write(run, results, comparisons, out or folder / (COMPARISON if others else PAGE))
+    return _write(run, results, comparisons, out)
 
 
 def _write(run: Finished, results: Results, comparisons: Sequence[Comparison], out: Path) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxcaps.errors import UserError
 from jaxcaps.plan.config import Config
-from jaxcaps.training.folder import is_finished, read_config
+from jaxcaps.restoring.run_folder import is_finished, read_config
 from jaxcaps.training.writers import Row, read_rows
 
 
@@ -104,14 +104,15 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged: {error}; make it again by repeating the command that wrote it") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} is damaged: expected an object, found {type(values).__name__}")
-    return {name: _defined(value) for name, value in values.items()}
+    return {name: defined(value) for name, value in values.items()}
 
 
-def _defined(value: Any) -> Any:
+def defined(value: Any) -> Any:
+    """The value with NaN for null, at any depth."""
     if isinstance(value, dict):
-        return {name: _defined(each) for name, each in value.items()}
+        return {name: defined(each) for name, each in value.items()}
     if isinstance(value, list):
-        return [_defined(each) for each in value]
+        return [defined(each) for each in value]
     return math.nan if value is None else value
 
 

@@ -14,12 +14,12 @@ from jaxcaps.errors import UserError
 from jaxcaps.inference.score import predict
 from jaxcaps.plan.config import Config, architecture_hash
 from jaxcaps.plan.length import run_length
+from jaxcaps.restoring.run_folder import is_finished
 from jaxcaps.studies.design import Cell, Study
 from jaxcaps.studies.notation import Recipe, study_arm
 from jaxcaps.studies.outcomes import FAILED, OUTCOME, FineTuning, Predictions, read_outcome, unsuitable, write_outcome
 from jaxcaps.studies.pixels import PIXELS, classify_pixels
 from jaxcaps.training import train
-from jaxcaps.training.folder import is_finished
 from jaxcaps.training.setup import load_data
 from jaxcaps.training.writers import read_rows, replace_text
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxcaps.restoring.run_folder import is_finished
 from jaxcaps.studies.design import Study
 from jaxcaps.studies.execution import folder_of
 from jaxcaps.tasks import PRETRAINING_TASKS
-from jaxcaps.training.folder import is_finished
 from jaxcaps.training.writers import LINEAR_PROBE
 
 Row = dict[str, Any]

@@ -20,6 +20,8 @@ from jaxcaps.errors import UserError
 from jaxcaps.evaluation.calibration import calibrated, fit_temperature
 from jaxcaps.evaluation.metrics import weighted_scores
 from jaxcaps.evaluation.out_of_distribution import Gaussian, fit_gaussian, unit
+from jaxcaps.restoring import Origin, find_origin
+from jaxcaps.restoring.tensor_file import FAMILIAR
 from jaxcaps.training.evaluators import Classified
 from jaxcaps.training.writers import replace_text
 
@@ -51,6 +53,10 @@ class Calibration:
     error_unit: float | None
     colour: bool
     familiar: Gaussian
+
+    def plain(self) -> dict[str, Any]:
+        """All but the Gaussian, as JSON types."""
+        return {name: value for name, value in asdict(self).items() if name != "familiar"}
 
     def probabilities(self, predicted: Classified) -> np.ndarray:
         """Returns calibrated probabilities, float64 [n, classes]."""
@@ -103,16 +109,28 @@ def calibrate(validation: Split, predicted: Classified, train: Split, training_f
 def write_calibration(folder: Path, calibration: Calibration) -> None:
     with replacing(folder / ARRAYS) as file:
         np.savez(file, mean=calibration.familiar.mean, whitening=calibration.familiar.whitening)
-    plain = asdict(calibration)
-    del plain["familiar"]
-    replace_text(folder / FILE, json.dumps(plain, indent=2) + "\n")
+    replace_text(folder / FILE, json.dumps(calibration.plain(), indent=2) + "\n")
 
 
-def read_calibration(folder: Path) -> Calibration:
+def read_calibration(restore: str | Path | Origin) -> Calibration:
     """
+    Args:
+        restore: a fine-tuned run, as `find_origin` finds it.
+
     Raises:
-        UserError: the run has not finished, or the files are damaged.
+        UserError: the run has not finished, or its files are damaged.
     """
+    origin = find_origin(restore)
+    if origin.stored is not None:
+        arrays, more = origin.stored.arrays, origin.stored.more
+        try:
+            familiar = Gaussian(arrays[f"{FAMILIAR}mean"], arrays[f"{FAMILIAR}whitening"])
+            return Calibration(**more["calibration"], familiar=familiar)
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"--restore={origin.name}: its header has no calibration of this version: {error!r}"
+            ) from None
+    folder = origin.folder
     if not (folder / FILE).is_file():
         raise UserError(
             f"{folder} has no {FILE}: the run has not finished. Repeat its command, which goes on from the last "

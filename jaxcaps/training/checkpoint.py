@@ -16,8 +16,10 @@ import jax
 import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 
+from jaxcaps.config import to_dict
 from jaxcaps.errors import UserError
-from jaxcaps.training.folder import is_finished
+from jaxcaps.restoring import Origin, find_origin
+from jaxcaps.restoring.run_folder import is_finished
 from jaxcaps.training.state import Parameters, TrainState
 
 log = logging.getLogger("jaxcaps")
@@ -85,17 +87,24 @@ class Checkpoints:
         return Restored(state, restored["best"] if meta["has_best"] else None, meta)
 
 
-def read_parameters(folder: Path) -> tuple[Parameters, dict[str, Any]]:
+def read_parameters(restore: str | Path | Origin) -> tuple[Parameters, dict[str, Any]]:
     """Returns the parameters of a run (of its best evaluation, else the last ones) and its metadata.
 
     The arrays are placed on this process's first device.
 
+    Args:
+        restore: what `find_origin` finds.
+
     Raises:
-        UserError: the folder does not exist, has no checkpoint, or its checkpoint is damaged.
+        UserError: there is no such run, it has no checkpoint, or its checkpoint is damaged.
     """
+    origin = find_origin(restore)
+    device = jax.local_devices()[0]
+    if origin.stored is not None:
+        stored = origin.stored
+        return jax.device_put(stored.parameters, device), {**stored.more, "config": to_dict(stored.config)}
+    folder = origin.folder
     checkpoints = folder / "checkpoints"
-    if not folder.is_dir():
-        raise UserError(f"--restore={folder}: no such folder; give the --out of an earlier run")
     if not any(path.name.isdigit() for path in checkpoints.glob("*")):
         raise UserError(f"--restore={folder}: no checkpoint in {checkpoints}; wait until that run has written one")
     with ocp.CheckpointManager(checkpoints.resolve()) as manager:
@@ -103,7 +112,7 @@ def read_parameters(folder: Path) -> tuple[Parameters, dict[str, Any]]:
         with _whole(manager, step):
             meta = _read_meta(manager, step)
             item = "best" if meta["has_best"] else "parameters"
-            place = SingleDeviceSharding(jax.local_devices()[0])
+            place = SingleDeviceSharding(device)
             like = {
                 path: jax.ShapeDtypeStruct(shape, dtype, sharding=place)
                 for path, (shape, dtype) in meta["shapes"].items()

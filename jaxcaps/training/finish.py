@@ -12,12 +12,12 @@ import numpy as np
 
 from jaxcaps.data.dataset import Dataset, Split
 from jaxcaps.data.sampling import evenly_spaced
-from jaxcaps.encoder_file import write_encoder
 from jaxcaps.evaluation.bootstrap import bootstrap_intervals
 from jaxcaps.evaluation.classification import classification_metrics, majority_baseline
 from jaxcaps.evaluation.plots import plot_confusion, plot_curves, plot_reconstructions
 from jaxcaps.evaluation.table import metrics_table, write_metrics, write_predictions
 from jaxcaps.plan.config import Config
+from jaxcaps.restoring.tensor_file import write_tensors
 from jaxcaps.tasks import Task
 from jaxcaps.training.diagnosis import diagnose, write_diagnosis
 from jaxcaps.training.folder import contents_of
@@ -87,7 +87,7 @@ def finish_pretraining(
     parameters = jax.device_get(parameters)
     encoder = {path: np.asarray(value) for path, value in parameters.items() if path.startswith("encoder/")}
     learnt_from = contents_of(dataset.splits["train"])
-    write_encoder(folder / "encoder.safetensors", encoder, config, learnt_from, dataset.prepared)
+    write_tensors(folder / "encoder.safetensors", encoder, config, learnt_from, dataset.prepared)
     _curves(folder)
     network = with_parameters(modules, parameters)
     validation = dataset.splits["validation"]

@@ -1,4 +1,4 @@
-"""The run folder: its configuration, its log, the pictures trained on, and whether the run has finished."""
+"""The run folder: its configuration, its log, and the pictures trained on. `jaxcaps.restoring` reads it again."""
 
 import json
 import logging
@@ -7,17 +7,16 @@ from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from data_prep.pipeline.applying import FittedSteps
-from jaxcaps.config import differences, read_yaml
+from jaxcaps.config import differences
 from jaxcaps.data.dataset import Split
 from jaxcaps.data.splits import ALL, called
-from jaxcaps.encoder_file import encoder_file, read_header
 from jaxcaps.errors import UserError
-from jaxcaps.plan.config import Config, identity, recorded_config, yaml_text
+from jaxcaps.plan.config import Config, identity, yaml_text
+from jaxcaps.restoring.run_folder import CONFIG, LEARNT, PREPARATION, read_config
 from jaxcaps.training.writers import replace_text
 
 log = logging.getLogger("jaxcaps")
 
-PREPARATION, LEARNT = "preparation.json", "learnt_from.txt"
 # The contents of pictures, see `jaxcaps.data.reading.content`.
 Learnt = frozenset[str]
 # A data set may hold copies of some pictures in two of its splits. A larger share means that splits were mixed up.
@@ -48,7 +47,7 @@ def check_folder(folder: Path, config: Config) -> None:
     if not folder.exists() or not any(folder.iterdir()):
         return
     spare = next(f"{folder}-{n}" for n in range(2, 1000) if not Path(f"{folder}-{n}").exists())
-    if not (folder / "config.yaml").is_file():
+    if not (folder / CONFIG).is_file():
         raise UserError(f"--out={folder} exists and is not a run folder; nothing was changed. Try --out={spare}")
     found = identity(read_config(folder))
     wanted = identity(config)
@@ -61,39 +60,10 @@ def check_folder(folder: Path, config: Config) -> None:
         )
 
 
-def read_config(folder: Path) -> Config:
-    """Reads the configuration of a run folder.
-
-    Raises:
-        UserError: the folder has no configuration, or one that this version cannot read.
-    """
-    path = folder / "config.yaml"
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; give the --out of an earlier run")
-    if not path.is_file():
-        raise UserError(f"{folder} is not a run folder: it has no config.yaml; give the --out of an earlier run")
-    return recorded_config(read_yaml(path), str(path))
-
-
 def write_preparation(folder: Path, prepared: FittedSteps | None) -> None:
     """Records the steps with which `data_prep` made the pictures of this run."""
     if prepared is not None:
         replace_text(folder / PREPARATION, json.dumps(prepared.to_dict()) + "\n")
-
-
-def read_preparation(folder: Path) -> FittedSteps | None:
-    """Reads the steps of a run's pictures; None if they were not prepared by `data_prep`.
-
-    Raises:
-        UserError: they were not written by this version.
-    """
-    path = folder / PREPARATION
-    if not path.is_file():
-        return None
-    try:
-        return FittedSteps.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} was not written by this version: {error!r}; train the run again") from None
 
 
 def contents_of(split: Split) -> Learnt:
@@ -109,20 +79,11 @@ def write_learnt(folder: Path, learnt: Learnt) -> None:
     replace_text(folder / LEARNT, "".join(f"{content}\n" for content in sorted(learnt)))
 
 
-def read_learnt(origin: str | Path) -> Learnt:
-    """Returns the pictures that a run (given its folder) or an encoder (given its file) was trained on."""
-    file = encoder_file(str(origin))
-    if file is not None:
-        return read_header(file).learnt_from
-    path = Path(origin) / LEARNT
-    return frozenset(path.read_text(encoding="utf-8").split()) if path.is_file() else frozenset()
-
-
 def check_not_learnt(learnt: Learnt, scored: Split, split: str, origin: str | Path) -> None:
     """Checks that the pictures to score were not trained on, whatever their names. A few copies are only reported.
 
     Args:
-        learnt: from `read_learnt`.
+        learnt: the contents of the pictures trained on, see `jaxcaps.restoring.Origin`.
         scored: the pictures to score.
         split: name of their split, or "all".
         origin: the run or encoder, for the message.
@@ -155,11 +116,6 @@ def check_not_learnt(learnt: Learnt, scored: Split, split: str, origin: str | Pa
         )
 
 
-def is_finished(folder: Path) -> bool:
-    """Whether the run in this folder has finished: `metrics.json` is the last file it writes."""
-    return (folder / "metrics.json").is_file()
-
-
 class RunLog:
     """Buffers log lines until the run folder is claimed, then writes them to its `log.txt`."""
 
@@ -181,8 +137,8 @@ class RunLog:
         """Creates the folder and writes the configuration and the log there. Only one process of a run calls this."""
         folder.mkdir(parents=True, exist_ok=True)
         # A resumed run has the same file already.
-        if not (folder / "config.yaml").exists():
-            replace_text(folder / "config.yaml", yaml_text(config))
+        if not (folder / CONFIG).exists():
+            replace_text(folder / CONFIG, yaml_text(config))
         self.file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
         self.file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         self.early.setTarget(self.file)

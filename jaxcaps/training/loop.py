@@ -24,6 +24,8 @@ from jaxcaps.models.capsnet import count_parameters
 from jaxcaps.plan.config import Config, architecture_hash
 from jaxcaps.plan.flags import checked
 from jaxcaps.plan.length import Length, run_length
+from jaxcaps.restoring import find_origin
+from jaxcaps.restoring.run_folder import is_finished
 from jaxcaps.tasks import Task
 from jaxcaps.training.calibration import calibrate, reference_part, write_calibration
 from jaxcaps.training.callbacks import Callback, Finished
@@ -37,8 +39,6 @@ from jaxcaps.training.folder import (
     check_not_learnt,
     contents_of,
     default_folder,
-    is_finished,
-    read_learnt,
     write_learnt,
     write_preparation,
 )
@@ -121,7 +121,7 @@ def train(config: Config, callbacks: Sequence[Callback] = ()) -> Result:
         length = run_length(config, len(dataset.splits["train"]))
         modules, draw = make_modules(config, task)
         start = starting_parameters(config, draw())
-        earlier: Learnt = read_learnt(config.restore) if config.restore else frozenset()
+        earlier: Learnt = find_origin(config.restore).learnt_from if config.restore else frozenset()
         check_not_learnt(earlier, dataset.splits["validation"], "validation", config.restore or "")
         order = sampling_order(config, dataset)
         run = Run(config, folder, mesh, dataset, task, length, modules, order, callbacks)

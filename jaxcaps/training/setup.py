@@ -14,14 +14,13 @@ from jaxcaps.data.dataset import Dataset, load_dataset
 from jaxcaps.data.sampling import SamplingOrder, balanced, shuffled
 from jaxcaps.data.source import Source
 from jaxcaps.data.subsets import Subset
-from jaxcaps.encoder_file import encoder_file, read_arrays, read_header
 from jaxcaps.errors import UserError
 from jaxcaps.models import Encoder
 from jaxcaps.models.vgg import fitted_to_encoder, read_convolutions
 from jaxcaps.plan.config import Config, task_of
+from jaxcaps.restoring import find_origin
 from jaxcaps.tasks import Task
 from jaxcaps.training.checkpoint import read_parameters
-from jaxcaps.training.folder import read_config
 from jaxcaps.training.state import Parameters, parameters_of
 from jaxcaps.training.transfer import transfer
 
@@ -99,10 +98,10 @@ def starting_parameters(config: Config, parameters: Parameters) -> Parameters:
         return with_vgg_kernels(parameters, Path(config.vgg_weights), config.model.extra_convs)
     if config.restore is None:
         return parameters
-    file = encoder_file(config.restore)
-    origin = read_config(Path(config.restore)) if file is None else read_header(file).config
+    found = find_origin(config.restore)
+    origin = found.config
     task = task_of(origin)
-    if config.classify.transfer_latent and file is not None:
+    if config.classify.transfer_latent and not found.is_run:
         raise UserError(
             f"--transfer-latent: {config.restore} holds an encoder and no latent capsules; give --restore the folder "
             "of its run"
@@ -114,11 +113,7 @@ def starting_parameters(config: Config, parameters: Parameters) -> Parameters:
             f"--transfer-latent: --task={origin.task} of {config.restore} has no latent capsules to transfer; drop "
             "the flag"
         )
-    restored: Parameters = (
-        read_parameters(Path(config.restore))[0]
-        if file is None
-        else {path: jnp.asarray(value) for path, value in read_arrays(file).items()}
-    )
+    restored, _ = read_parameters(found)
     transfers = task.transfers if config.classify.transfer_latent else {}
     merged = transfer(restored, parameters, known=task.layers, transfers=transfers, origin=Path(config.restore))
     # Encoders of different architecture may have arrays of the same shapes.

@@ -13,27 +13,14 @@ import numpy as np
 import pytest
 
 import jaxcaps
-from jaxcaps.plan.flags import parse_config
 from tests.command import run
-from tests.inference.build import write_run
-from tests.studies.build import write_npz
 
 FILES = {"README.md", "SHA256SUMS", "model.jaxexport", "model.json"}
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A run, `run`, and its export, `out`."""
-    folder = tmp_path_factory.mktemp("export")
-    data = write_npz(folder / "set.npz", 24, 16)
-    flags = ["--preset=tiny", "--extra-convs=3", "--batch-size=8", "--effective-batch=8", "--reconstruction-weight=0.1"]
-    write_run(parse_config(["--stage=finetune", *flags, f"--data={data}", f"--out={folder}/run"]), folder / "run")
-    return folder
-
-
 @pytest.fixture
 def export(place, capsys):
-    def command(*more, restore=place / "run", out=place / "out"):
+    def command(*more, restore=place / "run", out=place / "stablehlo"):
         return run(capsys, f"--restore={restore}", f"--out={out}", *more, command="export")
 
     return command
@@ -41,10 +28,10 @@ def export(place, capsys):
 
 @pytest.fixture
 def exported(place, export):
-    if not (place / "out").exists():
+    if not (place / "stablehlo").exists():
         outcome = export()
         assert outcome.status == 0, outcome.errors
-    return place / "out"
+    return place / "stablehlo"
 
 
 def test_the_program_equals_the_model_for_any_number_of_pictures(place, exported):
