@@ -13,10 +13,12 @@ CANDIDATES := $(or $(PYTHON),python3.11 python3.12 python3 python3.13 python)
 .PHONY: demo test test-all lint docs notebooks
 .DEFAULT_GOAL := test
 
-demo: $(READY)  ## self-supervised pre-training and fine-tuning on the built-in images
-	rm -rf runs/demo-*
+# Repeated, it goes on where it was interrupted, or prints the results again.
+demo: $(READY)  ## pre-training and fine-tuning on the built-in images, and the same network without pre-training
 	$(LARGE_PAGES) $(BIN)/python -m jaxcaps.train --stage=ssl --task=inpaint --preset=demo --out=runs/demo-ssl
+	$(LARGE_PAGES) $(BIN)/python -m jaxcaps.train --stage=finetune --out=runs/demo-random
 	$(LARGE_PAGES) $(BIN)/python -m jaxcaps.train --stage=finetune --restore=runs/demo-ssl --out=runs/demo-finetune
+	$(BIN)/python -m jaxcaps.report --restore=runs/demo-finetune --compare runs/demo-random
 
 test: $(READY)  ## the tests of every behaviour, in minutes
 	$(BIN)/python -m pytest --durations=20

@@ -1,7 +1,7 @@
 """The names of a command's flags, checked before tyro reads them: its own suggestions miss transposed letters."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import tyro
@@ -9,11 +9,12 @@ import tyro
 from data_prep.errors import UserError, nearest
 
 
-def check_names(arguments: Sequence[str], cls: type) -> None:
+def check_names(arguments: Sequence[str], cls: type, known_as: Mapping[str, str] | None = None) -> None:
     """
     Args:
         arguments: of a command.
         cls: the dataclass of its flags.
+        known_as: what other tools call a flag, and the flags to give instead: {"learning-rate": "--lr"}.
 
     Raises:
         UserError: the command has no such flag. The message suggests the nearest one.
@@ -22,6 +23,8 @@ def check_names(arguments: Sequence[str], cls: type) -> None:
     for argument in arguments:
         flag = argument.partition("=")[0].replace("_", "-")
         if flag.startswith("--") and flag not in known and not flag.startswith("--tyro-"):
+            if instead := (known_as or {}).get(flag.removeprefix("--")):
+                raise UserError(f"{flag}: unknown flag; did you mean {instead}?")
             raise UserError(f"{flag}: unknown flag{nearest(flag, known)}")
 
 

@@ -2,6 +2,8 @@
 
 import errno
 import logging
+import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import TextIO, TypeVar
@@ -21,6 +23,13 @@ class _StandardOutput(logging.StreamHandler[TextIO]):
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stdout
         super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Ends the command if nobody reads its output any more, as `train | head` does."""
+        error = sys.exc_info()[1]
+        if isinstance(error, BrokenPipeError):
+            raise error
+        super().handleError(record)
 
 
 def read_flags(cls: type[F], command: str, description: str) -> F:
@@ -50,13 +59,18 @@ def log_to_console() -> None:
 
 def run_command(main: Callable[[], None]) -> None:
     """Runs a command. User errors and files that cannot be accessed give one message on standard error and exit
-    status 2."""
+    status 2. A command whose output is no longer read (`train | head`) ends in silence, as other programs do; a run
+    goes on when its command is repeated."""
     log_to_console()
     try:
         main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:
+        # Python flushes standard output once more at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         # A folder that cannot be created or a full disk is not a bug.
         if error.filename is None and error.errno != errno.ENOSPC:

@@ -29,6 +29,9 @@ Stage = Literal["ssl", "finetune"]
 # Learning rates, gradients and warnings are reported by these groups. A task assigns each of its modules to one.
 LAYER_GROUPS = ("stem", "primary", "routing", "head", "decoder")
 
+# The names of the table in `jaxcaps.training.loggers`, which this module may not import.
+LOGGERS = Registry[Any]("jaxcaps.training.loggers", "LOGGER", what="logger").names
+
 
 def choice(package: str, attribute: str, help: str) -> Any:
     """A flag that takes the name of an extension. Its help lists the names."""
@@ -320,7 +323,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class MachineConfig:
-    """Where a run computes, and whether it is described. These settings do not affect its results."""
+    """Where a run computes, and where it is described. These settings do not affect its results."""
 
     coordinator: str | None = None
     """address:port of process 0, for a run on several hosts"""
@@ -328,14 +331,28 @@ class MachineConfig:
     """number of processes in a run on several hosts"""
     process_id: Annotated[int, Ge(0)] | None = None
     """number of this process, from 0"""
+    log: Annotated[
+        str,
+        tyro.conf.arg(
+            help="where metrics go besides the run folder, separated by commas; none: nowhere else",
+            metavar="{" + ",".join((*LOGGERS, "none")) + "}",
+        ),
+    ] = "tensorboard"
     report: bool = True
     """write report.html when the run has finished"""
+
+    def loggers(self) -> tuple[str, ...]:
+        """The names in `log`."""
+        return () if self.log == "none" else tuple(dict.fromkeys(self.log.split(",")))
 
     def check(self) -> None:
         """
         Raises:
-            UserError: only some of the three flags are given.
+            UserError: a logger is unknown, or only some of the three flags of several hosts are given.
         """
+        for name in self.loggers():
+            if name not in LOGGERS:
+                raise UserError(f"--log={self.log}: unknown logger{nearest(name, (*LOGGERS, 'none'))}")
         given = [value is not None for value in (self.coordinator, self.num_processes, self.process_id)]
         if any(given) and not all(given):
             raise UserError("--coordinator, --num-processes and --process-id go together: give all three or none")

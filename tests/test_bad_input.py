@@ -111,7 +111,7 @@ FLAGS = {
     "missing path": (["--data=csv:nowhere.csv"], ["nowhere.csv"]),
     "missing configuration": (["--config=nowhere.yaml"], ["nowhere.yaml"]),
     "missing restore folder": (["--stage=finetune", "--restore=nowhere"], ["--restore=nowhere"]),
-    "restore for pre-training": (["--restore=nowhere"], ["--restore", "--stage=finetune"]),
+    "missing folder to go on from": (["--stage=ssl", "--restore=nowhere"], ["--restore=nowhere"]),
     "hidden capsules to predict, and none hidden": (
         ["--capsule-weight=1"],
         ["--capsule-weight=1", "--hidden-capsules"],

@@ -1,13 +1,16 @@
 """The sources of a configuration's values, and the identity of runs."""
 
 import dataclasses
+import re
 
 import pytest
 
+from data_prep.flags import flag_names
 from jaxcaps.config import from_dict, merged, read_yaml, to_dict
 from jaxcaps.errors import UserError
 from jaxcaps.plan.config import Config, architecture_hash, identity, recorded_config, yaml_text
-from jaxcaps.plan.flags import configure, parse_config
+from jaxcaps.plan.flags import KNOWN_AS, configure, parse_config
+from jaxcaps.plan.help import COMMON
 from jaxcaps.plan.presets import PRESETS, preset
 
 
@@ -134,3 +137,32 @@ def test_sections_of_tasks_that_are_not_installed_are_dropped():
     assert recorded_config(to_dict(config) | {"rotate": {"rotate_hidden": 128}}, "a run") == config
     with pytest.raises(UserError, match="a run: unknown key 'sead'; did you mean 'seed'"):
         recorded_config(to_dict(config) | {"sead": 3}, "a run")
+
+
+def test_the_name_that_other_tools_use_is_understood():
+    with pytest.raises(UserError, match="--learning-rate: unknown flag; did you mean --lr"):
+        parse_config(["--learning-rate=1"])
+
+
+def test_the_other_names_are_no_flags_and_stand_for_flags():
+    flags = set(flag_names(Config))
+    for other, instead in KNOWN_AS.items():
+        assert other not in flags
+        assert re.match(r"--([a-z-]+)", instead)[1] in flags
+
+
+def shown(capsys, flag):
+    """The flags that the help lists."""
+    with pytest.raises(SystemExit) as stop:
+        parse_config(["--preset=tiny", flag])
+    assert stop.value.code == 0
+    # Help texts that mention flags are indented further.
+    return set(re.findall(r"(?m)^\W{1,2}--([a-z][a-z-]*)", capsys.readouterr().out)) - {"config"}
+
+
+def test_the_help_has_the_common_flags_and_help_all_every_flag(capsys):
+    common = {name.replace("_", "-") for name in COMMON} - {"config"}
+    assert shown(capsys, "--help") == shown(capsys, "-h") == common
+    everything = {name for name in flag_names(Config) if not name.startswith("no-")}
+    assert shown(capsys, "--help-all") == everything
+    assert len(everything) > 5 * len(common)

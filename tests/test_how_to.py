@@ -27,6 +27,7 @@ from jaxcaps.plan.config import Config
 from jaxcaps.plan.flags import checked
 from jaxcaps.plan.presets import preset
 from jaxcaps.tasks import Examples, Shard
+from jaxcaps.training.loggers import LoggedRun, Loggers
 from tests.networks import MODEL, drawn
 
 ROOT = Path(__file__).parent.parent
@@ -43,6 +44,7 @@ ATTRIBUTES = {
     "jaxcaps/plan/presets": "PRESET",
     "jaxcaps/studies/arms": "ARM",
     "jaxcaps/tasks/pretraining": "TASK",
+    "jaxcaps/training/loggers": "LOGGER",
 }
 
 
@@ -194,6 +196,15 @@ def test_the_preset(extension, stage):
     assert config.data.image_size == 32
     assert primary_capsules(config.model, 32) == 256
     assert config.classify.loss == preset("small64", stage).classify.loss
+
+
+def test_the_logger(extension, capsys):
+    logger = extension("jaxcaps/training/loggers/console.py")
+    with Loggers({"console": logger}, LoggedRun(Path("runs/one"), {}, "", (), 5)) as loggers:
+        loggers.row({"step": 6, "train/loss": 0.5})
+        loggers.picture("confusion", 6, Path("confusion.png"))
+    lines = ["runs/one goes on from micro-step 5", "6 0.5", "6 confusion.png", "finished"]
+    assert capsys.readouterr().out.splitlines() == lines
 
 
 @needs("jaxcaps/studies/arms")

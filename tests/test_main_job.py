@@ -29,42 +29,58 @@ from tests.compilation import flags
 TINY = ("--preset=tiny", "--extra-convs=3", "--synthetic-count=60", "--epochs=3")
 
 
+# What makes compilation fast in tests.
+OF_TESTS = ("XLA_FLAGS", "JAXCAPS_CPU_KERNELS")
+
+# One process imports only once. What each stage prints is in a file of its own.
+STAGES = """
+import json, logging, sys
+from contextlib import redirect_stderr, redirect_stdout
+from jaxcaps.commands import run_command
+from jaxcaps.train import main
+
+for path, arguments in json.loads(sys.argv[1]):
+    sys.argv = ["train", *arguments]
+    with open(path + ".out", "w") as output, open(path + ".errors", "w") as errors:
+        with redirect_stdout(output), redirect_stderr(errors):
+            run_command(main)
+    logging.getLogger("jaxcaps").handlers.clear()
+"""
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A pre-training run and a fine-tuning run, shared by the tests."""
     folder = tmp_path_factory.mktemp("main_job")
-    for arguments in (
-        ["--stage=ssl", *TINY, f"--out={folder}/ssl"],
-        ["--stage=finetune", f"--restore={folder}/ssl", f"--out={folder}/finetune", "--epochs=4"],
-    ):
-        output, errors = finished(start(*arguments))
-        stage = arguments[0].split("=")[1]
-        (folder / f"{stage}.out").write_text(output)
-        (folder / f"{stage}.errors").write_text(errors)
+    stages = {
+        "ssl": ["--stage=ssl", *TINY],
+        "finetune": ["--stage=finetune", f"--restore={folder}/ssl", "--epochs=4"],
+    }
+    placed = [(f"{folder}/{name}", [*arguments, f"--out={folder}/{name}"]) for name, arguments in stages.items()]
+    # One device compiles faster than the eight of the other tests.
+    variables = environment() | {"XLA_FLAGS": flags(devices=1)}
+    command = [sys.executable, "-c", STAGES, json.dumps(placed)]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr + "".join(path.read_text() for path in folder.glob("*.errors"))
     return folder
 
 
-# What makes compilation fast in tests.
-OF_TESTS = ("XLA_FLAGS", "JAXCAPS_CPU_KERNELS")
+def environment():
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONWARNINGS": "default"}
 
 
-def start(*arguments, as_users=False):
-    """Starts `jaxcaps.train`: as users do, or with all that makes compilation fast."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONWARNINGS": "default"}
-    if as_users:
-        environment = {name: value for name, value in environment.items() if name not in OF_TESTS}
-    else:
-        # One device compiles faster than the eight of the other tests.
-        environment["XLA_FLAGS"] = flags(devices=1)
+def start(*arguments):
+    """Starts `jaxcaps.train` as users do."""
+    variables = {name: value for name, value in environment().items() if name not in OF_TESTS}
     command = [sys.executable, "-m", "jaxcaps.train", *arguments]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def finished(process):
-    """Returns the standard output and the standard error of a process that succeeds."""
+    """Returns the standard output of a process that succeeds."""
     output, errors = process.communicate()
     assert process.returncode == 0, errors
-    return output, errors
+    return output
 
 
 def test_pre_training_writes_all_files_of_the_run_folder(runs):
@@ -230,8 +246,11 @@ def test_other_data_is_scored_whole_and_beside_the_runs_own_scores(runs, capsys,
     assert len((runs / "finetune" / "predictions-test-elsewhere.csv").read_text().splitlines()) == 7
     assert not (runs / "finetune" / "metrics-test.json").exists()
     # An evaluation that fails before any picture is opened is not recorded.
-    refused = run(capsys, f"--restore={runs}/ssl", "--split=test", command="evaluate")
-    assert refused.status == 2
+    for refused in (
+        run(capsys, f"--restore={runs}/ssl", "--split=test", command="evaluate"),
+        run(capsys, *flags[:2], f"--data=csv:{tmp_path}/missing.csv", command="evaluate"),
+    ):
+        assert refused.status == 2
     assert len((runs / "ledger.csv").read_text().splitlines()) == max(1, len(before)) + 1
     for path in (*(runs / "finetune").glob("*-test-elsewhere*"), *(runs / "finetune" / "figures").glob("*-elsewhere*")):
         path.unlink()
@@ -283,7 +302,7 @@ def test_data_with_other_classes_is_refused(runs, capsys, tmp_path):
 def test_a_pre_training_run_has_nothing_to_evaluate(runs, capsys):
     outcome = run(capsys, f"--restore={runs}/ssl", command="evaluate")
     assert outcome.status == 2
-    assert "no classes to score" in outcome.errors
+    assert "an ssl run has no classes" in outcome.errors
 
 
 def test_a_finished_run_prints_its_table_again_and_touches_nothing(runs, capsys):
@@ -337,16 +356,16 @@ def test_a_killed_run_resumes_to_bit_identical_parameters_and_rows(tmp_path):
         "--effective-batch=32",
         "--patience=100",
     )
-    finished(start(*flags, f"--out={tmp_path}/whole", as_users=True))
+    finished(start(*flags, f"--out={tmp_path}/whole"))
     # With a checkpoint at each row, one exists soon.
-    process = start(*flags, "--checkpoint-minutes=0", f"--out={tmp_path}/killed", as_users=True)
+    process = start(*flags, "--checkpoint-minutes=0", f"--out={tmp_path}/killed")
     rows = tmp_path / "killed" / "metrics.jsonl"
     while process.poll() is None and not (rows.exists() and len(read_rows(rows)) >= 4):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (tmp_path / "killed" / "metrics.json").exists(), "it finished before it could be killed"
-    output, _ = finished(start(*flags, f"--out={tmp_path}/killed", as_users=True))
+    output = finished(start(*flags, f"--out={tmp_path}/killed"))
     assert "Resuming" in output
     first, second = (read_parameters(tmp_path / name)[0] for name in ("whole", "killed"))
     assert set(first) == set(second)

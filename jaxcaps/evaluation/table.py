@@ -15,6 +15,7 @@ from rich.text import Text
 
 from data_prep.atomic import writing
 from jaxcaps.evaluation.metrics import ordered_metrics
+from jaxcaps.evaluation.paired import Estimate
 
 Intervals = Mapping[str, tuple[float, float]]
 WIDTH = 100
@@ -40,6 +41,23 @@ def metrics_table(
     if any(UNDEFINED in line.split() for line in text.splitlines()):
         footnotes.append(f"{UNDEFINED} is 0/0, which is undefined and left out of averages.")
     return "\n".join([text, *(["", *footnotes] if footnotes else [])])
+
+
+def differences_table(
+    names: tuple[str, str], levels: Mapping[str, tuple[Estimate, Estimate]], differences: Mapping[str, Estimate]
+) -> str:
+    """Formats the metrics of two runs and their paired differences as aligned plain text.
+
+    Args:
+        names: of the runs.
+        levels: {metric: its value in the first run and in the second}.
+        differences: {metric: the first run minus the second}.
+    """
+    rows = [["metric", *names, "difference", "95% interval"]]
+    for metric, found in differences.items():
+        rows.append([metric, *(_number(one.value) for one in levels[metric]), _number(found.value, "+.3f")])
+        rows[-1].append(_interval(found.low, found.high))
+    return _aligned(rows, NAME_WIDTH)
 
 
 def write_predictions(
@@ -109,8 +127,7 @@ def _scalars(metrics: Mapping[str, Any], intervals: Intervals | None, baseline: 
     if intervals is not None:
         rows[0].append("95% interval")
         for row in rows[1:]:
-            low, high = intervals[row[0]]
-            row.append(UNDEFINED if math.isnan(low) else f"[{low:.3f}, {high:.3f}]")
+            row.append(_interval(*intervals[row[0]]))
     if baseline is not None:
         rows[0].append("majority baseline")
         for row in rows[1:]:
@@ -152,5 +169,9 @@ def _aligned(rows: Sequence[Sequence[str]], widest: int | None = None) -> str:
     return "\n".join(line.rstrip() for line in text.get().splitlines())
 
 
-def _number(value: float) -> str:
-    return UNDEFINED if math.isnan(value) else f"{value:.3f}"
+def _number(value: float, form: str = ".3f") -> str:
+    return UNDEFINED if math.isnan(value) else f"{value:{form}}"
+
+
+def _interval(low: float, high: float) -> str:
+    return UNDEFINED if math.isnan(low) else f"[{low:.3f}, {high:.3f}]"

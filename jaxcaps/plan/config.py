@@ -40,8 +40,9 @@ class _Common:
     ] = "inpaint"
     preset: Annotated[str, choice("jaxcaps.plan.presets", "PRESET", "named starting point")] = "demo"
     restore: str | None = None
-    """run folder whose encoder is fine-tuned, by default with the same data and architecture; or FILE.jaxcaps, a run as
-    one file; or FILE.safetensors or pretrained:NAME, an encoder with its architecture"""
+    """run folder whose encoder is fine-tuned or pre-trained further, by default with the same data and architecture; or
+    FILE.jaxcaps, a run as one file; or FILE.safetensors or pretrained:NAME, an encoder with its architecture; none:
+    random parameters, whatever --config says"""
     vgg_weights: Annotated[str | None, IsPath()] = None
     """safetensors file of torchvision's VGG-16, whose kernels initialise the stem of --preset=vgg"""
     out: str | None = None

@@ -18,12 +18,52 @@ from data_prep.spec import expanded
 from jaxcaps.config import DataConfig, ModelConfig, Stage, from_dict, merged, read_yaml, to_dict
 from jaxcaps.errors import UserError, nearest
 from jaxcaps.plan.config import Config, paths_of, task_of, with_paths
+from jaxcaps.plan.help import ALL, common
 from jaxcaps.plan.length import run_length
 from jaxcaps.plan.presets import preset
 from jaxcaps.restoring.origin import PREFIX, find_origin
 from jaxcaps.tasks import CLASSIFICATION_TASKS, PRETRAINING_TASKS
 
 T = TypeVar("T")
+
+# The value of --restore that ignores a run named in --config.
+RANDOM = "none"
+
+# What other tools call these flags, where the nearest name is another one.
+KNOWN_AS = {
+    "learning-rate": "--lr",
+    "base-lr": "--lr",
+    "lr-schedule": "--warmup and --final-lr of the cosine schedule",
+    "scheduler": "--warmup and --final-lr of the cosine schedule",
+    "warmup-epochs": "--warmup, a share of the updates",
+    "min-lr": "--final-lr",
+    "wd": "--weight-decay",
+    "clip-grad": "--clip-norm",
+    "batch": "--batch-size",
+    "bs": "--batch-size",
+    "accumulate": "--effective-batch",
+    "accum-iter": "--effective-batch",
+    "num-epochs": "--epochs",
+    "max-epochs": "--epochs",
+    "early-stopping": "--patience",
+    "img-size": "--image-size",
+    "input-size": "--image-size",
+    "resolution": "--image-size",
+    "dataset": "--data",
+    "data-dir": "--data=folder:DIR",
+    "data-path": "--data=folder:DIR",
+    "model": "--preset or --architecture",
+    "arch": "--architecture",
+    "output": "--out",
+    "output-dir": "--out",
+    "save-dir": "--out",
+    "resume": "--out=RUN, with the command that began it",
+    "checkpoint": "--restore",
+    "pretrained": "--restore=pretrained:NAME",
+    "weights": "--restore",
+    "logger": "--log",
+    "wandb": "--log=wandb",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +82,11 @@ def parse_config(arguments: Sequence[str]) -> Config:
         UserError: a flag, a file or a folder is invalid, or values contradict each other.
         SystemExit: `--help`, or a value that tyro rejects (status 2).
     """
-    check_names(arguments, Flags)
+    everything = ALL in arguments
+    arguments = ["--help" if each == ALL else each for each in arguments]
+    check_names(arguments, Flags, KNOWN_AS)
     early = _early_flags(arguments)
+    random = early.restore == RANDOM
     file = read_yaml(home(early.config)) if early.config else {}
     stage: Stage = early.stage or file.get("stage", "ssl")
     if stage not in get_args(Stage):
@@ -54,20 +97,26 @@ def parse_config(arguments: Sequence[str]) -> Config:
     named = early.preset or file.get("preset")
     section = file.get("data")
     data = early.data or (section.get("data") if isinstance(section, dict) else None)
-    restored = _restored(early.restore or file.get("restore"), stage, data)
+    restored = _restored(None if random else early.restore or file.get("restore"), data)
     base = to_dict(preset(named or restored.get("preset", "demo"), stage))
-    base = merged(base, _from_restored(restored, keep_architecture=named is None))
+    base = merged(base, _from_restored(restored, stage, keep_architecture=named is None))
     # Check the file before the flags, so that an error names the file.
     default = from_dict(Config, merged(base, file), early.config or "configuration")
+    start = Flags(**_fields(default))
+    description = "Pre-trains a capsule network without labels, or fine-tunes one as a classifier."
+    if {"-h", "--help"} & set(arguments) and not everything:
+        start = common(start)
+        description += f" These are the common flags; {ALL} lists all of them."
     flags = tyro.cli(
-        Flags,
+        type(start),
         args=list(arguments),
-        default=Flags(**_fields(default)),
+        default=start,
         prog="python -m jaxcaps.train",
-        description="Pre-trains a capsule network without labels, or fine-tunes one as a classifier.",
+        description=description,
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    return checked(Config(**{name: value for name, value in _fields(flags).items() if name != "config"}))
+    values = {name: value for name, value in _fields(flags).items() if name != "config"}
+    return checked(Config(**values | ({"restore": None} if random else {})))
 
 
 def checked(config: Config) -> Config:
@@ -89,6 +138,10 @@ def checked(config: Config) -> Config:
     CLASSIFICATION_TASKS.find(config.model.architecture, "--architecture")
     task_of(config).check(config)
     _check_idle_files(config)
+    if config.vgg_weights is not None and config.restore is not None:
+        raise UserError(
+            f"--vgg-weights={config.vgg_weights} and --restore={config.restore} both initialise the stem; give only one"
+        )
     _check_model(config)
     geometry(config.model, config.data.image_size)
     run_length(config, config.training.effective_batch)
@@ -158,10 +211,6 @@ def _check_finetuning(config: Config) -> None:
         raise UserError(f"--best-metric={name}: unknown metric{nearest(name, (*METRICS, 'none'))}")
     if config.classify.transfer_latent and config.restore is None:
         raise UserError("--transfer-latent copies latent capsules from a run: give its folder as --restore")
-    if config.vgg_weights is not None and config.restore is not None:
-        raise UserError(
-            f"--vgg-weights={config.vgg_weights} and --restore={config.restore} both initialise the stem; give only one"
-        )
 
 
 def with_flags(config: Config, flags: Sequence[str], where: str) -> Config:
@@ -225,7 +274,7 @@ def _values(flags: tuple[str, ...], where: str) -> dict[str, Any]:
     if not flags:
         return {}
     try:
-        check_names(flags, Config)
+        check_names(flags, Config, KNOWN_AS)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     parsed = _without_exit(lambda: tyro.cli(Config, args=list(flags), config=(tyro.conf.OmitArgPrefixes,)), where)
@@ -268,12 +317,10 @@ def _early_flags(arguments: Sequence[str]) -> argparse.Namespace:
         raise UserError(str(error)) from None
 
 
-def _restored(restore: str | None, stage: str, data: str | None) -> dict[str, Any]:
+def _restored(restore: str | None, data: str | None) -> dict[str, Any]:
     """The configuration of what `--restore` names; empty without it."""
     if restore is None:
         return {}
-    if stage == "ssl":
-        raise UserError("--restore is for --stage=finetune; to resume a pre-training run, repeat its command")
     origin = find_origin(restore)
     origin.check_data(data)
     config = origin.config
@@ -283,12 +330,16 @@ def _restored(restore: str | None, stage: str, data: str | None) -> dict[str, An
     return to_dict(config)
 
 
-def _from_restored(restored: dict[str, Any], *, keep_architecture: bool) -> dict[str, Any]:
-    """The restored data settings, and the image size and network unless a preset was named."""
+def _from_restored(restored: dict[str, Any], stage: Stage, *, keep_architecture: bool) -> dict[str, Any]:
+    """The restored data settings, the task if a pre-training goes on, and the image size and network unless a preset
+    was named."""
     if not restored:
         return {}
     if keep_architecture:
-        return {"data": restored["data"], "model": restored["model"]}
+        kept = {"data": restored["data"], "model": restored["model"]}
+        if stage == restored["stage"] == "ssl":
+            kept |= {name: restored[name] for name in ("task", restored["task"].replace("-", "_"))}
+        return kept
     size = ("image_size", "oversampling")
     return {"data": {name: value for name, value in restored["data"].items() if name not in size}}
 

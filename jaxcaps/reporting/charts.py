@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxcaps.evaluation.plots import COLOURS, new_figure
+from jaxcaps.evaluation.plots import COLOURS, new_figure, write_png
 from jaxcaps.reporting.pictures import data_uri
 
 # Black would vanish in the dark.
@@ -171,7 +171,7 @@ def _live(chart: Chart) -> Any:
 
 
 def _still(chart: Chart) -> str:
-    figure = new_figure(5.4, 4.2 if chart.unit or chart.bare else 3.4)
+    figure = new_figure(5.4, 4.2 if chart.unit or chart.bare else 3.4, dpi=STILL_DPI)
     axes = figure.add_subplot()
     if chart.diagonal:
         axes.plot([0, 1], [0, 1], ":", color="#888888", linewidth=1)
@@ -203,5 +203,5 @@ def _still(chart: Chart) -> str:
         for text in legend.get_texts():
             text.set_parse_math(False)
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=STILL_DPI)
+    write_png(figure, stream)
     return data_uri(stream.getvalue(), "png")

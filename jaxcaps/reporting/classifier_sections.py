@@ -10,11 +10,11 @@ from jaxcaps.data.sources import anonymous
 from jaxcaps.evaluation.one_against_rest import score_classes
 from jaxcaps.reporting import tables
 from jaxcaps.reporting.charts import draw
-from jaxcaps.reporting.comparison import Comparison, other_probabilities
+from jaxcaps.reporting.comparison import Comparison, other_probabilities, run_names
 from jaxcaps.reporting.figures import threshold_charts
 from jaxcaps.reporting.inputs import Inputs
 from jaxcaps.reporting.pictures import picture_uri
-from jaxcaps.reporting.results import Predicted, Results
+from jaxcaps.reporting.results import Predicted
 from jaxcaps.reporting.tables import MOST_IN_MATRIX
 
 # Height of the pictures of mistakes and disagreements in pixels, and how many of them are shown.
@@ -97,7 +97,7 @@ def comparison(inputs: Inputs, found: Comparison) -> dict[str, Any]:
     """The run of the page beside another one."""
     mine = inputs.results.predicted
     assert mine is not None
-    names = _names(inputs.results, found.other)
+    names = run_names(inputs.results, found.other)
     theirs = other_probabilities(inputs.results, found.other)
     shown = []
     for row in found.disagreements[:DISAGREEMENTS].tolist():
@@ -117,11 +117,3 @@ def comparison(inputs: Inputs, found: Comparison) -> dict[str, Any]:
         "only_mine": found.only_mine,
         "only_theirs": found.only_theirs,
     }
-
-
-def _names(mine: Results, other: Results) -> tuple[str, str]:
-    """The names of two runs, with the folder above if they are equal."""
-    if mine.name != other.name:
-        return mine.name, other.name
-    first, second = (f"{run.folder.absolute().parent.name}/{run.name}" for run in (mine, other))
-    return first, second

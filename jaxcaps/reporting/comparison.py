@@ -69,6 +69,14 @@ def other_probabilities(mine: Results, other: Results) -> np.ndarray:
     return _matched(_classifier(other), _classifier(mine)).probabilities
 
 
+def run_names(mine: Results, other: Results) -> tuple[str, str]:
+    """The names of two runs, with the folder above if they are equal."""
+    if mine.name != other.name:
+        return mine.name, other.name
+    first, second = (f"{run.folder.absolute().parent.name}/{run.name}" for run in (mine, other))
+    return first, second
+
+
 def _resample(of: Predicted, groups: np.ndarray) -> Resampled:
     return resample(of.labels, of.probabilities[None], of.classes, groups)
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxcaps.errors import UserError
+from jaxcaps.evaluation.table import differences_table
 from jaxcaps.inference.runs import with_data
 from jaxcaps.models.capsnet import count_parameters
-from jaxcaps.reporting.comparison import Comparison, compare
+from jaxcaps.reporting.comparison import Comparison, compare, run_names
 from jaxcaps.reporting.inputs import Inputs
 from jaxcaps.reporting.observation import observe
 from jaxcaps.reporting.page import render
@@ -84,6 +85,10 @@ def report(
     task = make_task(config, dataset)
     modules, _ = make_modules(config, task)
     run = Finished(folder, task, modules, parameters, split, tuple(meta["classes"]), meta["train_counts"])
+    for one in comparisons:
+        names = run_names(results, one.other)
+        log.info("\nOn %d validation pictures:", len(split))
+        log.info("%s\n", differences_table(names, one.levels, one.differences))
     return _write(run, results, comparisons, out)
 
 
@@ -91,7 +96,7 @@ def _write(run: Finished, results: Results, comparisons: Sequence[Comparison], o
     page = render(
         Inputs(
             results=results,
-            observed=observe(run.task, run.modules, run.parameters, run.validation),
+            observed=observe(run.task, run.modules, run.parameters, run.validation, made=run.made),
             split=run.validation,
             classes=run.classes,
             train_counts=run.train_counts,

@@ -50,7 +50,14 @@ class Observation:
     made: Mapping[str, np.ndarray]
 
 
-def observe(task: Task, modules: Any, parameters: Parameters, split: Split, batch_size: int = BATCH) -> Observation:
+def observe(
+    task: Task,
+    modules: Any,
+    parameters: Parameters,
+    split: Split,
+    batch_size: int = BATCH,
+    made: Mapping[str, np.ndarray] | None = None,
+) -> Observation:
     """Runs the network on up to 1,000 pictures of a split, on one device.
 
     Args:
@@ -59,6 +66,7 @@ def observe(task: Task, modules: Any, parameters: Parameters, split: Split, batc
         parameters: its parameters by path.
         split: held-out pictures.
         batch_size: pictures at a time.
+        made: pictures and their reconstructions, if there are some already. Default: those of a few pictures are made.
     """
     rows = evenly_spaced(len(split), PICTURES)
     parameters = jax.device_put(jax.device_get(parameters), jax.local_devices()[0])
@@ -72,9 +80,11 @@ def observe(task: Task, modules: Any, parameters: Parameters, split: Split, batc
         padded = np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), np.uint8)])
         found.append({name: each[: len(part)] for name, each in jax.device_get(apply(parameters, padded)).items()})
     seen = {name: np.concatenate([each[name] for each in found]).astype(np.float32) for name in found[0]}
-    shown = rows[evenly_spaced(len(rows), MADE)]
-    examples = jnp.asarray(np.stack([split.read(int(row)) for row in shown]))
-    made = task.pictures(with_parameters(modules, parameters), examples)
+    pictures: Mapping[str, Any] = made or {}
+    if made is None:
+        shown = rows[evenly_spaced(len(rows), MADE)]
+        examples = jnp.asarray(np.stack([split.read(int(row)) for row in shown]))
+        pictures = task.pictures(with_parameters(modules, parameters), examples)
     return Observation(
         rows,
         np.stack(thumbnails),
@@ -82,7 +92,7 @@ def observe(task: Task, modules: Any, parameters: Parameters, split: Split, batc
         seen.get("primary"),
         seen.get("routed"),
         seen.get("entropy"),
-        {title: np.asarray(each, np.float32) for title, each in made.items()},
+        {title: np.asarray(each, np.float32) for title, each in pictures.items()},
     )
 
 

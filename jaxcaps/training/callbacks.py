@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from flax import nnx
 
 from jaxcaps.data.dataset import Split
@@ -21,6 +22,7 @@ class Finished(NamedTuple):
         validation: its validation split.
         classes: the class names.
         train_counts: the labelled training pictures of each class.
+        made: the task's pictures of a few of them, if the end of the run made them, see `Task.pictures`.
     """
 
     folder: Path
@@ -30,6 +32,7 @@ class Finished(NamedTuple):
     validation: Split
     classes: tuple[str, ...]
     train_counts: list[int]
+    made: dict[str, np.ndarray] | None = None
 
 
 class Callback:

@@ -128,8 +128,9 @@ def warnings(findings: Findings) -> list[str]:
             found.append(f"{layer}: its gradient is only {ratio:.1e} of its weights, so it hardly learns")
     if (findings["coupling_entropy"] or 0) > MOST_ENTROPY:
         found.append(
-            f"The couplings are uniform (entropy {findings['coupling_entropy']:.3f} of 1): routing only averages. "
-            "--routing=uniform gives about the same, faster; --routing=em has sharper couplings"
+            f"The couplings are uniform (entropy {findings['coupling_entropy']:.3f} of 1): routing only averages. This "
+            "is usual, and did not cost accuracy in our studies (docs/results/index.md). --routing=uniform gives about "
+            "the same, faster; --routing=em has sharper couplings (docs/explanation/routing.md)"
         )
     for name, part in findings["parts"].items():
         for end in ("dead", "saturated"):

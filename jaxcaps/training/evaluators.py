@@ -29,7 +29,18 @@ EVALUATION_SEED = 0
 
 
 class Evaluator(Protocol):
+    """Takes parameters and yields (name, value) pairs.
+
+    Raises:
+        FloatingPointError: the network's outputs or its loss are not finite.
+    """
+
     def __call__(self, parameters: Parameters) -> Iterator[tuple[str, float]]: ...
+
+
+def _check_finite(values: Any, what: str) -> None:
+    if not np.isfinite(values).all():
+        raise FloatingPointError(f"{what} are not finite")
 
 
 def _batches(split: Split, batch_size: int, mesh: Mesh, order: np.ndarray | None = None) -> Loader:
@@ -116,6 +127,7 @@ class Classification:
 
     def __call__(self, parameters: Parameters) -> Iterator[tuple[str, float]]:
         probabilities = self.predict(parameters, self.split).probabilities
+        _check_finite(probabilities, "the probabilities of validation pictures")
         metrics = classification_metrics(self.split.labels, probabilities, self.classes)
         for name, value in metrics.items():
             if isinstance(value, float):
@@ -150,6 +162,8 @@ class Probe:
         from threadpoolctl import threadpool_limits
 
         train, validation = self.features(parameters, self.train), self.features(parameters, self.validation)
+        _check_finite(train, "the capsules of training pictures")
+        _check_finite(validation, "the capsules of validation pictures")
         train, labels = train[self.known], self.train.labels[self.known]
         scored = self.validation.labels >= 0
         probes = {
@@ -165,7 +179,7 @@ class Probe:
             with warnings.catch_warnings(), threadpool_limits(1, "blas"):
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 probe.fit(train, labels)
-            predicted = probe.predict(validation[scored])
+                predicted = probe.predict(validation[scored])
             yield f"{name}/balanced_accuracy", float(balanced_accuracy_score(self.validation.labels[scored], predicted))
 
 
@@ -195,4 +209,5 @@ class HeldOutLoss:
             share = min(self.batch_size, len(self.split) - number * self.batch_size) / len(self.split)
             for name, value in self.evaluate(parameters, batch, jnp.asarray(number, jnp.int32)).items():
                 totals[name] = totals.get(name, 0.0) + share * float(value)
+        _check_finite(totals["loss"], "losses of validation pictures")
         yield from totals.items()

@@ -73,7 +73,7 @@ def finish_classifier(
     best: dict[str, Any],
 ) -> None:
     """Writes the results on the validation split, with the parameters of the best evaluation."""
-    _curves(folder)
+    draw_curves(folder)
     table = score_classifier(folder, train_labels, validation, probabilities, classes, extra={"selected": best})
     chosen = "the last parameters" if best["value"] is None else f"parameters from micro-step {best['step']}"
     log.info("\nValidation split, %s (best %s):\n%s", chosen, best["metric"], table)
@@ -81,21 +81,25 @@ def finish_classifier(
 
 def finish_pretraining(
     folder: Path, config: Config, task: Task, modules: Any, parameters: Parameters, dataset: Dataset, step: int
-) -> None:
+) -> dict[str, np.ndarray]:
     """Writes the encoder file, reconstructions, the diagnosis, and the metrics of `step`, from which the parameters
-    were taken."""
+    were taken.
+
+    Returns:
+        The pictures of the figure, {title: float [pictures, height, width, channels]}; empty without a decoder.
+    """
     parameters = jax.device_get(parameters)
     encoder = {path: np.asarray(value) for path, value in parameters.items() if path.startswith("encoder/")}
     learnt_from = contents_of(dataset.splits["train"])
     write_tensors(folder / "encoder.safetensors", encoder, config, learnt_from, dataset.prepared)
-    _curves(folder)
+    draw_curves(folder)
     network = with_parameters(modules, parameters)
     validation = dataset.splits["validation"]
     chosen = evenly_spaced(len(validation), MADE_PICTURES)
     made = task.pictures(network, jnp.asarray(np.stack([validation.read(int(index)) for index in chosen])))
-    if made:
-        shown = evenly_spaced(len(chosen), SHOWN_PICTURES)
-        _reconstructions(folder, {title: each[shown] for title, each in made.items()})
+    shown = {title: np.asarray(each)[evenly_spaced(len(chosen), SHOWN_PICTURES)] for title, each in made.items()}
+    if shown:
+        _reconstructions(folder, shown)
     # One device measures, so use no larger batches than each device had in training.
     at_a_time = config.training.batch_size // jax.device_count()
     write_diagnosis(folder, diagnose(task, modules, parameters, validation, at_a_time, made))
@@ -106,14 +110,16 @@ def finish_pretraining(
     log.info("\nMetrics at micro-step %d, whose parameters are kept:\n%s", step, table)
     replace_text(folder / "table.txt", table + "\n")
     replace_text(folder / "metrics.json", json.dumps(kept, indent=2) + "\n")
+    return shown
 
 
-def _curves(folder: Path) -> None:
+def draw_curves(folder: Path) -> None:
+    """Draws the metrics written so far to `figures/curves.png`."""
     (folder / "figures").mkdir(exist_ok=True)
     plot_curves(read_rows(folder / "metrics.jsonl"), folder / "figures" / "curves.png")
 
 
-def _reconstructions(folder: Path, columns: Mapping[str, jax.Array]) -> None:
-    pixels = [np.asarray(each * 255).round().astype(np.uint8) for each in columns.values()]
+def _reconstructions(folder: Path, columns: Mapping[str, np.ndarray]) -> None:
+    pixels = [(each * 255).round().astype(np.uint8) for each in columns.values()]
     rows = [list(row) for row in zip(*pixels, strict=True)]
     plot_reconstructions(rows, list(columns), folder / "figures" / "reconstructions.png")

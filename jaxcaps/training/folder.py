@@ -12,7 +12,7 @@ from jaxcaps.data.dataset import Split
 from jaxcaps.data.splits import ALL, called
 from jaxcaps.errors import UserError
 from jaxcaps.plan.config import Config, identity, yaml_text
-from jaxcaps.restoring.run_folder import CONFIG, LEARNT, PREPARATION, read_config
+from jaxcaps.restoring.run_folder import CONFIG, LEARNT, PREPARATION, is_finished, read_config
 from jaxcaps.training.writers import replace_text
 
 log = logging.getLogger("jaxcaps")
@@ -54,6 +54,8 @@ def check_folder(folder: Path, config: Config) -> None:
     changes = differences(found, wanted)
     if changes:
         listed = "\n".join(f"  {line}" for line in changes)
+        if config.stage == "ssl" and is_finished(folder):
+            spare += f" --restore={folder} to start from its parameters"
         raise UserError(
             f"--out={folder} holds a run of another configuration; nothing was changed. "
             f"Try --out={spare}, or remove the folder.\nThat run -> this one:\n{listed}"

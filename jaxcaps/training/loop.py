@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from jaxcaps.data.loader import Loader
 from jaxcaps.data.sampling import SamplingOrder
 from jaxcaps.errors import UserError
 from jaxcaps.models.capsnet import count_parameters
-from jaxcaps.plan.config import Config, architecture_hash
+from jaxcaps.plan.config import Config, architecture_hash, yaml_text
 from jaxcaps.plan.flags import checked
 from jaxcaps.plan.length import Length, run_length
 from jaxcaps.restoring import find_origin
@@ -31,7 +32,7 @@ from jaxcaps.training.calibration import calibrate, reference_part, write_calibr
 from jaxcaps.training.callbacks import Callback, Finished
 from jaxcaps.training.checkpoint import Checkpoints
 from jaxcaps.training.evaluators import Classification, Evaluator, HeldOutLoss, Probe
-from jaxcaps.training.finish import finish_classifier, finish_pretraining
+from jaxcaps.training.finish import draw_curves, finish_classifier, finish_pretraining
 from jaxcaps.training.folder import (
     Learnt,
     RunLog,
@@ -42,6 +43,7 @@ from jaxcaps.training.folder import (
     write_learnt,
     write_preparation,
 )
+from jaxcaps.training.loggers import LoggedRun, Loggers, find_loggers
 from jaxcaps.training.mesh import connect, device_mesh, replicated
 from jaxcaps.training.optimizer import make_optimizer
 from jaxcaps.training.progress import Pace, ProgressBar, duration
@@ -55,14 +57,19 @@ from jaxcaps.training.setup import (
 )
 from jaxcaps.training.state import Parameters, TrainState, with_parameters
 from jaxcaps.training.step import Metrics, initial_state, make_train_step
+from jaxcaps.training.summary import summary
 from jaxcaps.training.writers import LINEAR_PROBE, MetricsWriter, Row, read_rows
 
 log = logging.getLogger("jaxcaps")
 
+# Curves are drawn at the first evaluation after this many seconds.
+CURVES_SECONDS = 60
 # The maximum number of micro-steps between two rows of metrics.
 ROW_STEPS = 100
 # A run fails after this many consecutive micro-steps with gradients that are not finite.
 MAX_CONSECUTIVE_SKIPS = 10
+# Figures that loggers are given; they draw curves themselves.
+PICTURES = ("reconstructions", "confusion")
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,9 @@ def train(config: Config, callbacks: Sequence[Callback] = ()) -> Result:
         log.info("%s holds a finished run of this configuration. If its data or the run it was restored from", folder)
         log.info("has changed since, remove the folder or give another --out. Its results:")
         log.info((folder / "table.txt").read_text(encoding="utf-8"))
+        log.info(summary(folder, config))
         return Result(folder)
+    find_loggers(config.machine.loggers())
     with RunLog() as run_log:
         mesh = device_mesh(config.training.batch_size)
         # Training never opens the test split; only `jaxcaps.evaluate` does.
@@ -135,6 +144,8 @@ def train(config: Config, callbacks: Sequence[Callback] = ()) -> Result:
         finished = run.go(start)
         for callback in run.callbacks:
             callback.on_end(finished)
+        if run.main:
+            log.info(summary(folder, config))
     return Result(folder)
 
 
@@ -166,8 +177,9 @@ class Run:
         )
         self.evaluators = self._evaluators()
         self.selection = Selection(self._selecting_metric())
-        self.saved = time.monotonic()
+        self.saved = self.drawn = time.monotonic()
         self.skipped = 0
+        self.made: dict[str, np.ndarray] | None = None
 
     def _evaluators(self) -> list[Evaluator]:
         train, validation = self.dataset.splits["train"], self.dataset.splits["validation"]
@@ -196,21 +208,29 @@ class Run:
         began = time.monotonic()
         parameters = jax.device_put(parameters, replicated(self.mesh))
         state = initial_state(parameters, self.optimizer, self.mesh, seed=self.config.seed)
-        with Checkpoints(self.folder) as self.checkpoints:
-            restored = self.checkpoints.restore(state)
-            if restored is not None:
-                state = restored.state
-                self._check_data(restored.meta["fingerprint"])
-                self.selection = Selection.from_meta(restored.meta["best"], restored.best)
-            self._announce(state, resumed=restored is not None)
-            self.writer = MetricsWriter(self.folder, resumed_step=int(state.step)) if self.main else None
-            # A run that was interrupted after it stopped early needs no more training.
-            if not self._out_of_patience():
-                state = self._loop(state, began)
-        kept = self._finish(state)
+        with ExitStack() as stack:
+            with Checkpoints(self.folder) as self.checkpoints:
+                restored = self.checkpoints.restore(state)
+                if restored is not None:
+                    state = restored.state
+                    self._check_data(restored.meta["fingerprint"])
+                    self.selection = Selection.from_meta(restored.meta["best"], restored.best)
+                self._announce(state, resumed=restored is not None)
+                self.writer = MetricsWriter(self.folder, resumed_step=int(state.step)) if self.main else None
+                self.loggers = stack.enter_context(self._open_loggers(int(state.step)))
+                # A run that was interrupted after it stopped early needs no more training.
+                if not self._out_of_patience():
+                    state = self._loop(state, began)
+            kept = self._finish(state)
         log.info("Finished in %s; the results are in %s", duration(time.monotonic() - began), self.folder)
-        validation = self.dataset.splits["validation"]
-        return Finished(self.folder, self.task, self.modules, kept, validation, self.dataset.classes, self.train_counts)
+        validation, classes = self.dataset.splits["validation"], self.dataset.classes
+        return Finished(self.folder, self.task, self.modules, kept, validation, classes, self.train_counts, self.made)
+
+    def _open_loggers(self, step: int) -> Loggers:
+        config = self.config
+        kinds = find_loggers(config.machine.loggers() if self.main else ())
+        rows = self.writer.rows if self.writer is not None else []
+        return Loggers(kinds, LoggedRun(self.folder, to_dict(config), yaml_text(config), rows, step))
 
     def _check_data(self, fingerprint: str) -> None:
         if fingerprint != self.dataset.fingerprint:
@@ -221,7 +241,8 @@ class Run:
 
     def _announce(self, state: TrainState, *, resumed: bool) -> None:
         config, length = self.config, self.length
-        origin = f"the encoder of {config.restore}" if config.restore else "random initialisation"
+        part = "the encoder of " if config.stage == "finetune" else ""
+        origin = f"{part}{config.restore}" if config.restore else "random initialisation"
         log.info("Resuming %s at micro-step %d" if resumed else "Starting in %s from %s",
                  self.folder, int(state.step) if resumed else origin)  # fmt: skip
         log.info(
@@ -249,6 +270,7 @@ class Run:
         evaluate_every = config.training.evaluate_every * length.per_epoch
         pending: list[Metrics] = []
         pace = Pace(config.training.batch_size)
+        log.info("Compiling the training step, for some seconds to a minute ...")
         with ProgressBar(length.micro_steps, first, config.training.batch_size) as bar:
             for step, batch in enumerate(loader, start=first + 1):
                 state, metrics = self.step(state, batch)
@@ -266,10 +288,13 @@ class Run:
                 self._check_finite(step, pending)
                 pending = []
                 if evaluate:
+                    began = time.monotonic()
                     self._evaluate(row, step, state.parameters)
+                    pace.evaluated(time.monotonic() - began)
                 row["seconds"] = pace.lap()
                 self._write(row, evaluate)
-                self._report(row, pace.seconds_left(length.micro_steps - step))
+                left = _evaluations(length.micro_steps, evaluate_every) - _evaluations(step, evaluate_every)
+                self._report(row, pace.seconds_left(length.micro_steps - step, left))
                 stopping = evaluate and self._out_of_patience()
                 self._save(state, last or stopping)
                 self._call(row, state.parameters if evaluate else None)
@@ -282,8 +307,11 @@ class Run:
         return state
 
     def _evaluate(self, row: Row, step: int, parameters: Parameters) -> None:
-        for evaluator in self.evaluators:
-            row |= {f"validation/{name}": value for name, value in evaluator(parameters)}
+        try:
+            for evaluator in self.evaluators:
+                row |= {f"validation/{name}": value for name, value in evaluator(parameters)}
+        except FloatingPointError as error:
+            raise self._diverged(f"{error} at micro-step {step}") from None
         self.selection.consider(row, step, parameters)
 
     def _call(self, row: Row, evaluated: Parameters | None) -> None:
@@ -295,8 +323,12 @@ class Run:
     def _write(self, row: Row, evaluated: bool) -> None:
         if self.writer is not None:
             self.writer.write(row)
+            self.loggers.row(row)
             if evaluated:
                 self.writer.write_csv()
+            if evaluated and time.monotonic() - self.drawn >= CURVES_SECONDS:
+                draw_curves(self.folder)
+                self.drawn = time.monotonic()
 
     def _save(self, state: TrainState, must: bool) -> None:
         """Saves a checkpoint if required or due. All hosts must save together, so the first host's clock decides."""
@@ -322,10 +354,11 @@ class Run:
         whole = len(skipped) == len(pending)
         self.skipped = self.skipped + len(skipped) if whole else 0
         if self.skipped >= MAX_CONSECUTIVE_SKIPS:
-            raise UserError(
-                f"training diverged: gradients were not finite for {self.skipped} micro-steps up to {step}. "
-                f"Try a lower --lr (now {self.config.optimizer.lr:g}) with another --out"
-            )
+            raise self._diverged(f"gradients were not finite for {self.skipped} micro-steps up to {step}")
+
+    def _diverged(self, what: str) -> UserError:
+        lr = self.config.optimizer.lr
+        return UserError(f"training diverged: {what}. Try a lower --lr (now {lr:g}) with another --out")
 
     def _out_of_patience(self) -> bool:
         patience = self.config.training.patience
@@ -369,7 +402,12 @@ class Run:
                     self.selection.meta(),
                 )
         elif self.main:
-            finish_pretraining(self.folder, self.config, self.task, self.modules, chosen, self.dataset, step)
+            self.made = finish_pretraining(
+                self.folder, self.config, self.task, self.modules, chosen, self.dataset, step
+            )
+        for name in PICTURES:
+            if self.main and (picture := self.folder / "figures" / f"{name}.png").is_file():
+                self.loggers.picture(name, step, picture)
         if self.dataset.bad_images:
             log.info("Skipped %d unreadable images:", len(self.dataset.bad_images))
             for name, reason in self.dataset.bad_images:
@@ -377,6 +415,11 @@ class Run:
         return chosen
 
 
+def _evaluations(steps: int, every: float) -> int:
+    """The number of evaluations in this many steps, without one that is only due because training ends."""
+    return math.floor(steps / every)
+
+
 def _is_due(step: int, every: float) -> bool:
     """Whether this step is the first at or after a multiple of `every` steps (a fraction is fine)."""
-    return math.floor(step / every) > math.floor((step - 1) / every)
+    return _evaluations(step, every) > _evaluations(step - 1, every)

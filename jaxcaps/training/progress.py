@@ -38,13 +38,13 @@ class ProgressBar:
 
 
 class Pace:
-    """Measures the speed of steps, without the first one, which compiles, and without pauses between rows."""
+    """Measures the speed of steps, without the first one, which compiles, and evaluations apart from steps."""
 
     def __init__(self, batch_size: int):
         self.batch_size = batch_size
         self.compiled: float | None = None
-        self.steps = self.row_steps = 0
-        self.began = self.lapped = 0.0
+        self.steps = self.row_steps = self.evaluations = 0
+        self.began = self.lapped = self.seconds = self.evaluation = 0.0
 
     def step(self) -> None:
         if self.compiled is None:
@@ -56,7 +56,13 @@ class Pace:
     def row(self) -> dict[str, float]:
         """Images per second since the last row, if a step was timed."""
         seconds = time.monotonic() - self.began
+        self.seconds += seconds
         return {"images_per_second": self.row_steps * self.batch_size / seconds} if self.row_steps else {}
+
+    def evaluated(self, seconds: float) -> None:
+        """Takes the time of an evaluation. The first one does not count, because it compiles."""
+        self.evaluation = seconds if self.evaluations else 0.0
+        self.evaluations += 1
 
     def lap(self) -> float:
         """Seconds since the last call, or since the first step."""
@@ -66,11 +72,11 @@ class Pace:
     def restart(self) -> None:
         self.began, self.row_steps = time.monotonic(), 0
 
-    def seconds_left(self, steps: int) -> float:
-        """Estimated seconds for this many more steps, evaluations included."""
-        if self.compiled is None or not self.steps:
+    def seconds_left(self, steps: int, evaluations: int) -> float:
+        """Estimated seconds for this many more steps and evaluations."""
+        if not self.steps:
             return math.nan
-        return (time.monotonic() - self.compiled) / self.steps * steps
+        return self.seconds / self.steps * steps + self.evaluation * evaluations
 
 
 def duration(seconds: float) -> str:

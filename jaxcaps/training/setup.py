@@ -91,6 +91,8 @@ def make_modules(config: Config, task: Task) -> tuple[nnx.Module, Callable[[], P
 def starting_parameters(config: Config, parameters: Parameters) -> Parameters:
     """Returns the initial parameters, with the encoder of `--restore` or the kernels of `--vgg-weights`, if given.
 
+    A pre-training that goes on from a run of the same task also takes the rest of its network.
+
     Raises:
         UserError: the parameters to restore do not exist or do not fit.
     """
@@ -114,7 +116,14 @@ def starting_parameters(config: Config, parameters: Parameters) -> Parameters:
             "the flag"
         )
     restored, _ = read_parameters(found)
-    transfers = task.transfers if config.classify.transfer_latent else {}
+    transfers = task.transfers if config.stage == "finetune" and config.classify.transfer_latent else {}
+    if config.stage == "ssl":
+        goes_on = found.is_run and task_of(config) is task
+        transfers = {layer: layer for layer in task.layers} if goes_on else {}
+        log.info(
+            "Pre-training goes on from the %s, with a new optimiser, learning-rate schedule and order of pictures",
+            "whole network" if goes_on else "encoder alone",
+        )
     merged = transfer(restored, parameters, known=task.layers, transfers=transfers, origin=Path(config.restore))
     # Encoders of different architecture may have arrays of the same shapes.
     changes = changed(origin.model, config.model, ENCODER_FIELDS)

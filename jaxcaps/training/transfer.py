@@ -53,7 +53,8 @@ def transfer(
         if _kind(restored[sources[path]]) != _kind(new[path])
     ]
     if problems:
-        hint = "; --transfer-latent needs as many --ssl-capsules as classes" if transfers else ""
+        other = any(source != target for source, target in transfers.items())
+        hint = "; --transfer-latent needs as many --ssl-capsules as classes" if other else ""
         raise UserError(
             f"--restore={origin}: its encoder has another architecture{hint}. Drop --preset and the flags of the "
             "network to use the restored architecture.\n" + "\n".join(problems)

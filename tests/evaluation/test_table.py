@@ -10,7 +10,8 @@ import pytest
 from jaxcaps.evaluation.bootstrap import bootstrap_intervals
 from jaxcaps.evaluation.classification import classification_metrics, majority_baseline
 from jaxcaps.evaluation.metrics import METRICS
-from jaxcaps.evaluation.table import metrics_table, write_metrics, write_predictions
+from jaxcaps.evaluation.paired import Estimate
+from jaxcaps.evaluation.table import differences_table, metrics_table, write_metrics, write_predictions
 from tests.evaluation.cases import NAMES, one_hot, random_case
 
 
@@ -58,3 +59,14 @@ def test_a_wide_confusion_matrix_has_numbered_columns_and_one_still_wider_is_lef
     table = metrics_table(classification_metrics(*random_case(8, count=600, classes=classes), names))
     assert told in table
     assert max(map(len, table.splitlines())) <= 100
+
+
+def test_two_runs_stand_side_by_side_with_their_difference():
+    none = Estimate(math.nan, math.nan, math.nan, math.nan)
+    levels = {"accuracy": (Estimate(0.9, 0.8, 1, 0), Estimate(0.75, 0.6, 0.9, 0)), "mcc": (none, none)}
+    table = differences_table(("mine", "random"), levels, {"accuracy": Estimate(0.15, -0.05, 0.3, 0.1), "mcc": none})
+    assert table == (
+        "metric     mine  random  difference     95% interval\n"
+        "accuracy  0.900   0.750      +0.150  [-0.050, 0.300]\n"
+        "mcc           -       -           -                -"
+    )

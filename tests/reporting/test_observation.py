@@ -80,7 +80,7 @@ def test_features_are_means_over_positions_and_all_pictures_are_seen():
 
 
 def test_a_page_that_cannot_be_made_says_why_and_leaves_the_run(tmp_path, caplog, monkeypatch):
-    def fails(*_):
+    def fails(*arguments, **named):
         raise MemoryError("too many pictures")
 
     monkeypatch.setattr(making, "observe", fails)

@@ -249,8 +249,10 @@ def test_pictures_of_one_lesion_and_repeated_pictures_are_not_negatives(shared):
 def test_the_picture_shown_is_made_without_the_hidden_capsules_too():
     task = inpaint_task(hidden_capsules=0.5)
     modules, views = drawn(task), views_of(task)
-    made = task.pictures(modules, images())["reconstruction"]
-    views = views_of(task)
+    pictures = task.pictures(modules, images())
+    # The columns of the figure, in this order.
+    assert list(pictures) == ["picture", "what the encoder sees", "reconstruction", "in-painted"]
+    made, views = pictures["reconstruction"], views_of(task)
     whole = whole_pictures(images(), 16)
     inpainted = nnx.jit(task.inpainted)
     arguments = (modules, whole, views.mask[:, 0])

@@ -54,6 +54,7 @@ def findings_of(change=""):
     return diagnose(task, network, parameters, Pictures(), AT_A_TIME, {})
 
 
+@pytest.mark.slow
 def test_gradients_and_reconstructions_are_those_of_the_loss_itself():
     task, network = task_and_network()
     parameters = parameters_of(network)

@@ -38,6 +38,11 @@ class CapsuleClassification(Task):
         size, classes = config.data.image_size, len(dataset.classes)
         return cls(config.model, config.augmentation, size, config.classify, classes)
 
+    def notes(self, batch_size: int) -> list[str]:
+        if self.options.loss != "spread":
+            return []
+        return ["Spread loss: its margin grows from 0.2 to 0.9, so the loss can rise while accuracy rises"]
+
     def init(self, rngs: nnx.Rngs, encoder: Encoder) -> Classifier:
         capsnet = models.CapsNet(self.classes, self.model, self.image_size, encoder=encoder, rngs=rngs)
         decoder = None

@@ -165,12 +165,16 @@ class ContrastAndInpainting(Task):
 
     def views(self, key: PRNGKeyArray, image: UInt8[Array, "height width channels"]) -> Views:
         def view(key: PRNGKeyArray, masked: Array) -> Views:
-            augment_key, mask_key = jax.random.split(key)
-            return Views(self.random_view(augment_key, image), self._mask(mask_key) & masked, self._hidden(key))
+            mask, hidden = self._masks(key)
+            return Views(self.random_view(jax.random.split(key)[0], image), mask & masked, hidden)
 
         masked = jnp.array([self.options.masked_views != "none", self.options.masked_views == "both"])
         views: Views = jax.vmap(view)(jax.random.split(key), masked)
         return views
+
+    def _masks(self, key: PRNGKeyArray) -> tuple[Bool[Array, "height width"], Bool[Array, "capsules"] | None]:
+        """Draws the masked pixels and the hidden capsules of a view."""
+        return self._mask(jax.random.split(key)[1]), self._hidden(key)
 
     def _hidden(self, key: PRNGKeyArray) -> Bool[Array, "capsules"] | None:
         """Chooses the hidden capsules: all types at a position, because they predict each other."""
@@ -269,13 +273,16 @@ class ContrastAndInpainting(Task):
     def pictures(self, modules: TaskNetwork, images: UInt8[Array, "batch height width channels"]) -> dict[str, Array]:
         if modules.decoder is None:
             return {}
-        views = jax.jit(jax.vmap(self.views))(jax.random.split(jax.random.key(0), len(images)), images)
-        whole, mask = whole_pictures(images, self.image_size), views.mask[:, 0]
-        masked, made = nnx.jit(self.inpainted)(
-            modules, whole, mask, None if views.hidden is None else views.hidden[:, 0]
-        )
-        filled = jnp.where(mask[..., None], made, whole.astype(made.dtype))
+        whole, masked, made, filled = nnx.jit(self._columns)(modules, images)
         return {"picture": whole, "what the encoder sees": masked, "reconstruction": made, "in-painted": filled}
+
+    def _columns(self, modules: TaskNetwork, images: UInt8[Array, "batch height width channels"]) -> tuple[Array, ...]:
+        # As of the first view, whose key is the first of two.
+        keys = jax.vmap(lambda key: jax.random.split(key)[0])(jax.random.split(jax.random.key(0), len(images)))
+        mask, hidden = jax.vmap(self._masks)(keys)
+        whole, mask = whole_pictures(images, self.image_size), mask & (self.options.masked_views != "none")
+        masked, made = self.inpainted(modules, whole, mask, hidden)
+        return whole, masked, made, jnp.where(mask[..., None], made, whole.astype(made.dtype))
 
     def inpainted(
         self,
