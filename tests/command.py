@@ -13,6 +13,7 @@ import jaxcaps.export
 import jaxcaps.predict
 import jaxcaps.report
 import jaxcaps.runs
+import jaxcaps.serve
 import jaxcaps.study
 import jaxcaps.train
 from jaxcaps.commands import run_command

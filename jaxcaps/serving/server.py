@@ -1,0 +1,53 @@
+"""Serves the page."""
+
+import importlib.util
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+import jax
+
+from jaxcaps.errors import UserError
+from jaxcaps.inference.model import load_classifier
+
+log = logging.getLogger("jaxcaps")
+
+
+def serve(restore: Path, host: str, port: int, most_megabytes: int) -> None:
+    """Serves the page of a fine-tuned run until it is interrupted.
+
+    Args:
+        restore: the run.
+        host, port: the address to listen on.
+        most_megabytes: the maximum size of an uploaded picture in MB.
+
+    Raises:
+        UserError: Gradio is not installed, the run is not a finished classifier, or the address is taken.
+    """
+    if importlib.util.find_spec("gradio") is None:
+        raise UserError("the page needs Gradio; install it with pip install 'jaxcaps[serve]'")
+    model = load_classifier(restore, batch_size=jax.device_count())
+    with tempfile.TemporaryDirectory(prefix="jaxcaps-serve-") as uploads:
+        # Gradio reads them when it is imported.
+        os.environ |= {"GRADIO_TEMP_DIR": uploads, "GRADIO_ANALYTICS_ENABLED": "0"}
+        from jaxcaps.serving.page import THEME, Page
+
+        blocks = Page(model, restore.absolute().name).blocks
+        try:
+            blocks.launch(
+                server_name=host,
+                server_port=port,
+                max_file_size=f"{most_megabytes}mb",
+                theme=THEME,
+                share=False,
+                quiet=True,
+                footer_links=[],
+                enable_monitoring=False,
+                ssr_mode=False,
+                prevent_thread_lock=True,
+            )
+        except OSError:
+            raise UserError(f"--port={port}: it is taken on {host}; give another --port") from None
+        log.info("The page of %s: http://%s:%d (Ctrl-C ends it)", restore, host, port)
+        blocks.block_thread()
