@@ -272,7 +272,7 @@ def test_commands_use_the_extensions_of_a_package_of_ones_own(own_package, tmp_p
         call = [sys.executable, "-m", "jaxcaps.train", *arguments]
         return subprocess.run(call, capture_output=True, text=True, env=environment, cwd=tmp_path)
 
-    assert "--rotate-hidden" in command("--help").stdout
+    assert "--rotate-hidden" in command("--help-all").stdout
     tiny = ("--preset=tiny", "--epochs=1", "--synthetic-count=60", "--no-report")
     own = ("--task=rotate", "--augmentation=stain", "--routing=loudest")
     made = command("--stage=ssl", *own, *tiny, "--out=ssl")

@@ -45,6 +45,8 @@ def at_tiny_settings(command):
         small.append("--epochs=1")
     if module in ("jaxcaps.train", "jaxcaps.study") and "--restore" not in command:
         small.append("--extra-convs=3")  # the fewest compile the soonest
+        if "--preset" not in command:
+            small.append("--preset=tiny")
     return module, small
 
 

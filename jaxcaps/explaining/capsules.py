@@ -18,7 +18,7 @@ Target = str | int | None
 
 
 def capsule_poses(model: TrainedEncoder, picture: Picture) -> np.ndarray:
-    """The poses of the class capsules, or of the latent capsules of a pre-training: float32 [capsules, dim].
+    """The poses of the class capsules, or of the latent capsules of a pre-training: float32 [capsules, dim], a copy.
 
     Args:
         model: of `jaxcaps.explain.load`.
@@ -28,7 +28,7 @@ def capsule_poses(model: TrainedEncoder, picture: Picture) -> np.ndarray:
         UserError: the network has no capsules, or there is not exactly one readable picture.
     """
     check_capsules(model)
-    return np.asarray(_routed(*subject_of(model, picture))[0])
+    return np.array(_routed(*subject_of(model, picture))[0])
 
 
 def has_capsules(model: TrainedEncoder) -> bool:

@@ -1,9 +1,13 @@
 """What `jaxcaps.explain` says of one picture, against the network itself."""
 
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from scipy.special import softmax
 
 import jaxcaps
 from jaxcaps.errors import UserError
@@ -53,8 +57,7 @@ def test_the_last_iteration_is_that_of_the_network(model, picture, explanation):
     activations = explanation.couplings.activations
     assert np.argmax(activations[-1]) == explanation.shown[0]
     logits = activations[-1] * model.norm_scale / model.calibration.temperature
-    expected = np.exp(logits) / np.exp(logits).sum()
-    np.testing.assert_allclose(expected, explanation.scores, atol=1e-5)
+    np.testing.assert_allclose(softmax(logits), explanation.scores, atol=1e-5)
     chosen = list(explanation.shown)
     np.testing.assert_array_equal(explanation.maps["couplings"], explanation.couplings.assigned[-1, chosen])
     np.testing.assert_array_equal(explanation.maps["votes"], explanation.couplings.contributions[-1, chosen])
@@ -187,10 +190,20 @@ def test_every_routing_has_coupling_maps(tmp_path, picture, routing):
     assert len(found.assigned) == (1 if routing in ("self-attention", "self-routing", "uniform") else 3)
     assert all(np.isfinite(each).all() for each in found)
     scores = found.activations[-1] * model.norm_scale / model.calibration.temperature
-    expected = np.exp(scores) / np.exp(scores).sum()
-    np.testing.assert_allclose(expected, model.predict_proba(picture)[0], atol=1e-4)
+    np.testing.assert_allclose(softmax(scores), model.predict_proba(picture)[0], atol=1e-4)
     with pytest.raises(UserError, match="--reconstruction-weight"):
         jaxcaps.explain.perturb(model, picture)
+
+
+@pytest.mark.slow
+def test_the_code_of_the_how_to_page_runs(run, model, picture, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    Path("runs/mine").symlink_to(run)
+    Image.fromarray(picture).save("picture.png")
+    page = Path(__file__).parents[2] / "docs/how-to/explain.md"
+    (block,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    exec(block.replace("malignant", model.classes_[0]), {})
 
 
 @pytest.mark.slow
