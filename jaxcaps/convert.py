@@ -71,8 +71,8 @@ def _converted(weights: Mapping[str, Any] | str | Path, iterations: int) -> tupl
     from jaxcaps.converting.files import as_arrays, read_state_dict, unwrapped
     from jaxcaps.converting.network import parameters_from, settings_of
 
-    values = read_state_dict(home(str(weights))) if isinstance(weights, str | Path) else weights
-    arrays = as_arrays(unwrapped(values, "weights"))
+    from_file = isinstance(weights, str | Path)
+    arrays = as_arrays(read_state_dict(home(str(weights))) if from_file else unwrapped(weights, "weights"))
     layout = LAYOUTS[recognise(arrays, LAYOUTS)]
     layout.check(arrays)
     arranged = layout.weights(arrays)

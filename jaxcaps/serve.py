@@ -12,7 +12,7 @@ from jaxcaps.plan.flags import home
 @dataclass(frozen=True)
 class Flags:
     restore: str
-    """folder of a fine-tuned run"""
+    """folder of a fine-tuned run, or the run as a file: FILE.jaxcaps or FILE.safetensors"""
     host: str = "127.0.0.1"
     """address to listen on; with the default, only this machine reaches the page"""
     port: Annotated[int, Interval(ge=1, le=65535)] = 7860

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from safetensors.numpy import save_file
 
@@ -36,8 +37,12 @@ def read_state_dict(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UserError(f"--weights={path}: no such file; check the path")
+    return unwrapped(_read(path), f"--weights={path}")
+
+
+def _read(path: Path) -> Any:
     if path.suffix == ".safetensors":
-        return dict(read_safetensors(path)[1])
+        return read_safetensors(path)[1]
     if path.suffix == ".npz":
         try:
             with np.load(path, allow_pickle=False) as arrays:
@@ -49,7 +54,7 @@ def read_state_dict(path: Path) -> dict[str, Any]:
     raise UserError(f"--weights={path}: give a .safetensors, a .npz, or a file of torch.save ({', '.join(PICKLES)})")
 
 
-def _read_pickle(path: Path) -> dict[str, Any]:
+def _read_pickle(path: Path) -> Any:
     try:
         import torch
     except ImportError:
@@ -58,14 +63,13 @@ def _read_pickle(path: Path) -> dict[str, Any]:
             "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
         ) from None
     try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     # Whatever is wrong with a pickle, it is not read in another way.
     except Exception as error:
         reason = str(error).splitlines()[0]
         raise UserError(
             f"--weights={path} cannot be read as weights alone ({reason}); save model.state_dict() instead of the model"
         ) from None
-    return unwrapped(values, f"--weights={path}")
 
 
 def unwrapped(values: Any, where: str) -> dict[str, Any]:
@@ -93,7 +97,8 @@ def as_arrays(values: Mapping[str, Any]) -> dict[str, np.ndarray]:
     for name, value in values.items():
         tensor = value.detach().cpu().float() if hasattr(value, "detach") else value
         array = np.asarray(tensor)
-        if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
+        # NumPy does not count bfloat16 as one.
+        if not jax.dtypes.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
             raise UserError(f"{name}: finite floating-point numbers expected, found {array.dtype}")
         arrays[name] = array.astype(np.float32)
     return arrays

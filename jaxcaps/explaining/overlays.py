@@ -44,14 +44,17 @@ class Overlays:
 
     def __call__(self, names: Sequence[str], batch: PictureBatch) -> None:
         """Draws over the readable pictures of a batch."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         for row, stored in zip(batch.rows, batch.images, strict=True):
             if row < self.limit:
+                self.folder.mkdir(parents=True, exist_ok=True)
                 write_overlay(self.model, stored, self.folder / page_name(row, names[row], ".png"))
         last = max([*batch.rows, *(row for row, _ in batch.bad)])
         if last == len(names) - 1:
             more = f"; --explain-limit={len(names)} draws over all {len(names)}" if len(names) > self.limit else ""
-            log.info("Drew maps over the first %d pictures, see %s%s", min(len(names), self.limit), self.folder, more)
+            # Those of an interrupted command too. It may have drawn none, and some pictures may be unreadable.
+            drawn = sum(1 for _ in self.folder.glob("[0-9]*.png"))
+            see = f", see {self.folder}" if drawn else ""
+            log.info("Drew maps over %d of the first %d pictures%s%s", drawn, min(len(names), self.limit), see, more)
 
 
 def write_overlay(model: TrainedClassifier, stored: np.ndarray, file: Path) -> None:

@@ -15,6 +15,8 @@ from jaxcaps.reporting.pictures import picture_uri, resized, webp_uri
 
 # Sides in pixels of the picture and its maps, and of a frame of the decoder.
 SIDE, FRAME = 224, 96
+# The largest number of dimensions whose frames are shown. WebP has at most 16383 pixels a side.
+MOST = 64
 # Of a plot of curves, in the units of its drawing.
 WIDTH, HEIGHT = 200.0, 120.0
 
@@ -86,10 +88,10 @@ def _points(curve: np.ndarray) -> str:
 
 
 def _frames(perturbed: Perturbed) -> dict[str, Any]:
-    """All frames in one picture: a row for each dimension, those that change the picture most first."""
+    """All frames in one picture: a row for each of the dimensions that change the picture most, in this order."""
     frames = perturbed.frames
     changes = np.abs(frames[:, -1] - frames[:, 0]).mean(axis=(1, 2, 3))
-    order = np.argsort(-changes, kind="stable")
+    order = np.argsort(-changes, kind="stable")[:MOST]
     side = min(FRAME, frames.shape[2])
     rows = [np.concatenate([resized(as_bytes(frame), side) for frame in frames[one]], axis=1) for one in order]
     middle = len(perturbed.offsets) // 2
@@ -98,5 +100,6 @@ def _frames(perturbed: Perturbed) -> dict[str, Any]:
         "steps": len(perturbed.offsets),
         "middle": middle,
         "offsets": [f"{value:+.2f}" for value in perturbed.offsets],
+        "left_out": len(changes) - len(order),
         "dimensions": [{"number": int(one), "value": f"{perturbed.pose[one]:.3f}"} for one in order],
     }

@@ -7,6 +7,7 @@ import yaml
 
 from jaxcaps import __version__
 from jaxcaps.data.sources import anonymous
+from jaxcaps.errors import UserError
 from jaxcaps.exporting.base import RunFormat
 from jaxcaps.exporting.safetensors import write_parameters
 from jaxcaps.plan.config import shareable
@@ -37,7 +38,7 @@ def write(origin: Origin, file: Path) -> None:
     """Writes the bundle of a run.
 
     Raises:
-        UserError: the run has not finished, a file of it is damaged, or there are only parameters.
+        UserError: the run has not finished, a file of it is damaged or not its own, or there are only parameters.
     """
     folder = origin.folder
     # Refuses a run that could not be reported.
@@ -45,7 +46,10 @@ def write(origin: Origin, file: Path) -> None:
     members = {CONFIG: yaml.safe_dump(shareable(origin.config), sort_keys=False).encode()}
     members |= {name: (folder / name).read_bytes() for name in COPIED if (folder / name).is_file()}
     for suffix in scored:
-        metrics = json.loads((folder / f"metrics-{suffix}.json").read_text(encoding="utf-8"))
+        written = folder / f"metrics-{suffix}.json"
+        metrics = json.loads(written.read_text(encoding="utf-8"))
+        if "data" not in metrics:
+            raise UserError(f"{written} has no 'data', so jaxcaps.evaluate did not write it; rename or remove it")
         metrics["data"] = anonymous(metrics["data"])
         members[f"metrics-{suffix}.json"] = (json.dumps(metrics, indent=2) + "\n").encode()
     parameters = file.with_name(f"{file.name}{MODEL}")

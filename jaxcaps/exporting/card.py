@@ -10,6 +10,15 @@ from jaxcaps.inference.model import TrainedClassifier
 from jaxcaps.plan.config import shareable
 from jaxcaps.reporting.results import defined
 
+# How the script of a card reads a picture, as `to_square` does. `given` is the "input" of `model.json`.
+READING = """side = given["side"]
+picture = cv2.cvtColor(cv2.imread("picture.png"), cv2.COLOR_BGR2RGB)
+if given["channels"] == 1:
+    picture = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+height, width = picture.shape[:2]
+picture = cv2.resize(picture, (min(width, side), min(height, side)), interpolation=cv2.INTER_AREA)
+picture = cv2.resize(picture, (side, side), interpolation=cv2.INTER_LINEAR).reshape(side, side, -1)"""
+
 CARD = """# {title}
 
 A capsule network for {channels} pictures of the classes {classes}, fine-tuned with jaxcaps {version}.
@@ -57,7 +66,8 @@ def description(model: TrainedClassifier) -> dict[str, Any]:
             "side": stored_side(model),
             "channels": model.channels,
             "colours": "RGB" if model.channels == 3 else "grey",
-            "resize": "to a square without keeping the aspect ratio; by area if a side shrinks, linearly if it grows",
+            "resize": ("" if model.channels == 3 else "after colour has become grey (the luma of ITU-R BT.601), ")
+            + "to a square without keeping the aspect ratio; by area if a side shrinks, linearly if it grows",
         },
         "output": {
             "probabilities": "calibrated, one for each class",

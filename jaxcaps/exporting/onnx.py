@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxcaps.errors import UserError
 from jaxcaps.exporting.base import Format
-from jaxcaps.exporting.card import description
+from jaxcaps.exporting.card import READING, description
 from jaxcaps.exporting.convolutions import evaluate
 from jaxcaps.exporting.program import Answer, program, stored_side
 from jaxcaps.inference.model import TrainedClassifier
@@ -33,11 +33,8 @@ import onnxruntime
 
 session = onnxruntime.InferenceSession("{FILE}")
 about = session.get_modelmeta().custom_metadata_map
-classes, side = json.loads(about["classes"]), json.loads(about["input"])["side"]
-picture = cv2.cvtColor(cv2.imread("picture.png"), cv2.COLOR_BGR2RGB)
-height, width = picture.shape[:2]
-picture = cv2.resize(picture, (min(width, side), min(height, side)), interpolation=cv2.INTER_AREA)
-picture = cv2.resize(picture, (side, side), interpolation=cv2.INTER_LINEAR)
+classes, given = json.loads(about["classes"]), json.loads(about["input"])
+{READING}
 names = [output.name for output in session.get_outputs()]
 answer = dict(zip(names, session.run(names, {{"{INPUT}": np.stack([picture])}})))
 print(classes[int(answer["probabilities"][0].argmax())], answer["unfamiliarity"][0])

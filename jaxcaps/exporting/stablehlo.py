@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxcaps.errors import UserError
 from jaxcaps.exporting.base import Format
+from jaxcaps.exporting.card import READING
 from jaxcaps.exporting.program import program, stored_side
 from jaxcaps.inference.model import TrainedClassifier
 
@@ -27,11 +28,8 @@ import numpy as np
 folder = Path(".")
 about = json.loads((folder / "model.json").read_text())
 program = jax.export.deserialize((folder / "{FILE}").read_bytes())
-side = about["input"]["side"]
-picture = cv2.cvtColor(cv2.imread("picture.png"), cv2.COLOR_BGR2RGB)
-height, width = picture.shape[:2]
-picture = cv2.resize(picture, (min(width, side), min(height, side)), interpolation=cv2.INTER_AREA)
-picture = cv2.resize(picture, (side, side), interpolation=cv2.INTER_LINEAR)
+given = about["input"]
+{READING}
 answer = program.call(np.stack([picture]))
 print(about["classes"][int(answer["probabilities"][0].argmax())], answer["unfamiliarity"][0])
 ```

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -56,5 +55,8 @@ def _write_folder(form: Format, model: TrainedClassifier, out: Path) -> Path:
         (folder / "README.md").write_text(card(model, form.usage), encoding="utf-8")
         sums = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}" for file in sorted(folder.iterdir())]
         (folder / SUMS).write_text("\n".join(sums) + "\n", encoding="utf-8")
-        shutil.move(folder, out)
+        try:
+            folder.rename(out)
+        except OSError as error:
+            raise UserError(f"--out={out}: cannot be put in place ({error.strerror}); give another --out") from None
     return out

@@ -1,6 +1,7 @@
 """`jaxcaps.load`: a trained network with the methods of a scikit-learn estimator."""
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -109,6 +110,21 @@ class TrainedEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(self, X: Any = None, y: Any = None) -> "TrainedEncoder":
         """Does nothing: it is trained. Pipelines call it."""
+        return self
+
+    def set_params(self, **parameters: Any) -> "TrainedEncoder":
+        """Changes parameters of the constructor, and opens the network anew with them.
+
+        Raises:
+            ValueError: it has no such parameter.
+            UserError: as `load`.
+        """
+        changed = copy(self)
+        super(TrainedEncoder, changed).set_params(**parameters)
+        opened = type(self)(**changed.get_params(deep=False))
+        # What was computed with the former parameters goes too.
+        self.__dict__.clear()
+        self.__dict__.update(opened.__dict__)
         return self
 
     def __sklearn_is_fitted__(self) -> bool:

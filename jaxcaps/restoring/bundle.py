@@ -23,7 +23,8 @@ SUFFIX = ".jaxcaps"
 MANIFEST = "manifest.json"
 FORMAT = 1
 _COMMENT = b"jaxcaps sha256 "
-_NAME = re.compile(r"(figures/)?[A-Za-z0-9_][A-Za-z0-9._-]*")
+# "figures" itself is the name of a folder.
+_NAME = re.compile(r"(?!figures$)(figures/)?[A-Za-z0-9_][A-Za-z0-9._-]*")
 _AGAIN = "copy or export it again"
 
 
@@ -34,7 +35,15 @@ def pack(members: Mapping[str, bytes], file: Path, version: str) -> None:
         members: contents by name.
         file: the file to write.
         version: of the library, for messages.
+
+    Raises:
+        UserError: a name is not one that `unpack` takes.
     """
+    odd = [name for name in members if not _NAME.fullmatch(name)]
+    if odd:
+        raise UserError(
+            f"{odd[0]!r} cannot be in a bundle; rename it to letters of ASCII, digits, '.', '_' and '-', or remove it"
+        )
     listed = {
         name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()} for name, content in members.items()
     }
@@ -75,7 +84,8 @@ def _unpacked(file: Path, size: int, changed: int) -> Path:
         raise UserError(f"{file} is not a bundle that jaxcaps wrote: {error}; {_AGAIN}") from None
     temporary = Path(tempfile.mkdtemp(prefix="jaxcaps-"))
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-    folder = temporary / file.stem
+    # The stem of "...jaxcaps" is the folder above.
+    folder = temporary / ("run" if file.stem in (".", "..") else file.stem)
     (folder / "figures").mkdir(parents=True)
     for name, part in members.items():
         (folder / name).write_bytes(part)

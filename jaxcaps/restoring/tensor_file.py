@@ -113,7 +113,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]
     """Reads the metadata and the arrays of any safetensors file.
 
     Raises:
-        UserError: the file is not a safetensors file.
+        UserError: the file is not a safetensors file, or has numbers of a type that NumPy does not know.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -122,6 +122,9 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]
             return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} cannot be read as a safetensors file: {error}; export or copy it again") from None
+    # Such as bfloat16, which NumPy knows as soon as jax is imported, and eight-bit numbers, which it never does.
+    except (TypeError, AttributeError) as error:
+        raise UserError(f"{path} has numbers of a type that NumPy does not know ({error}); save float32") from None
 
 
 def _checksum(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:

@@ -1,5 +1,6 @@
 """What the page says of one picture."""
 
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,7 +8,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxcaps.data.decoding import BadImage
+from jaxcaps.errors import UserError
 from jaxcaps.inference.model import TrainedClassifier
+
+log = logging.getLogger("jaxcaps")
 
 
 class Answer(NamedTuple):
@@ -40,7 +44,12 @@ def answer(model: TrainedClassifier, file: Path) -> Answer:
     Raises:
         BadImage: the picture cannot be read, or the model cannot take it.
     """
-    source = model.source(f"dicom:{file.parent}" if file.suffix.lower() in (".dcm", ".dicom") else str(file))
+    try:
+        source = model.source(f"dicom:{file.parent}" if file.suffix.lower() in (".dcm", ".dicom") else str(file))
+    except UserError as error:
+        # Its folders and flags tell something to whoever runs the server, and nothing to a visitor.
+        log.warning("%s", error)
+        raise BadImage("it is not a picture that this page can open") from None
     ((batch, predicted),) = model.stream(model.read(source, [0]))
     if predicted is None:
         ((_, reason),) = batch.bad

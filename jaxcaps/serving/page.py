@@ -8,7 +8,6 @@ import numpy as np
 
 from data_prep.sources.folder import SUFFIXES
 from jaxcaps.data.decoding import BadImage
-from jaxcaps.errors import UserError
 from jaxcaps.explaining import capsule_poses, decode, overlay_images
 from jaxcaps.explaining.drawing import as_bytes
 from jaxcaps.explaining.maps import KINDS, kinds_of
@@ -95,9 +94,9 @@ class Page:
             return None, None, "", None, None
         try:
             found = answer(self.model, Path(file))
-        except (BadImage, UserError) as error:
-            # The path is of no use to the person at the page.
-            raise gr.Error(str(error).replace(file, Path(file).name), duration=None) from None
+        except BadImage as error:
+            # An error in place of values would leave the answer to the picture before.
+            return None, None, f"**Not classified:** {error}.", None, None
         return _shown(found.stored), found.probabilities, _words(found), found.stored, found.predicted
 
     def map_of(self, stored: np.ndarray | None, target: str | None, kind: str) -> tuple[np.ndarray | None, str]:

@@ -23,7 +23,8 @@ def serve(restore: Path, host: str, port: int, most_megabytes: int) -> None:
         most_megabytes: the maximum size of an uploaded picture in MB.
 
     Raises:
-        UserError: Gradio is not installed, the run is not a finished classifier, or the address is taken.
+        UserError: Gradio is not installed, the run is not a finished classifier, or it cannot listen at the
+            address.
     """
     if importlib.util.find_spec("gradio") is None:
         raise UserError("the page needs Gradio; install it with pip install 'jaxcaps[serve]'")
@@ -33,7 +34,7 @@ def serve(restore: Path, host: str, port: int, most_megabytes: int) -> None:
         os.environ |= {"GRADIO_TEMP_DIR": uploads, "GRADIO_ANALYTICS_ENABLED": "0"}
         from jaxcaps.serving.page import THEME, Page
 
-        blocks = Page(model, restore.absolute().name).blocks
+        blocks = Page(model, model.origin.title).blocks
         try:
             blocks.launch(
                 server_name=host,
@@ -48,6 +49,10 @@ def serve(restore: Path, host: str, port: int, most_megabytes: int) -> None:
                 prevent_thread_lock=True,
             )
         except OSError:
-            raise UserError(f"--port={port}: it is taken on {host}; give another --port") from None
+            # Gradio does not say which.
+            raise UserError(
+                f"--host={host} --port={port}: cannot listen there; the port is taken or not allowed, or the host is "
+                "not an address of this machine. Give another --port or --host"
+            ) from None
         log.info("The page of %s: http://%s:%d (Ctrl-C ends it)", restore, host, port)
         blocks.block_thread()

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -193,6 +194,13 @@ def test_parameters_that_do_not_fit_are_named(arrays, message):
         convert.sabour(arrays)
 
 
+def test_bfloat16_is_read_as_float32(tmp_path):
+    arrays = {name: value.astype(jnp.bfloat16) for name, value in GUO.items()}
+    save_file(arrays, tmp_path / "w.safetensors")
+    expected = {name: value.astype(np.float32) for name, value in arrays.items()}
+    assert_equal(convert.sabour(tmp_path / "w.safetensors"), convert.sabour(expected))
+
+
 def test_files_that_cannot_be_read_are_named(tmp_path, monkeypatch):
     for name, content in (("w.h5", b""), ("w.npz", b"no zip"), ("w.safetensors", b"no header"), ("w.pt", b"")):
         (tmp_path / name).write_bytes(content)
@@ -207,6 +215,9 @@ def test_files_that_cannot_be_read_are_named(tmp_path, monkeypatch):
     ):
         with pytest.raises(UserError, match=message):
             convert.sabour(tmp_path / name)
+    np.savez(tmp_path / "nothing.npz")
+    with pytest.raises(UserError, match=r"--weights=.*/nothing\.npz: parameters by name expected"):
+        convert.sabour(tmp_path / "nothing.npz")
     save_file(GUO, tmp_path / "w.safetensors")
     with pytest.raises(UserError, match=r"was not written by jaxcaps\.convert"):
         convert.load(tmp_path / "w.safetensors")

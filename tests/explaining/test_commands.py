@@ -3,6 +3,7 @@
 import csv
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import cv2
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 
 from jaxcaps.explaining.drawing import overlay
+from jaxcaps.explaining.overlays import Overlays
 from jaxcaps.explaining.page import render
 from jaxcaps.explaining.writing import page_name
+from jaxcaps.inference.pictures import PictureBatch
 from tests.command import run as command
 from tests.explaining import build
 from tests.explaining.conftest import config
@@ -95,6 +98,37 @@ def test_names_of_pages_suit_every_file_system():
     assert page_name(3, "a/b c<>:é.png", ".html") == "00003-b-c.html"
     assert page_name(3, "../..", ".html") == "00003.html"
     assert len(page_name(3, "x" * 300 + ".png", ".html")) < 80
+
+
+def test_dimensions_that_change_little_are_left_out_of_a_large_capsule():
+    made = build.explanation()
+    frames = np.zeros((171, build.STEPS, 128, 128, 1), np.float32)
+    # The 70th changes most, and the first not at all.
+    frames[:, -1] = np.minimum(np.arange(171), 70)[:, None, None, None] / 100
+    moved = made.frames[0]._replace(frames=frames, pose=np.zeros(171, np.float32))
+    page = render(replace(made, frames={0: moved}), "a.png", "run")
+    sliders = [each["aria-label"] for tag, each in Tags(page).tags if tag == "input" and "data-offsets" in each]
+    assert sliders == [f"Dimension {number}" for number in range(70, 70 + 64)]
+    assert "come first; 107 that change it less are left out." in page
+    assert "left out" not in render(made, "a.png", "run")
+
+
+def test_what_is_said_of_overlays_is_what_was_drawn(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("jaxcaps.explaining.overlays.write_overlay", lambda model, stored, file: file.touch())
+    caplog.set_level("INFO", "jaxcaps")
+    stored = np.zeros((2, 4, 4, 3), np.uint8)
+    names = ["a.png", "b.png", "c.png", "d.png"]
+    # The command goes on after a picture that it predicted without --explain.
+    Overlays(None, tmp_path / "x.csv", 3)(names, PictureBatch([1, 3], stored, [(2, "damaged")]))
+    folder = tmp_path / "x.overlays"
+    assert [path.name for path in folder.iterdir()] == ["00001-b.png"]
+    # All of the pictures that are left are beyond the limit: no folder is in the way of the next command.
+    Overlays(None, tmp_path / "y.csv", 3)(names, PictureBatch([3], stored[:1], []))
+    assert not (tmp_path / "y.overlays").exists()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Drew maps over 1 of the first 3 pictures, see {folder}; --explain-limit=4 draws over all 4",
+        "Drew maps over 0 of the first 3 pictures; --explain-limit=4 draws over all 4",
+    ]
 
 
 @pytest.mark.slow

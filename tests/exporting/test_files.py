@@ -9,6 +9,7 @@ from safetensors import safe_open
 
 import jaxcaps
 from jaxcaps.errors import UserError
+from jaxcaps.exporting.base import Format
 from jaxcaps.exporting.writing import export
 from jaxcaps.plan.flags import parse_config
 from jaxcaps.reporting.results import read_results
@@ -162,6 +163,31 @@ def test_what_cannot_be_written_or_is_not_finished_is_refused(place, command, tm
         assert outcome.status == 2
         assert "has not finished" in outcome.errors
     assert {path.name for path in tmp_path.iterdir()} == {"file", "there.jaxcaps"}
+
+
+def test_scores_that_evaluate_did_not_write_are_named(place, command, tmp_path):
+    other = place / "run" / "metrics-mine.json"
+    other.write_text("{}")
+    outcome = command("export", "run", "--to=bundle", f"--out={tmp_path}/x.jaxcaps")
+    other.unlink()
+    assert (outcome.status, list(tmp_path.iterdir())) == (2, [])
+    assert f"{other} has no 'data', so jaxcaps.evaluate did not write it" in outcome.errors
+
+
+def test_a_folder_that_has_appeared_meanwhile_is_left_alone(tmp_path, monkeypatch):
+    out = tmp_path / "x"
+
+    def write(model, folder):
+        out.mkdir()
+        (out / "mine.txt").write_text("mine")
+
+    for name in ("description", "card"):
+        monkeypatch.setattr(f"jaxcaps.exporting.writing.{name}", lambda *_: "")
+    monkeypatch.setattr("jaxcaps.exporting.writing.load_classifier", lambda restore: None)
+    monkeypatch.setattr("jaxcaps.exporting.writing.FORMATS.find", lambda *_: Format(write, ""))
+    with pytest.raises(UserError, match=f"--out={out}: cannot be put in place"):
+        export(tmp_path, "late", out)
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["x", "x/mine.txt"]
 
 
 def test_a_damaged_file_is_named_by_every_command(place, command, tmp_path):

@@ -13,7 +13,11 @@ import numpy as np
 import pytest
 
 import jaxcaps
+from jaxcaps.data.decoding import to_square
+from jaxcaps.exporting import onnx, stablehlo
+from jaxcaps.exporting.card import READING
 from tests.command import run
+from tests.exporting.build import write_classifier
 
 FILES = {"README.md", "SHA256SUMS", "model.jaxexport", "model.json"}
 
@@ -32,6 +36,19 @@ def exported(place, export):
         outcome = export()
         assert outcome.status == 0, outcome.errors
     return place / "stablehlo"
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("shape", [(20, 70), (16, 16), (9, 40), (60, 50)])
+def test_the_scripts_of_cards_read_pictures_as_training_does(channels, shape, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    cv2.imwrite("picture.png", picture[..., ::-1])
+    names = {"cv2": cv2, "given": {"side": 32, "channels": channels}}
+    exec(READING, names)
+    np.testing.assert_array_equal(names["picture"], to_square(picture, 32, channels))
+    for form in (onnx.FORMAT, stablehlo.FORMAT):
+        assert READING in form.usage
 
 
 def test_the_program_equals_the_model_for_any_number_of_pictures(place, exported):
@@ -68,6 +85,22 @@ def test_the_script_of_the_card_runs_without_jaxcaps(place, exported):
     name, score = process.stdout.split()
     assert name in model.classes_
     assert float(score) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_the_script_of_a_grey_model_runs(tmp_path, export):
+    outcome = export(restore=write_classifier(tmp_path, "--channels=1"), out=tmp_path / "x")
+    assert outcome.status == 0, outcome.errors
+    about = json.loads((tmp_path / "x" / "model.json").read_text())
+    assert about["input"]["channels"] == 1
+    assert about["input"]["resize"].startswith("after colour has become grey")
+    (script,) = re.findall(r"```python\n(.*?)```", (tmp_path / "x" / "README.md").read_text(), re.DOTALL)
+    picture = np.random.default_rng(0).integers(0, 256, (20, 70, 1), np.uint8)
+    cv2.imwrite(str(tmp_path / "x" / "picture.png"), picture)
+    process = subprocess.run([sys.executable, "-c", script], cwd=tmp_path / "x", capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    (expected,) = jaxcaps.load(tmp_path / "run").unfamiliarity(picture)
+    assert float(process.stdout.split()[1]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_card_has_the_scores_of_the_run_and_the_checksums_fit(place, exported):

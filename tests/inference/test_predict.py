@@ -131,6 +131,21 @@ def test_a_model_is_a_step_of_a_scikit_learn_pipeline(place, model):
     np.testing.assert_array_equal(clone(model).predict(paths[:3]), model.predict(paths[:3]))
 
 
+def test_a_changed_parameter_takes_effect(place):
+    path = str(next((place / "raw" / "a").iterdir()))
+    model = jaxcaps.load(place / "run")
+    pipeline = make_pipeline(model, LogisticRegression())
+    capsules = model.transform(path)
+    pipeline.set_params(trainedclassifier__features="pooled")
+    np.testing.assert_array_equal(model.transform(path), jaxcaps.load(place / "run", features="pooled").transform(path))
+    with pytest.raises(ValueError, match="Invalid parameter 'feature'"):
+        model.set_params(feature="capsules")
+    with pytest.raises(UserError, match="give 'capsules' or 'pooled'"):
+        model.set_params(features="flat")
+    assert model.get_params()["features"] == "pooled"
+    np.testing.assert_array_equal(model.set_params(features="capsules").transform(path), capsules)
+
+
 def test_an_interrupted_command_goes_on(place, predict, tmp_path, monkeypatch):
     assert predict(place / "raw", out=tmp_path / "whole.csv").status == 0
     add, batches = Rows.add, []

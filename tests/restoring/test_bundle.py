@@ -28,6 +28,25 @@ def test_a_bundle_gives_back_its_members_under_its_name(file, tmp_path):
     assert (tmp_path / "again.jaxcaps").read_bytes() == file.read_bytes()
 
 
+def test_a_bundle_called_dots_is_unpacked_below_its_temporary_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    for name in ("...jaxcaps", "..jaxcaps"):
+        pack(MEMBERS, tmp_path / name, "0.1.0")
+        folder = unpack(tmp_path / name)
+        assert folder.name == "run"
+        assert folder.parent.parent == tmp_path / "temporary"
+    assert not list((tmp_path / "temporary").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", ["metrics-test (1).json", "figures", "../x", ".hidden"])
+def test_a_name_that_cannot_be_read_is_not_written(tmp_path, name):
+    with pytest.raises(UserError, match="cannot be in a bundle; rename it") as error:
+        pack(MEMBERS | {name: b""}, tmp_path / "x.jaxcaps", "0.1.0")
+    assert repr(name) in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
 def test_every_changed_byte_is_noticed(file):
     content = file.read_bytes()
     for place in range(0, len(content), 3):
@@ -67,6 +86,7 @@ def forged(file, members, *, manifest=None, compression=zipfile.ZIP_STORED, chan
         ([("../out.txt", b"x")], {}, r"'\.\./out\.txt' is not a name of a run's file"),
         ([("/out.txt", b"x")], {}, "'/out.txt' is not a name of a run's file"),
         ([("figures/../../x", b"x")], {}, "is not a name of a run's file"),
+        ([("figures", b"x")], {}, "'figures' is not a name of a run's file"),
         ([("a.txt", b"x" * 100)], {"compression": zipfile.ZIP_DEFLATED}, "is compressed or encrypted"),
         ([("a.txt", b"x"), ("a.txt", b"x")], {}, "two members of one name"),
         ([("a.txt", b"x")], {"manifest": {"members": {}}}, r"a\.txt is in its manifest or its archive"),

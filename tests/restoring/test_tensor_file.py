@@ -1,6 +1,8 @@
 """A safetensors file gives back what was written; a changed byte is noticed."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -54,6 +56,20 @@ def test_every_changed_byte_is_noticed(file):
     file.write_bytes(content[:-1] + b"\x7f")
     with pytest.raises(UserError, match=r"x\.safetensors is damaged: its contents do not fit its checksum"):
         read_tensors(file)
+
+
+@pytest.mark.parametrize(("kind", "name", "size"), [("BF16", "bfloat16", 2), ("F8_E5M2", "float8_e5m2", 1)])
+def test_numbers_that_numpy_does_not_know_are_named(kind, name, size, tmp_path):
+    file = tmp_path / "x.safetensors"
+    header = json.dumps({"weight": {"dtype": kind, "shape": [4 // size], "data_offsets": [0, 4]}}).encode()
+    file.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    # Without jax, which tells NumPy of bfloat16.
+    call = "import sys, pathlib\nfrom jaxcaps.restoring.tensor_file import read_safetensors\n"
+    call += "assert 'jax' not in sys.modules\nread_safetensors(pathlib.Path(sys.argv[1]))"
+    process = subprocess.run([sys.executable, "-c", call, str(file)], capture_output=True, text=True)
+    last = process.stderr.splitlines()[-1]
+    assert f"UserError: {file} has numbers of a type that NumPy does not know" in last
+    assert name in last
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import types
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -15,6 +16,9 @@ import numpy as np
 import pytest
 
 import jaxcaps
+from jaxcaps.data.decoding import BadImage
+from jaxcaps.errors import UserError
+from jaxcaps.serving.answers import answer
 from tests.browser import browser  # noqa: F401
 from tests.command import run as command
 from tests.explaining.conftest import config
@@ -87,6 +91,11 @@ def shown(page, label, *, after=None):
     return image.get_attribute("src")
 
 
+def replace_file(page, file):
+    page.get_by_label("Clear").or_(page.get_by_label("Remove this file")).first.click()
+    page.set_input_files("input[type=file]", file)
+
+
 SEEN, MAP, MADE = "As the network sees it", "The map over the picture", "What the decoder makes of the capsule"
 
 
@@ -145,14 +154,17 @@ def test_the_page_fits(visit, picture, width):
 def test_what_cannot_be_read_is_said_and_the_next_picture_works(visit, tmp_path, picture):
     (tmp_path / "broken.png").write_text("no picture")
     page = visit()
-    page.set_input_files("input[type=file]", tmp_path / "broken.png")
-    toast = page.get_by_test_id("toast-body")
-    toast.wait_for()
-    assert "not an image, or it is damaged" in toast.inner_text()
-    assert "/tmp" not in toast.inner_text()
-    page.get_by_label("Clear").or_(page.get_by_label("Remove this file")).first.click()
     page.set_input_files("input[type=file]", picture)
+    shown(page, MADE)
+    replace_file(page, tmp_path / "broken.png")
+    page.get_by_text("Not classified: it is not an image, or it is damaged.").wait_for()
+    # Nothing of the picture before stays.
+    for label in (SEEN, MAP, MADE):
+        page.locator(".block", has_text=label).locator("img").last.wait_for(state="detached")
+    assert page.get_by_label("Why this class?").input_value() == ""
+    replace_file(page, picture)
     shown(page, SEEN)
+    shown(page, MADE)
 
 
 @pytest.mark.slow
@@ -171,7 +183,47 @@ def test_a_taken_port_is_named(run, url):
     call = [sys.executable, "-m", "jaxcaps.serve", f"--restore={run}", f"--port={port}"]
     outcome = subprocess.run(call, capture_output=True, text=True)
     assert outcome.returncode == 2
-    assert f"--port={port}: it is taken on 127.0.0.1; give another --port" in outcome.stderr
+    assert f"--host=127.0.0.1 --port={port}: cannot listen there; the port is taken or not allowed" in outcome.stderr
+
+
+def test_a_file_that_cannot_be_opened_says_nothing_of_the_server(tmp_path, caplog):
+    def source(images):
+        raise UserError(f"--images={images}: no DICOM picture found among 1 files; give a folder of DICOM files")
+
+    with pytest.raises(BadImage) as error:
+        answer(types.SimpleNamespace(source=source), tmp_path / "x.dcm")
+    assert str(error.value) == "it is not a picture that this page can open"
+    assert f"--images=dicom:{tmp_path}: no DICOM picture found" in caplog.text
+
+
+def test_a_picture_that_cannot_be_read_takes_the_place_of_the_one_before(monkeypatch):
+    pytest.importorskip("gradio", reason="pip install '.[serve]'")
+    from jaxcaps.serving import page
+
+    def refuse(model, file):
+        raise BadImage("it is damaged")
+
+    monkeypatch.setattr(page, "answer", refuse)
+    found = page.Page.classify(types.SimpleNamespace(model=None), "x.png")
+    assert found == (None, None, "**Not classified:** it is damaged.", None, None)
+
+
+@pytest.mark.parametrize("restore", ["RUN", "mine.jaxcaps"])
+def test_the_page_has_the_name_of_the_run(restore, monkeypatch):
+    pytest.importorskip("gradio", reason="pip install '.[serve]'")
+    from jaxcaps.serving import page, server
+
+    class Named(Exception):
+        pass
+
+    def stop(model, name):
+        raise Named(name)
+
+    model = types.SimpleNamespace(origin=types.SimpleNamespace(title="run"))
+    monkeypatch.setattr(server, "load_classifier", lambda restore, batch_size: model)
+    monkeypatch.setattr(page, "Page", stop)
+    with pytest.raises(Named, match=r"^run$"):
+        server.serve(Path(restore), "127.0.0.1", 7860, 1)
 
 
 def test_without_gradio_the_command_says_how_to_get_it(capsys, monkeypatch):

@@ -71,6 +71,16 @@ def test_a_logger_that_joins_a_resumed_run_gets_the_earlier_rows(tmp_path):
     assert shown(tmp_path)["train/loss"] == [10, 20, 30]
 
 
+def test_a_logger_that_was_left_out_for_a_while_gets_the_rows_between(tmp_path, monkeypatch):
+    log(tmp_path, "tensorboard", new=(10, 20))
+    monkeypatch.setattr("tensorboardX.event_file_writer.socket.gethostname", lambda: "later")
+    # The rows of 30 and 40 were written without it.
+    log(tmp_path, "tensorboard", kept=(10, 20, 30, 40), step=40, new=(50,))
+    found = shown(tmp_path)
+    assert found["train/loss"] == [10, 20, 30, 40, 50]
+    assert found["configuration/text_summary"] == [0]
+
+
 @pytest.fixture(params=["wandb", "trackio"])
 def tracker(request, monkeypatch):
     """A module with the interface of W&B and trackio, which keeps all that it is given."""
@@ -112,10 +122,18 @@ def test_a_tracker_goes_on_with_the_run_and_gets_no_step_twice(tracker, tmp_path
     assert tracker.logged[-1][0] == 10
 
 
+def test_a_tracker_goes_on_with_a_run_that_was_killed_before_its_first_row(tracker, tmp_path):
+    for _ in range(2):
+        # A kill: nothing is closed.
+        Loggers(find_loggers([tracker.__name__]), LoggedRun(tmp_path, {}, "", (), 0))
+    first, second = tracker.started
+    assert first == second
+
+
 def test_a_package_that_is_not_installed_is_named_before_training(monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"--log=wandb needs wandb: pip install '.\[wandb\]'"):
-        find_loggers(["tensorboard", "wandb"][1:])
+    with pytest.raises(UserError, match="--log=tensorboard needs tensorboardX: pip install tensorboardX, or"):
+        find_loggers(["tensorboard"])
 
 
 def test_a_folder_of_that_name_is_not_the_package(monkeypatch, tmp_path):
@@ -156,8 +174,16 @@ def test_a_logger_that_cannot_start_is_an_error_of_the_user(tmp_path):
     def refuse(run):
         raise PermissionError("log in first")
 
+    closed = []
+
+    class Opened(Failing):
+        def close(self, *, failed):
+            closed.append(failed)
+
+    kinds = {"opened": LoggerKind("", Opened), "broken": LoggerKind("", refuse)}
     with pytest.raises(UserError, match="--log=broken: PermissionError: log in first"):
-        Loggers({"broken": LoggerKind("", refuse)}, LoggedRun(tmp_path, {}, "", (), 0))
+        Loggers(kinds, LoggedRun(tmp_path, {}, "", (), 0))
+    assert closed == [True]
 
 
 def test_the_flag_names_loggers_and_is_no_part_of_a_runs_identity():

@@ -27,7 +27,7 @@ def find_loggers(names: Sequence[str]) -> dict[str, LoggerKind]:
         spec = importlib.util.find_spec(kind.package)
         # A folder of that name, such as the one that W&B makes, is found too, but has no origin.
         if spec is None or spec.origin is None:
-            raise UserError(f"--log={name} needs {kind.package}: pip install '.[{name}]', or choose another --log")
+            raise UserError(f"--log={name} needs {kind.package}: pip install {kind.package}, or choose another --log")
     return kinds
 
 
@@ -45,6 +45,7 @@ class Loggers:
                 self.open[name] = kind.open(run)
             # Whatever a service raises: no login, no network, no space.
             except Exception as error:
+                self._each(lambda logger: logger.close(failed=True))
                 raise UserError(f"--log={name}: {type(error).__name__}: {error}; drop it, or repeat later") from error
 
     def __enter__(self) -> "Loggers":

@@ -14,13 +14,12 @@ class _TensorBoard(Logger):
         from tensorboardX import SummaryWriter
 
         known = any(run.folder.glob("events.out.tfevents.*"))
-        # TensorBoard hides what an interrupted run wrote after the checkpoint from which it goes on.
-        purge = run.step + 1 if known else None
-        self.writer = SummaryWriter(str(run.folder), purge_step=purge, max_queue=1000, flush_secs=1)
-        if not known:
-            self.writer.add_text("configuration", f"```yaml\n{run.text}```", 0)
-            for row in run.rows:
-                self.row(row)
+        # An interrupted run wrote rows after its checkpoint, and may have gone on without TensorBoard for a while. It
+        # hides all that it has and gets the rows anew.
+        self.writer = SummaryWriter(str(run.folder), purge_step=0 if known else None, max_queue=1000, flush_secs=1)
+        self.writer.add_text("configuration", f"```yaml\n{run.text}```", 0)
+        for row in run.rows:
+            self.row(row)
 
     def row(self, row: Row) -> None:
         for name, value in row.items():

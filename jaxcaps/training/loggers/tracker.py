@@ -30,6 +30,7 @@ class Tracker(Logger):
         known = json.loads(self.memory.read_text(encoding="utf-8")) if self.memory.is_file() else {}
         self.identifier, self.sent = known.get("id", secrets.token_hex(4)), known.get("step", -1)
         self.run = start(self.identifier)
+        self._remember()
         for row in run.rows:
             self.row(row)
 
@@ -38,7 +39,10 @@ class Tracker(Logger):
         if step > self.sent:
             self.run.log({name: value for name, value in row.items() if name != "step" and math.isfinite(value)}, step)
             self.sent = step
-            replace_text(self.memory, json.dumps({"id": self.identifier, "step": step}) + "\n")
+            self._remember()
+
+    def _remember(self) -> None:
+        replace_text(self.memory, json.dumps({"id": self.identifier, "step": self.sent}) + "\n")
 
     def picture(self, name: str, step: int, file: Path) -> None:
         # W&B drops what comes with an earlier step than the last.
