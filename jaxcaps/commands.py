@@ -57,11 +57,17 @@ def log_to_console() -> None:
     log.propagate = False
 
 
-def run_command(main: Callable[[], None]) -> None:
+def run_command(main: Callable[[], None], *, resumes: bool = False) -> None:
     """Runs a command. User errors and files that cannot be accessed give one message on standard error and exit
     status 2. A command whose output is no longer read (`train | head`) ends in silence, as other programs do; a run
-    goes on when its command is repeated."""
+    goes on when its command is repeated.
+
+    Args:
+        main: the command.
+        resumes: whether the command goes on where it stopped when it is repeated.
+    """
     log_to_console()
+    _end_by_exception()
     try:
         main()
     except UserError as error:
@@ -78,5 +84,18 @@ def run_command(main: Callable[[], None]) -> None:
         print(f"error: {error.filename or 'writing'}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted; repeat the command to go on where it stopped", file=sys.stderr)
+        print(f"interrupted{'; repeat the command to go on where it stopped' if resumes else ''}", file=sys.stderr)
         sys.exit(130)
+
+
+def _end_by_exception() -> None:
+    """Ends by an exception when told to stop: temporary files go, a study ends its cells, and a cell writes down its
+    seconds."""
+
+    def stop(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # `nohup` has it ignored.
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, stop)

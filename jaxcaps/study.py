@@ -1,7 +1,6 @@
 """`python -m jaxcaps.study`: many runs that differ in one thing, and a table of their differences."""
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -85,8 +84,6 @@ def main() -> None:
     arguments = sys.argv[1:]
     flags = parse(arguments)
     check_bounds(flags)
-    if __name__ == "__main__":  # not where another program calls this
-        _end_by_exception()
     out = home(flags.out)
     if flags.cell is not None:
         from jaxcaps.studies.run import run_one
@@ -206,17 +203,5 @@ def _names(arguments: Sequence[str]) -> list[str]:
     return [each[2:].partition("=")[0].replace("_", "-") for each in arguments if each.startswith("--")]
 
 
-def _end_by_exception() -> None:
-    """Ends by an exception when told to stop, so that a study ends its cells, and a cell writes down its seconds."""
-
-    def stop(number: int, frame: object) -> None:
-        sys.exit(128 + number)
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # `nohup` has it ignored.
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, stop)
-
-
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, resumes=True)

@@ -8,7 +8,7 @@ import pytest
 from data_prep.flags import flag_names
 from jaxcaps.config import from_dict, merged, read_yaml, to_dict
 from jaxcaps.errors import UserError
-from jaxcaps.plan.config import Config, architecture_hash, identity, recorded_config, yaml_text
+from jaxcaps.plan.config import Config, architecture_hash, identity, recorded_config, start_of, yaml_text
 from jaxcaps.plan.flags import KNOWN_AS, configure, parse_config
 from jaxcaps.plan.help import COMMON
 from jaxcaps.plan.presets import PRESETS, preset
@@ -166,3 +166,12 @@ def test_the_help_has_the_common_flags_and_help_all_every_flag(capsys):
     everything = {name for name in flag_names(Config) if not name.startswith("no-")}
     assert shown(capsys, "--help-all") == everything
     assert len(everything) > 5 * len(common)
+
+
+def test_a_run_says_what_its_parameters_start_from():
+    config = preset("tiny", "finetune")
+    assert start_of(config) == "random initialisation"
+    imagenet = dataclasses.replace(config, vgg_weights="vgg16.npz")
+    assert start_of(imagenet) == "vgg16.npz in the stem and random initialisation elsewhere"
+    assert start_of(dataclasses.replace(config, stage="finetune", restore="runs/a")) == "the encoder of runs/a"
+    assert start_of(dataclasses.replace(config, stage="ssl", restore="runs/a")) == "runs/a"

@@ -17,7 +17,7 @@ from data_prep.pipeline.record import Record
 from data_prep.pipeline.writing import write_file
 from data_prep.report.page import report_page
 from data_prep.sources.csv import DATASET
-from data_prep.sources.listing import RawFrame
+from data_prep.sources.listing import RawFrame, in_utf8
 
 LABELS, FRAMES, SKIPPED, NEAR = "labels.csv", "frames.csv", "skipped.csv", "near_duplicates.csv"
 REPORT, CHECKSUMS, REFERENCE = "report.html", "checksums.sha256", "reference_histogram.json"
@@ -75,7 +75,7 @@ def _frame_row(outcome: Outcome, frame: RawFrame) -> tuple[object, ...]:
     modality = outcome.modalities[frame.name]
     origin = "" if not modality else "told" if frame.modality else "colour"
     return (
-        *(_text(frame.name), outcome.targets[frame.name], modality, origin),
+        *(in_utf8(frame.name), outcome.targets[frame.name], modality, origin),
         *(f"{one.confidence:.3f}" if origin == "colour" else "", one.width, one.height),
         *(one.border, *one.box, f"{one.overlay_share:.5f}", f"{one.brightness:.1f}"),
         *(" ".join(one.metadata), "; ".join(one.notes), one.sha256),
@@ -87,10 +87,5 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([_text(value) if isinstance(value, str) else value for value in row] for row in rows)
+    writer.writerows([in_utf8(value) if isinstance(value, str) else value for value in row] for row in rows)
     return text.getvalue().encode()
-
-
-def _text(name: str) -> str:
-    """A name in valid UTF-8: undecodable bytes become `\\xff` and the like."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

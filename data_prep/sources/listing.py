@@ -33,6 +33,11 @@ class RawFrame(NamedTuple):
     short: str | None = None
 
 
+def in_utf8(name: str) -> str:
+    """A name in valid UTF-8, as files and messages need it: undecodable bytes become `\\xff` and the like."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 class Skipped(NamedTuple):
     """A file that is left out, and why."""
 

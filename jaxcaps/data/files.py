@@ -8,14 +8,15 @@ import numpy as np
 from data_prep.pipeline.applying import FittedSteps
 from data_prep.sources.listing import RawFrame
 from jaxcaps.data.decoding import BadImage, decode
-from jaxcaps.data.items import Item
+from jaxcaps.data.items import Item, with_names_in_utf8
 
 
 class ImageFiles:
-    """Items, each with its image file."""
+    """Items, each with its image file. Names that are not UTF-8 are escaped; the files are opened by their own."""
 
     def __init__(self, items: Sequence[Item], paths: Sequence[Path], prepared: FittedSteps | None = None):
-        self.items, self._paths, self.prepared = tuple(items), tuple(paths), prepared
+        self.items = with_names_in_utf8(items)
+        self._paths, self.prepared = tuple(paths), prepared
         self.notes: tuple[str, ...] = ()
 
     @classmethod

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from data_prep.sources.listing import in_utf8
 from data_prep.splits import SPLIT_NAMES, SPLITS
 
 __all__ = ["SPLITS", "SPLIT_NAMES", "Item"]
@@ -22,6 +23,14 @@ class Item(NamedTuple):
     label: str | None
     group: str | None
     split: str | None
+
+
+def with_names_in_utf8(items: Sequence[Item]) -> tuple[Item, ...]:
+    """The items with names and labels that tables can hold: those of files and folders may be no valid UTF-8."""
+    return tuple(
+        item._replace(name=in_utf8(item.name), label=None if item.label is None else in_utf8(item.label))
+        for item in items
+    )
 
 
 def class_names(items: Sequence[Item]) -> tuple[str, ...]:

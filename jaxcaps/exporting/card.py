@@ -8,7 +8,7 @@ from jaxcaps.evaluation.metrics import ordered_metrics
 from jaxcaps.exporting.program import stored_side
 from jaxcaps.inference.model import TrainedClassifier
 from jaxcaps.plan.config import shareable
-from jaxcaps.reporting.results import defined
+from jaxcaps.restoring.run_folder import defined
 
 # How the script of a card reads a picture, as `to_square` does. `given` is the "input" of `model.json`.
 READING = """side = given["side"]

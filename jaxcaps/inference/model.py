@@ -108,23 +108,20 @@ class TrainedEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         graph, state = nnx.split(with_parameters(self._opened.modules, parameters))
         return graph, state
 
-    def fit(self, X: Any = None, y: Any = None) -> "TrainedEncoder":
-        """Does nothing: it is trained. Pipelines call it."""
-        return self
-
-    def set_params(self, **parameters: Any) -> "TrainedEncoder":
-        """Changes parameters of the constructor, and opens the network anew with them.
+    def set_params(self, **params: Any) -> "TrainedEncoder":
+        """Changes parameters, as a grid search does, by opening the network again.
 
         Raises:
-            ValueError: it has no such parameter.
-            UserError: as `load`.
+            ValueError: there is no such parameter.
+            UserError: as when it is made with them.
         """
-        changed = copy(self)
-        super(TrainedEncoder, changed).set_params(**parameters)
-        opened = type(self)(**changed.get_params(deep=False))
-        # What was computed with the former parameters goes too.
-        self.__dict__.clear()
-        self.__dict__.update(opened.__dict__)
+        # A copy, so that a value that is refused changes nothing.
+        changed = super(TrainedEncoder, copy(self)).set_params(**params)
+        self.__dict__ = type(self)(**changed.get_params()).__dict__
+        return self
+
+    def fit(self, X: Any = None, y: Any = None) -> "TrainedEncoder":
+        """Does nothing: it is trained. Pipelines call it."""
         return self
 
     def __sklearn_is_fitted__(self) -> bool:

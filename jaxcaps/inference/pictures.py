@@ -73,8 +73,9 @@ def _files(files: Sequence[Path], where: str) -> Source:
 def _prepared(folder: Path) -> FittedSteps | None:
     """The steps that made the pictures of a folder, which may lie deep below the output folder of `data_prep`."""
     folder = folder.absolute()
-    above = next((path for path in (folder, *folder.parents) if path.name == IMAGES), folder)
-    return prepared_in(above)
+    # Any folder above may be called `images`, the output folder too.
+    places = (folder, *(path for path in folder.parents if path.name == IMAGES))
+    return next(filter(None, map(prepared_in, places)), None)
 
 
 class PictureBatch(NamedTuple):

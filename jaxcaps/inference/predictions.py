@@ -52,7 +52,7 @@ def predict_pictures(model: TrainedClassifier, images: str, out: Path, look: Loo
     with Rows(out, settings) as rows:
         first = len(rows.done)
         if rows.done != names[:first]:
-            raise UserError(f"--out={out}: {rows.partial} is damaged; remove it")
+            raise rows.damaged()
         if first:
             log.info("Going on after the %d pictures that are done", first)
         for batch, found in _predicted(model, source, first):

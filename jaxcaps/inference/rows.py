@@ -1,7 +1,7 @@
 """A table of predictions that survives an interruption.
 
 Rows go to FILE.partial, one JSON value a line, with the settings in the first. At the end it becomes FILE, and a second
-table lists the pictures that could not be read.
+table lists the pictures that could not be read. FILE.lock keeps a second command away meanwhile.
 """
 
 import csv
@@ -9,6 +9,8 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from data_prep.atomic import writing
 from jaxcaps.errors import UserError
@@ -27,28 +29,63 @@ class Rows:
         settings: what the rows depend on, as plain values.
 
     Raises:
-        UserError: the output file exists or cannot be written, or unfinished rows have other settings.
+        UserError: the output file exists or cannot be written, another command writes it, or unfinished rows have
+            other settings or are damaged.
     """
 
     def __init__(self, out: Path, settings: dict[str, Any]):
         self.out, self.partial = out, out.with_name(f"{out.name}.partial")
         self.unreadable = out.with_name(f"{out.stem}.unreadable.csv")
-        for file in (out, self.unreadable):
+        self._lock = FileLock(out.with_name(f"{out.name}.lock"), timeout=0)
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except Timeout:
+            raise UserError(
+                f"--out={out}: another command is writing this table; wait for it, or give another --out"
+            ) from None
+        except OSError as error:
+            raise self._not_writable(error) from None
+        try:
+            self._open(settings)
+        except BaseException:
+            self._unlock()
+            raise
+
+    def _open(self, settings: dict[str, Any]) -> None:
+        # A command that was stopped at its end may have written the second table.
+        for file in (self.out,) if self.partial.exists() else (self.out, self.unreadable):
             if file.exists():
-                raise UserError(f"--out={out}: {file} exists and was not changed; remove it, or give another --out")
+                raise UserError(
+                    f"--out={self.out}: {file} exists and was not changed; remove it, or give another --out"
+                )
         try:
             # A kill may have cut the last line short: it is written again.
             kept = self._whole_lines()
             self._check(kept, settings)
-            out.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self.done = [json.loads(line)[0] for line in kept[1:]]
+            except (ValueError, TypeError, LookupError):
+                raise self.damaged() from None
             with self.partial.open("ab") as begun:
                 begun.truncate(sum(map(len, kept)))
             self._file = self.partial.open("a", encoding="utf-8")
         except OSError as error:
-            raise UserError(f"--out={out}: cannot be written ({error.strerror}); give another file") from None
+            raise self._not_writable(error) from None
         if not kept:
             self._file.write(json.dumps(settings) + "\n")
-        self.done = [json.loads(line)[0] for line in kept[1:]]
+
+    def _not_writable(self, error: OSError) -> UserError:
+        return UserError(f"--out={self.out}: cannot be written ({error.strerror}); give another file")
+
+    def damaged(self) -> UserError:
+        """The error of unfinished rows that this command cannot have written."""
+        return UserError(f"--out={self.out}: {self.partial} is damaged; remove it")
+
+    def _unlock(self) -> None:
+        # While it is held: a moment later, it may be another command's.
+        Path(self._lock.lock_file).unlink(missing_ok=True)
+        self._lock.release()
 
     def _whole_lines(self) -> list[bytes]:
         if not self.partial.exists():
@@ -72,6 +109,7 @@ class Rows:
 
     def __exit__(self, *exception: object) -> None:
         self._file.close()
+        self._unlock()
 
     def add(self, rows: Sequence[tuple[str, list[Value] | str]]) -> None:
         """Adds pictures: their names, and either their values or the reason why they could not be read."""

@@ -18,6 +18,7 @@ from jaxcaps.errors import UserError, nearest
 from jaxcaps.inference.runs import open_classifier, with_data
 from jaxcaps.plan.config import Config
 from jaxcaps.restoring import Origin, find_origin
+from jaxcaps.restoring.run_folder import read_json
 from jaxcaps.training.evaluators import Predictor, classified
 from jaxcaps.training.finish import score_classifier
 from jaxcaps.training.folder import check_not_learnt, check_writable
@@ -128,25 +129,44 @@ def evaluate(
     Before pictures of a test split, or of all of the data, are read, a line is added to the ledger.
 
     Raises:
-        UserError: as `predict`; or the run is a file and there is no `out`, or it cannot be written to.
+        UserError: as `predict`; or the run is a file and there is no `out`, it cannot be written to, or it has the
+            scores of other data of that name.
     """
     origin = find_origin(restore)
     folder = out or origin.own_folder
     check_writable(folder)
 
-    def record(config: Config) -> None:
+    own = origin.config.data.data
+
+    def suffix_of(scored: str) -> str:
+        return f"-{split}" if scored == own else f"-{split}-{short_name(scored)}"
+
+    def check_and_record(config: Config) -> None:
+        _check_scored(folder / f"metrics{suffix_of(config.data.data)}.json", config.data.data)
         if split in ("test", ALL):
             record_reading(
                 ledger, data=config.data.data, what="evaluate", arms="", seeds=str(config.seed), folder=Path(restore)
             )
 
-    found = predict(origin, split, data=data, batch_size=batch_size, before_reading=record)
+    found = predict(origin, split, data=data, batch_size=batch_size, before_reading=check_and_record)
     train_labels = np.repeat(np.arange(len(found.classes)), found.meta["train_counts"])
     scored = found.config.data.data
-    suffix = f"-{split}" if scored == found.meta["config"]["data"]["data"] else f"-{split}-{short_name(scored)}"
+    suffix = suffix_of(scored)
     folder.mkdir(parents=True, exist_ok=True)
     table = score_classifier(
         folder, train_labels, found.split, found.probabilities, found.classes, suffix=suffix, extra={"data": scored}
     )
     log.info("\n%s of %s, parameters of %s:\n%s", called(split), scored, restore, table)
     log.info("Written to %s", folder / f"metrics{suffix}.json")
+
+
+def _check_scored(file: Path, data: str) -> None:
+    """
+    Raises:
+        UserError: the file has the scores of other data.
+    """
+    if file.is_file() and (known := read_json(file).get("data")) != data:
+        raise UserError(
+            f"--data={data}: {file} has the scores of {known}, which has the same name; give another --out, or remove "
+            "them"
+        )

@@ -125,6 +125,15 @@ def with_paths(config: S, change: Callable[[str], str]) -> S:
     return dataclasses.replace(config, **changes)  # type: ignore[type-var]
 
 
+def start_of(config: Config) -> str:
+    """What the parameters of a run start from, in words."""
+    if config.restore is not None:
+        return f"the encoder of {config.restore}" if config.stage == "finetune" else config.restore
+    if config.vgg_weights is not None:
+        return f"{config.vgg_weights} in the stem and random initialisation elsewhere"
+    return "random initialisation"
+
+
 def without_folders(config: Config) -> Config:
     """The configuration as others may see it: its paths, which may be private, lose the folders above them."""
     from jaxcaps.data.sources import anonymous

@@ -10,7 +10,7 @@ from jaxcaps.data.sources import anonymous
 from jaxcaps.evaluation.one_against_rest import score_classes
 from jaxcaps.reporting import tables
 from jaxcaps.reporting.charts import draw
-from jaxcaps.reporting.comparison import Comparison, other_probabilities, run_names
+from jaxcaps.reporting.comparison import Comparison, run_names
 from jaxcaps.reporting.figures import threshold_charts
 from jaxcaps.reporting.inputs import Inputs
 from jaxcaps.reporting.pictures import picture_uri
@@ -98,12 +98,11 @@ def comparison(inputs: Inputs, found: Comparison) -> dict[str, Any]:
     mine = inputs.results.predicted
     assert mine is not None
     names = run_names(inputs.results, found.other)
-    theirs = other_probabilities(inputs.results, found.other)
     shown = []
     for row in found.disagreements[:DISAGREEMENTS].tolist():
         label = mine.labels[row]
         lines = [("true", mine.classes[label] if label >= 0 else "unlabelled")]
-        for name, probabilities in zip(names, (mine.probabilities, theirs), strict=True):
+        for name, probabilities in zip(names, (mine.probabilities, found.probabilities), strict=True):
             best = int(probabilities[row].argmax())
             verdict = "" if label < 0 else "\u00a0✓" if best == label else "\u00a0✗"
             lines.append((name, f"{mine.classes[best]}\u00a0{probabilities[row, best]:.2f}{verdict}"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -21,6 +22,7 @@ class Comparison:
         differences: {metric: the run of the page minus the other}.
         disagreements: int [n], the pictures with different predicted classes. Those come first for which the
             probability of the true class differs most.
+        probabilities: float [n, classes], those of the other run, in the order of the pictures of the page.
         only_mine, only_theirs: the number of labelled pictures that only one of the runs predicts correctly.
     """
 
@@ -28,6 +30,7 @@ class Comparison:
     levels: dict[str, tuple[Estimate, Estimate]]
     differences: dict[str, Estimate]
     disagreements: np.ndarray
+    probabilities: np.ndarray
     only_mine: int
     only_theirs: int
 
@@ -59,22 +62,18 @@ def _compared(first: Predicted, scores: Resampled, other: Results) -> Comparison
         {name: (level(scores, name), level(theirs, name)) for name in ordered_metrics()},
         {name: difference(scores, theirs, name) for name in ordered_metrics()},
         apart[np.argsort(-gap[apart], kind="stable")],
+        second.probabilities,
         int(np.sum(mine_right & ~theirs_right)),
         int(np.sum(theirs_right & ~mine_right)),
     )
-
-
-def other_probabilities(mine: Results, other: Results) -> np.ndarray:
-    """The other run's probabilities, float [n, classes], in the order of the pictures of `mine`."""
-    return _matched(_classifier(other), _classifier(mine)).probabilities
 
 
 def run_names(mine: Results, other: Results) -> tuple[str, str]:
     """The names of two runs, with the folder above if they are equal."""
     if mine.name != other.name:
         return mine.name, other.name
-    first, second = (f"{run.folder.absolute().parent.name}/{run.name}" for run in (mine, other))
-    return first, second
+    first, second = (Path(run.origin).absolute() for run in (mine, other))
+    return f"{first.parent.name}/{first.name}", f"{second.parent.name}/{second.name}"
 
 
 def _resample(of: Predicted, groups: np.ndarray) -> Resampled:
@@ -92,7 +91,7 @@ def _matched(predicted: Predicted, like: Predicted) -> Predicted:
 
 def _classifier(run: Results) -> Predicted:
     if run.predicted is None:
-        raise UserError(f"{run.folder} is a pre-training run, which predicts no classes; compare fine-tuned runs")
+        raise UserError(f"{run.origin} is a pre-training run, which predicts no classes; compare fine-tuned runs")
     return run.predicted
 
 
@@ -100,14 +99,14 @@ def _check_same(mine: Results, other: Results) -> None:
     first, second = _classifier(mine), _classifier(other)
     if first.classes != second.classes:
         raise UserError(
-            f"--compare={other.folder}: its classes are {list(second.classes)}, but those of {mine.folder} are "
+            f"--compare={other.origin}: its classes are {list(second.classes)}, but those of {mine.origin} are "
             f"{list(first.classes)}; compare runs with the same classes"
         )
     ours, theirs = set(first.names), set(second.names)
     if ours != theirs:
         odd = min(ours ^ theirs)
         raise UserError(
-            f"--compare={other.folder}: it was validated on other pictures: {len(ours & theirs)} of "
+            f"--compare={other.origin}: it was validated on other pictures: {len(ours & theirs)} of "
             f"{len(ours | theirs)} are in both runs, and {odd} is not; compare runs with the same --data, --split-seed "
             "and --folds"
         )
@@ -115,6 +114,6 @@ def _check_same(mine: Results, other: Results) -> None:
     changed = [name for name, label in zip(first.names, first.labels.tolist(), strict=True) if known[name] != label]
     if changed:
         raise UserError(
-            f"--compare={other.folder}: {len(changed)} validation pictures have another label there, such as "
+            f"--compare={other.origin}: {len(changed)} validation pictures have another label there, such as "
             f"{changed[0]}; the labels changed between the runs, so train one of them again"
         )

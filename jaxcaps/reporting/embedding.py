@@ -17,15 +17,22 @@ def embed(features: np.ndarray) -> tuple[np.ndarray, str]:
         features: float [n, dim].
 
     Returns:
-        float [n, 2], and the name of the method. Features that are all equal lie at the origin.
+        float [n, 2], and the name of the method. Pictures lie at the origin if there are fewer than three, or if
+        their features are not finite or all equal.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
     spread = features - features.mean(axis=0)
-    if len(features) < 3 or not np.isfinite(spread).all() or spread.std() < 1e-12:
-        return np.zeros((len(features), 2)), "features that do not differ"
+    reason = (
+        "too few to place" if len(features) < 3
+        else "features that are not finite" if not np.isfinite(spread).all()
+        else "features that do not differ" if spread.std() < 1e-12
+        else None
+    )  # fmt: skip
+    if reason is not None:
+        return np.zeros((len(features), 2)), reason
     components = PCA(min(COMPONENTS, *features.shape), random_state=0).fit_transform(spread / spread.std())
     if len(features) < LEAST_FOR_TSNE or components.shape[1] < 2:
         return np.pad(components, ((0, 0), (0, 1)))[:, :2], "the first two principal components"

@@ -129,8 +129,9 @@ def embedding_chart(
                     "left": [f"-{left}px" for left, _ in edges],
                     "top": [f"-{upper}px" for _, upper in edges],
                     "by_class": [colour(label) for label in labels[members].tolist()],
-                    "by_prediction": [NEUTRAL if guesses is None else colour(int(guess)) for guess in
-                                      (members if guesses is None else guesses)],
+                    "by_prediction": [NEUTRAL] * len(members) if guesses is None else [
+                        colour(guess) for guess in guesses.tolist()
+                    ],
                     "by_group": [colour_of_group.get(group, NEUTRAL) for group in groups[members].tolist()],
                 },
                 "points",

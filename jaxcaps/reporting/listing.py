@@ -11,11 +11,12 @@ from rich.text import Text
 from jaxcaps.errors import UserError
 from jaxcaps.evaluation.metrics import METRICS
 from jaxcaps.plan.config import Config
-from jaxcaps.reporting.results import read_json
-from jaxcaps.restoring.run_folder import is_finished, read_config
+from jaxcaps.restoring.run_folder import CONFIG, is_finished, read_config, read_json
 from jaxcaps.training.writers import LINEAR_PROBE, Row, read_rows
 
 HEADS = ("run", "stage", "what", "preset", "data", "state", "validation")
+# The folders of a run that hold no runs.
+OWN = ("checkpoints", "figures", "wandb")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class ListedRun:
 
 
 def list_runs(folder: Path) -> list[ListedRun]:
-    """Finds the runs in a folder and below it, in the order of their names.
+    """Finds the runs in a folder and below it, behind links too, in the order of their names.
 
     Raises:
         UserError: there is no such folder.
@@ -57,10 +58,17 @@ def runs_table(runs: list[ListedRun]) -> Table:
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:
-    for path, below, files in os.walk(folder):
-        if "config.yaml" in files:
-            # A run holds no runs.
+    seen: set[str] = set()
+    for path, below, files in os.walk(folder, followlinks=True):
+        place = os.path.realpath(path)
+        if place in seen:
+            # A link to a folder above would go on for ever.
             below.clear()
+            continue
+        seen.add(place)
+        if CONFIG in files:
+            # W&B has a file of that name in its folder.
+            below[:] = [name for name in below if name not in OWN]
             yield Path(path)
         below.sort()
 

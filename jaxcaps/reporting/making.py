@@ -5,6 +5,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from jaxcaps.data.dataset import Split
 from jaxcaps.errors import UserError
 from jaxcaps.evaluation.table import differences_table
 from jaxcaps.inference.runs import with_data
@@ -13,7 +16,7 @@ from jaxcaps.reporting.comparison import Comparison, compare, run_names
 from jaxcaps.reporting.inputs import Inputs
 from jaxcaps.reporting.observation import observe
 from jaxcaps.reporting.page import render
-from jaxcaps.reporting.results import Results, read_results
+from jaxcaps.reporting.results import Predicted, Results, read_results
 from jaxcaps.restoring import Origin, find_origin
 from jaxcaps.training.callbacks import Callback, Finished
 from jaxcaps.training.checkpoint import read_parameters
@@ -64,24 +67,24 @@ def report(
         The file written.
 
     Raises:
-        UserError: a run has not finished, the runs cannot be compared, or the data has changed or is not known.
+        UserError: a run has not finished, the runs cannot be compared, the data is not known, or the validation
+            pictures of a classifier or their labels have changed.
     """
     origin = find_origin(restore)
     folder = origin.folder
     out = out or origin.own_folder / (COMPARISON if others else PAGE)
     origin.check_data(data)
-    results = read_results(folder)
+    results = read_results(folder, origin.name)
     # Refuses other runs before anything is loaded.
-    comparisons = compare(results, [read_results(find_origin(other).folder) for other in others]) if others else ()
+    theirs = [find_origin(other) for other in others]
+    comparisons = compare(results, [read_results(each.folder, each.name) for each in theirs]) if others else ()
     parameters, meta = read_parameters(origin)
     config = origin.config if data is None else with_data(origin.config, data=data)
     dataset = load_data(config, ("validation",), "optional")
     split = dataset.splits["validation"]
-    if results.predicted is not None and results.predicted.names != split.names:
-        raise UserError(
-            f"{origin.name}: the validation split of {config.data.data} holds other pictures than predictions.csv; "
-            "the data has changed since the run, so restore it"
-        )
+    if results.predicted is not None:
+        where = f"{origin.name}: the validation split of {config.data.data}"
+        _check_unchanged(results.predicted, split, dataset.classes, where)
     task = make_task(config, dataset)
     modules, _ = make_modules(config, task)
     run = Finished(folder, task, modules, parameters, split, tuple(meta["classes"]), meta["train_counts"])
@@ -90,6 +93,27 @@ def report(
         log.info("\nOn %d validation pictures:", len(split))
         log.info("%s\n", differences_table(names, one.levels, one.differences))
     return _write(run, results, comparisons, out)
+
+
+def _check_unchanged(predicted: Predicted, split: Split, classes: Sequence[str], where: str) -> None:
+    """
+    Raises:
+        UserError: the split holds other pictures or labels than when it was predicted.
+    """
+    if predicted.names != split.names:
+        raise UserError(
+            f"{where} holds other pictures than predictions.csv; the data has changed since the run, so restore it"
+        )
+    # The last name is that of label -1.
+    then, now = (
+        np.array([*names, ""])[labels]
+        for names, labels in ((predicted.classes, predicted.labels), (classes, split.labels))
+    )
+    if len(changed := np.flatnonzero(then != now)):
+        raise UserError(
+            f"{where} holds other labels than predictions.csv for {len(changed)} pictures, such as "
+            f"{split.names[changed[0]]}; the data has changed since the run, so restore it"
+        )
 
 
 def _write(run: Finished, results: Results, comparisons: Sequence[Comparison], out: Path) -> Path:

@@ -62,9 +62,10 @@ def capsules(inputs: Inputs) -> dict[str, Any]:
     matrix = None
     if inputs.results.predicted is not None and seen.routed is not None and len(inputs.classes) <= MOST_IN_MATRIX:
         present = [number for number in range(len(inputs.classes)) if np.any(labels == number)]
-        means = np.stack([seen.routed[labels == number].mean(axis=0) for number in present])
-        names = [inputs.classes[number] for number in present]
-        matrix = tables.heat(names, inputs.classes, means, np.clip(means, 0, 1), ".2f")
+        if present:
+            means = np.stack([seen.routed[labels == number].mean(axis=0) for number in present])
+            names = [inputs.classes[number] for number in present]
+            matrix = tables.heat(names, inputs.classes, means, np.clip(means, 0, 1), ".2f")
     return {
         "shares": Table(["capsules", "number", "mean activation", "dead", "saturated"], shares),
         "dead": DEAD,

@@ -1,8 +1,6 @@
 """The files of a finished run, as the page reads them."""
 
 import csv
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ import numpy as np
 
 from jaxcaps.errors import UserError
 from jaxcaps.plan.config import Config
-from jaxcaps.restoring.run_folder import is_finished, read_config
+from jaxcaps.restoring.run_folder import is_finished, read_config, read_json
 from jaxcaps.training.writers import Row, read_rows
 
 
@@ -44,7 +42,8 @@ class Results:
     """What a finished run wrote.
 
     Attributes:
-        folder: its folder.
+        folder: its folder; a bundle is unpacked to a temporary one.
+        origin: the folder or the bundle, as the user named it.
         config: its configuration.
         rows: its `metrics.jsonl`.
         metrics: its `metrics.json`, with NaN for null.
@@ -55,6 +54,7 @@ class Results:
     """
 
     folder: Path
+    origin: str
     config: Config
     rows: list[Row]
     metrics: dict[str, Any]
@@ -68,8 +68,12 @@ class Results:
         return self.folder.absolute().name
 
 
-def read_results(folder: Path) -> Results:
+def read_results(folder: Path, origin: str | None = None) -> Results:
     """Reads the files of a run.
+
+    Args:
+        folder: its folder.
+        origin: what the user named. Default: the folder.
 
     Raises:
         UserError: the folder has no finished run, or one of its files is damaged.
@@ -80,6 +84,7 @@ def read_results(folder: Path) -> Results:
     others = sorted(folder.glob("metrics-*.json"))
     return Results(
         folder,
+        origin or str(folder),
         config,
         read_rows(folder / "metrics.jsonl"),
         read_json(folder / "metrics.json"),
@@ -88,32 +93,6 @@ def read_results(folder: Path) -> Results:
         read_json(folder / "calibration.json") if (folder / "calibration.json").is_file() else {},
         {path.stem.removeprefix("metrics-"): read_json(path) for path in others},
     )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object; null becomes NaN.
-
-    Raises:
-        UserError: the file is missing or not a JSON object.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}; was it moved or deleted?") from None
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}; make it again by repeating the command that wrote it") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path} is damaged: expected an object, found {type(values).__name__}")
-    return {name: defined(value) for name, value in values.items()}
-
-
-def defined(value: Any) -> Any:
-    """The value with NaN for null, at any depth."""
-    if isinstance(value, dict):
-        return {name: defined(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [defined(each) for each in value]
-    return math.nan if value is None else value
 
 
 def read_predictions(path: Path) -> Predicted:

@@ -9,7 +9,7 @@ import numpy as np
 import jaxcaps
 from jaxcaps.data.sources import short_name
 from jaxcaps.evaluation.metrics import METRICS
-from jaxcaps.plan.config import without_folders
+from jaxcaps.plan.config import start_of, without_folders
 from jaxcaps.reporting import tables
 from jaxcaps.reporting.charts import draw
 from jaxcaps.reporting.figures import training_charts
@@ -59,7 +59,7 @@ def _facts(inputs: Inputs) -> list[tuple[str, str]]:
     return [
         *facts,
         ("data", f"{short_name(inputs.results.config.data.data)} ({config.data.data})"),
-        ("started from", config.restore or "random initialisation"),
+        ("started from", start_of(config)),
         ("preset", f"{config.preset}, pictures of {config.data.image_size}x{config.data.image_size}"),
         ("network", f"{config.model.architecture}, {config.model.routing} routing, {inputs.parameters:,} parameters"),
         ("epochs", f"{epochs:.1f} of {config.training.epochs:g}, {config.training.batch_size} pictures a step"),

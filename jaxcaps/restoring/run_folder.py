@@ -1,7 +1,9 @@
 """What the files of a run folder say of the run."""
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 from data_prep.pipeline.applying import FittedSteps
 from jaxcaps.config import read_yaml
@@ -49,3 +51,29 @@ def read_learnt(folder: Path) -> frozenset[str]:
 def is_finished(folder: Path) -> bool:
     """Whether the run in this folder has finished: `metrics.json` is the last file it writes."""
     return (folder / METRICS).is_file()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object; null becomes NaN.
+
+    Raises:
+        UserError: the file is missing or not a JSON object.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; was it moved or deleted?") from None
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}; make it again by repeating the command that wrote it") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is damaged: expected an object, found {type(values).__name__}")
+    return {name: defined(value) for name, value in values.items()}
+
+
+def defined(value: Any) -> Any:
+    """The value with NaN for null, at any depth."""
+    if isinstance(value, dict):
+        return {name: defined(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [defined(each) for each in value]
+    return math.nan if value is None else value

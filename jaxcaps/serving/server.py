@@ -1,6 +1,5 @@
 """Serves the page."""
 
-import importlib.util
 import logging
 import os
 import tempfile
@@ -10,6 +9,7 @@ import jax
 
 from jaxcaps.errors import UserError
 from jaxcaps.inference.model import load_classifier
+from jaxcaps.packages import is_installed
 
 log = logging.getLogger("jaxcaps")
 
@@ -26,7 +26,7 @@ def serve(restore: Path, host: str, port: int, most_megabytes: int) -> None:
         UserError: Gradio is not installed, the run is not a finished classifier, or it cannot listen at the
             address.
     """
-    if importlib.util.find_spec("gradio") is None:
+    if not is_installed("gradio"):
         raise UserError("the page needs Gradio; install it with pip install 'jaxcaps[serve]'")
     model = load_classifier(restore, batch_size=jax.device_count())
     with tempfile.TemporaryDirectory(prefix="jaxcaps-serve-") as uploads:

@@ -1,6 +1,5 @@
 """Writes the results of a finished run. `metrics.json` comes last: it marks the run as finished."""
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -109,7 +108,7 @@ def finish_pretraining(
     table = "\n".join(f"{name:<{width}}  {value:.4f}" for name, value in kept.items())
     log.info("\nMetrics at micro-step %d, whose parameters are kept:\n%s", step, table)
     replace_text(folder / "table.txt", table + "\n")
-    replace_text(folder / "metrics.json", json.dumps(kept, indent=2) + "\n")
+    write_metrics(folder / "metrics.json", kept)
     return shown
 
 

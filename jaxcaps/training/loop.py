@@ -22,7 +22,7 @@ from jaxcaps.data.loader import Loader
 from jaxcaps.data.sampling import SamplingOrder
 from jaxcaps.errors import UserError
 from jaxcaps.models.capsnet import count_parameters
-from jaxcaps.plan.config import Config, architecture_hash, yaml_text
+from jaxcaps.plan.config import Config, architecture_hash, start_of, yaml_text
 from jaxcaps.plan.flags import checked
 from jaxcaps.plan.length import Length, run_length
 from jaxcaps.restoring import find_origin
@@ -43,7 +43,7 @@ from jaxcaps.training.folder import (
     write_learnt,
     write_preparation,
 )
-from jaxcaps.training.loggers import LoggedRun, Loggers, find_loggers
+from jaxcaps.training.loggers import LoggedRun, LoggerKind, Loggers, find_loggers
 from jaxcaps.training.mesh import connect, device_mesh, replicated
 from jaxcaps.training.optimizer import make_optimizer
 from jaxcaps.training.progress import Pace, ProgressBar, duration
@@ -121,7 +121,7 @@ def train(config: Config, callbacks: Sequence[Callback] = ()) -> Result:
         log.info((folder / "table.txt").read_text(encoding="utf-8"))
         log.info(summary(folder, config))
         return Result(folder)
-    find_loggers(config.machine.loggers())
+    loggers = find_loggers(config.machine.loggers())
     with RunLog() as run_log:
         mesh = device_mesh(config.training.batch_size)
         # Training never opens the test split; only `jaxcaps.evaluate` does.
@@ -141,7 +141,7 @@ def train(config: Config, callbacks: Sequence[Callback] = ()) -> Result:
             run_log.claim(folder, config)
             write_preparation(folder, dataset.prepared)
             write_learnt(folder, earlier | contents_of(dataset.splits["train"]))
-        finished = run.go(start)
+        finished = run.go(start, loggers)
         for callback in run.callbacks:
             callback.on_end(finished)
         if run.main:
@@ -203,8 +203,9 @@ class Run:
             )
         return LINEAR_PROBE if training.select_by_probe else None
 
-    def go(self, parameters: Parameters) -> Finished:
-        """Resumes this run folder or starts from `parameters`, trains, and writes the results."""
+    def go(self, parameters: Parameters, loggers: dict[str, LoggerKind]) -> Finished:
+        """Resumes this run folder or starts from `parameters`, trains, and writes the results. Its metrics also go to
+        `loggers`."""
         began = time.monotonic()
         parameters = jax.device_put(parameters, replicated(self.mesh))
         state = initial_state(parameters, self.optimizer, self.mesh, seed=self.config.seed)
@@ -217,7 +218,7 @@ class Run:
                     self.selection = Selection.from_meta(restored.meta["best"], restored.best)
                 self._announce(state, resumed=restored is not None)
                 self.writer = MetricsWriter(self.folder, resumed_step=int(state.step)) if self.main else None
-                self.loggers = stack.enter_context(self._open_loggers(int(state.step)))
+                self.loggers = stack.enter_context(self._open_loggers(loggers, int(state.step)))
                 # A run that was interrupted after it stopped early needs no more training.
                 if not self._out_of_patience():
                     state = self._loop(state, began)
@@ -226,9 +227,9 @@ class Run:
         validation, classes = self.dataset.splits["validation"], self.dataset.classes
         return Finished(self.folder, self.task, self.modules, kept, validation, classes, self.train_counts, self.made)
 
-    def _open_loggers(self, step: int) -> Loggers:
+    def _open_loggers(self, kinds: dict[str, LoggerKind], step: int) -> Loggers:
         config = self.config
-        kinds = find_loggers(config.machine.loggers() if self.main else ())
+        kinds = kinds if self.main else {}
         rows = self.writer.rows if self.writer is not None else []
         return Loggers(kinds, LoggedRun(self.folder, to_dict(config), yaml_text(config), rows, step))
 
@@ -241,10 +242,8 @@ class Run:
 
     def _announce(self, state: TrainState, *, resumed: bool) -> None:
         config, length = self.config, self.length
-        part = "the encoder of " if config.stage == "finetune" else ""
-        origin = f"{part}{config.restore}" if config.restore else "random initialisation"
         log.info("Resuming %s at micro-step %d" if resumed else "Starting in %s from %s",
-                 self.folder, int(state.step) if resumed else origin)  # fmt: skip
+                 self.folder, int(state.step) if resumed else start_of(config))  # fmt: skip
         log.info(
             "%s parameters; %d micro-steps of %d images, %d per update, %d updates; %d device(s), %s",
             f"{count_parameters(self.modules):,}",

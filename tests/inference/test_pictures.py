@@ -1,5 +1,6 @@
 """Pictures from files and arrays, in batches."""
 
+import os
 import threading
 import time
 
@@ -75,6 +76,24 @@ def test_pictures_are_prepared_once(tmp_path):
             as_in_training(done, MATCHED, "here")
     with pytest.raises(UserError, match="but not all in the same way"):
         list_files([tmp_path / "raw" / "a.png", tmp_path / "out" / "images" / "class" / "a.png"])
+
+
+@pytest.mark.parametrize("place", ["images/out", "out/images/train/images", "images/out/images/images"])
+def test_the_record_is_found_whichever_folders_are_called_images(tmp_path, place):
+    save(tmp_path / place / "a.png")
+    write_record(tmp_path / place.partition("/images/")[0], PLAIN)
+    assert open_pictures(str(tmp_path / place), SETTINGS).prepared == PLAIN
+
+
+def test_names_that_are_not_utf_8_are_escaped_and_their_files_read(tmp_path):
+    file = save(tmp_path / "cafe" / "a.png")
+    file.rename(file.with_name(os.fsdecode(b"\xff.png")))
+    file.parent.rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    source = open_pictures(str(tmp_path), SETTINGS)
+    assert names(source) == ["caf\\xe9/\\xff.png"]
+    assert source.read(0).shape == (8, 8, 3)
+    (item,) = open_pictures(f"folder:{tmp_path}", SETTINGS).items
+    assert item.label == "caf\\xe9"
 
 
 def test_batches_keep_the_order_leave_out_bad_pictures_and_read_only_a_little_ahead():

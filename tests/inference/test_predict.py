@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -173,12 +174,15 @@ def test_unreadable_pictures_are_listed(place, predict, tmp_path):
     mixed = tmp_path / "mixed"
     shutil.copytree(place / "raw" / "a", mixed)
     (mixed / "03 bad.png").write_text("hello")
+    # A name that is not UTF-8.
+    (mixed / "04.png").rename(mixed / os.fsdecode(b"\xe9.png"))
     outcome = predict(mixed)
     assert outcome.status == 0, outcome.errors
     assert "1 pictures could not be used, see" in outcome.output
     assert table(tmp_path / "table.unreadable.csv") == [
         {"name": "03 bad.png", "reason": "it is not an image, or it is damaged"}
     ]
+    assert [row["name"] for row in table(tmp_path / "table.csv")][-1] == "\\xe9.png"
     assert len(table(tmp_path / "table.csv")) == 20
     with pytest.raises(UserError, match=r"03 bad\.png: it is not an image, or it is damaged; leave it out"):
         jaxcaps.load(place / "run").predict(str(mixed))

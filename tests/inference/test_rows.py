@@ -1,5 +1,7 @@
 """A table that survives an interruption."""
 
+from pathlib import Path
+
 import pytest
 
 from jaxcaps.errors import UserError
@@ -40,3 +42,50 @@ def test_nothing_is_overwritten(tmp_path):
     assert out.read_text() == "mine\n"
     with pytest.raises(UserError, match=r"--out=.*cannot be written \(File exists\)"):
         Rows(out / "below.csv", SETTINGS)
+
+
+def test_a_command_that_was_stopped_between_its_two_tables_goes_on(tmp_path, monkeypatch):
+    out = tmp_path / "table.csv"
+    with Rows(out, SETTINGS) as rows:
+        rows.add([("a.png", ["x"]), ("b.png", "it is damaged")])
+        with monkeypatch.context() as patch:
+            patch.setattr("data_prep.atomic.os.replace", _stop_at(out))
+            with pytest.raises(KeyboardInterrupt):
+                rows.finish(("predicted",))
+    assert rows.unreadable.exists()
+    with Rows(out, SETTINGS) as rows:
+        rows.finish(("predicted",))
+    assert out.read_text() == "name,predicted\na.png,x\n"
+    assert rows.unreadable.read_text() == "name,reason\nb.png,it is damaged\n"
+
+
+def _stop_at(target):
+    def replace(partial, to):
+        if to == target:
+            raise KeyboardInterrupt
+        Path(partial).rename(to)
+
+    return replace
+
+
+def test_two_commands_do_not_write_one_table(tmp_path):
+    out = tmp_path / "table.csv"
+    with Rows(out, SETTINGS) as rows:
+        with pytest.raises(UserError, match=r"--out=.*table\.csv: another command is writing this table"):
+            Rows(out, SETTINGS)
+        rows.add([("a.png", ["x"])])
+    with Rows(out, SETTINGS) as rows:
+        assert rows.done == ["a.png"]
+        rows.finish(("predicted",))
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("line", ['["b.png", ["x', "3", "{}", "[]"])
+def test_a_damaged_line_is_told(tmp_path, line):
+    out = tmp_path / "table.csv"
+    with Rows(out, SETTINGS) as rows:
+        rows.add([("a.png", ["x"])])
+    with rows.partial.open("a", encoding="utf-8") as file:
+        file.write(f'{line}\n["c.png", ["x"]]\n')
+    with pytest.raises(UserError, match=r"table\.csv\.partial is damaged; remove it"):
+        Rows(out, SETTINGS)

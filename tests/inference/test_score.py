@@ -83,3 +83,20 @@ def test_all_of_the_training_data_is_refused(place, evaluate):
     assert outcome.status == 2
     assert "was trained on 16 of the 28 pictures of the data" in outcome.errors
     assert "Give other pictures" in outcome.errors
+
+
+def test_scores_of_other_data_of_the_same_name_are_kept(place, evaluate):
+    ledger = f"--ledger={place}/kept.csv"
+    (place / "one").mkdir()
+    (place / "two").mkdir()
+    for number, site in enumerate(("one", "two")):
+        write_pictures(place / site / "cohort", ["2", "10", "2"], seed=3 + number)
+    assert evaluate("one/cohort", "--split=all", ledger).status == 0
+    scores, read = place / "run" / "metrics-all-cohort.json", (place / "kept.csv").read_text()
+    first = scores.read_text()
+    outcome = evaluate("two/cohort", "--split=all", ledger)
+    assert outcome.status == 2
+    assert f"{scores} has the scores of csv:{place}/one/cohort/labels.csv, which has the same name" in outcome.errors
+    # The pictures were not read.
+    assert (scores.read_text(), (place / "kept.csv").read_text()) == (first, read)
+    assert evaluate("one/cohort", "--split=all", ledger).status == 0

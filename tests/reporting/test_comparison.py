@@ -7,7 +7,7 @@ import pytest
 
 from jaxcaps.errors import UserError
 from jaxcaps.evaluation.metrics import METRICS
-from jaxcaps.reporting.comparison import compare, other_probabilities
+from jaxcaps.reporting.comparison import compare, run_names
 from jaxcaps.reporting.results import read_results
 from jaxcaps.reporting.tables import differences
 from tests.reporting import build
@@ -65,7 +65,8 @@ def test_pictures_are_matched_by_name(mine, tmp_path):
     (folder / "predictions.csv").write_text("\n".join([head, *reversed(rows)]) + "\n")
     other = read_results(folder)
     assert other.predicted.names[0] == "23.png"
-    np.testing.assert_array_equal(other_probabilities(mine, other), mine.predicted.probabilities)
+    (found,) = compare(mine, [other])
+    np.testing.assert_array_equal(found.probabilities, mine.predicted.probabilities)
 
 
 @pytest.mark.parametrize(
@@ -85,4 +86,14 @@ def test_runs_of_other_classes_or_data_are_refused(mine, tmp_path, changes, word
 def test_pre_training_runs_are_refused(mine, tmp_path):
     other = read_results(build.pretraining(tmp_path / "ssl"))
     with pytest.raises(UserError, match="compare fine-tuned runs"):
+        compare(mine, [other])
+
+
+def test_a_bundle_is_called_by_its_own_place_and_not_by_where_it_was_unpacked(mine, tmp_path):
+    other = read_results(build.pretraining(tmp_path / "unpacked" / "mine"), "site/mine.jaxcaps")
+    assert run_names(mine, other) == (f"{tmp_path.name}/mine", "site/mine.jaxcaps")
+    with pytest.raises(UserError, match=r"^site/mine\.jaxcaps is a pre-training run"):
+        compare(mine, [other])
+    other = read_results(build.classifier(tmp_path / "x" / "mine", classes=("a", "b", "c")), "site/mine.jaxcaps")
+    with pytest.raises(UserError, match=r"^--compare=site/mine\.jaxcaps: its classes"):
         compare(mine, [other])

@@ -73,3 +73,15 @@ def test_folders_without_runs_are_told(tmp_path, capsys):
     assert (outcome.status, outcome.output) == (0, f"{tmp_path} holds no runs; python -m jaxcaps.train writes some\n")
     with pytest.raises(UserError, match="nowhere: no such folder"):
         list_runs(tmp_path / "nowhere")
+
+
+def test_links_and_runs_within_runs_are_followed_once(tmp_path):
+    runs, elsewhere = tmp_path / "runs", tmp_path / "elsewhere"
+    write_run(runs / "a")
+    write_run(runs / "a" / "finetune")
+    # W&B keeps a configuration of its own.
+    write_run(runs / "a" / "wandb" / "files")
+    write_run(elsewhere / "b")
+    (runs / "link").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(runs)
+    assert [each.folder.relative_to(runs).as_posix() for each in list_runs(runs)] == ["a", "a/finetune", "link/b"]

@@ -10,9 +10,11 @@ import pytest
 from flax import nnx
 
 from jaxcaps.data.dataset import Dataset
+from jaxcaps.errors import UserError
 from jaxcaps.plan.presets import preset
 from jaxcaps.reporting import making
 from jaxcaps.reporting.observation import look, observe
+from jaxcaps.reporting.results import read_results
 from jaxcaps.tasks import CLASSIFICATION_TASKS, PRETRAINING_TASKS
 from jaxcaps.tasks.base import whole_pictures
 from jaxcaps.training import Finished
@@ -92,3 +94,14 @@ def test_a_page_that_cannot_be_made_says_why_and_leaves_the_run(tmp_path, caplog
     assert "could not be made: MemoryError: too many pictures" in caplog.text
     assert f"python -m jaxcaps.report --restore={folder}" in caplog.text
     assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_data_that_has_changed_since_the_run_is_noticed(tmp_path):
+    predicted = read_results(build.classifier(tmp_path / "run")).predicted
+    split = build.split()
+    making._check_unchanged(predicted, split, build.CLASSES, "here")
+    with pytest.raises(UserError, match=r"^here holds other labels than .* for 8 pictures, such as 00\.png"):
+        making._check_unchanged(predicted, split, ("healthy", *build.CLASSES[1:]), "here")
+    names = ("x.png", *split.names[1:])
+    with pytest.raises(UserError, match=r"^here holds other pictures than predictions\.csv"):
+        making._check_unchanged(predicted, dataclasses.replace(split, names=names), build.CLASSES, "here")

@@ -1,11 +1,14 @@
 """The page: its sections for each kind of run, its escaping, its size."""
 
+import dataclasses
 import json
 import re
 
+import numpy as np
 import pytest
 
 from jaxcaps.reporting.comparison import compare
+from jaxcaps.reporting.network_sections import capsules
 from jaxcaps.reporting.page import render
 from jaxcaps.reporting.results import read_results
 from tests.reporting import build
@@ -79,3 +82,10 @@ def test_text_of_the_data_is_escaped(classifier_page):
     # Within the data of the charts the names are whole.
     texts = re.findall(r'data-chart="[^"]*">(.*?)</script>', classifier_page, flags=re.DOTALL)
     assert any(build.HOSTILE[0] in str(json.loads(text)) for text in texts)
+
+
+def test_observed_pictures_without_labels_have_no_matrix_of_activations(tmp_path):
+    inputs = build.inputs(build.classifier(tmp_path / "run"))
+    assert capsules(inputs)["matrix"] is not None
+    hidden = dataclasses.replace(inputs.split, labels=np.full(build.COUNT, -1, np.int32))
+    assert capsules(dataclasses.replace(inputs, split=hidden))["matrix"] is None

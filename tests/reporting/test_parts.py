@@ -45,3 +45,7 @@ def test_few_or_equal_features_have_places_too():
     places, method = embed(np.ones((40, 4), np.float32))
     assert not places.any()
     assert "do not differ" in method
+    for features, words in ((np.eye(2), "too few"), (np.diag([np.nan] * 5), "not finite")):
+        places, method = embed(features)
+        assert not places.any()
+        assert words in method

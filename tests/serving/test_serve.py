@@ -1,5 +1,6 @@
 """`python -m jaxcaps.serve` as a visitor meets it, in a headless Chromium, and what it refuses."""
 
+import importlib.machinery
 import importlib.util
 import re
 import signal
@@ -227,10 +228,12 @@ def test_the_page_has_the_name_of_the_run(restore, monkeypatch):
 
 
 def test_without_gradio_the_command_says_how_to_get_it(capsys, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    outcome = command(capsys, "--restore=runs/mine", command="serve")
-    assert outcome.status == 2
-    assert "pip install 'jaxcaps[serve]'" in outcome.errors
+    # A folder of that name is found like a package, but has no origin.
+    for found in (None, importlib.machinery.ModuleSpec("gradio", None)):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, found=found: found)
+        outcome = command(capsys, "--restore=runs/mine", command="serve")
+        assert outcome.status == 2
+        assert "pip install 'jaxcaps[serve]'" in outcome.errors
 
 
 def test_a_folder_that_is_not_a_run_is_named(capsys, tmp_path):

@@ -35,13 +35,13 @@ def test_a_study_that_is_told_to_stop_ends_its_cells(tmp_path, monkeypatch):
         "import subprocess\n"
         "from pathlib import Path\n"
         "from jaxcaps import study\n"
+        "from jaxcaps.commands import run_command\n"
         "from jaxcaps.studies import execution\n"
         "real = subprocess.Popen\n"
         "waiting = 'trap \"echo ended > ended; exit\" TERM; echo > begun; while :; do sleep 0.05; done'\n"
         "execution.subprocess.Popen = lambda command, **settings: real(['sh', '-c', waiting], **settings)\n"
-        "study._end_by_exception()\n"
         "plan = study.design(study.parse(['--preset=tiny', '--inits=random', '--seeds=0']))\n"
-        "execution.run_all(plan, Path('out'), execution.Machine())\n"
+        "run_command(lambda: execution.run_all(plan, Path('out'), execution.Machine()))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", script])
     while process.poll() is None and not (tmp_path / "begun").exists():

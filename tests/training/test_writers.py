@@ -1,9 +1,15 @@
 """Metrics rows survive interruptions and store values that JSON cannot represent."""
 
 import csv
+import json
 import math
+from types import SimpleNamespace
 
+from jaxcaps.data.dataset import Dataset
+from jaxcaps.plan.presets import preset
+from jaxcaps.training import finish
 from jaxcaps.training.writers import MetricsWriter, read_rows
+from tests.reporting import build
 
 
 def test_a_resumed_run_drops_the_rows_after_its_checkpoint(tmp_path):
@@ -41,3 +47,15 @@ def test_the_table_has_a_column_for_every_name_of_any_row(tmp_path):
             ["1", "2.0", ""],
             ["2", "1.0", "0.5"],
         ]
+
+
+def test_results_of_a_pre_training_that_are_not_finite_are_null(tmp_path, monkeypatch):
+    """All that computes is left out."""
+    for name in ("write_tensors", "draw_curves", "with_parameters", "diagnose", "write_diagnosis", "contents_of"):
+        monkeypatch.setattr(finish, name, lambda *_: None)
+    MetricsWriter(tmp_path).write({"step": 4, "epoch": 1.0, "validation/loss": math.nan})
+    dataset = Dataset((), {"train": build.split(), "validation": build.split()}, (), (), "")
+    task = SimpleNamespace(pictures=lambda *_: {})
+    finish.finish_pretraining(tmp_path, preset("tiny", "ssl"), task, None, {}, dataset, 4)
+    text = (tmp_path / "metrics.json").read_text()
+    assert json.loads(text) == {"step": 4, "epoch": 1.0, "validation/loss": None}

@@ -10,6 +10,7 @@
 
 import hashlib
 import logging
+import os
 import re
 import warnings
 from collections import Counter, defaultdict
@@ -23,7 +24,7 @@ from data_prep.pipeline.applying import FittedSteps
 from data_prep.sources.csv import list_table
 from data_prep.spec import DataSpec
 from jaxcaps.data.decoding import BadImage
-from jaxcaps.data.items import SPLIT_NAMES, Item
+from jaxcaps.data.items import SPLIT_NAMES, Item, with_names_in_utf8
 from jaxcaps.data.source import Settings, SourceKind
 from jaxcaps.errors import UserError
 
@@ -116,7 +117,8 @@ class DicomFiles:
                 f"classes, or list them in {TABLE} with the columns path,label"
             )
         # A folder without a readable file may also be named after its patient.
-        self.items = tuple(item if item.label in owners else item._replace(label=None) for item in items)
+        items = [item if item.label in owners else item._replace(label=None) for item in items]
+        self.items = with_names_in_utf8(items)
         self.notes: tuple[str, ...] = ()
         if skipped:
             self.notes += (f"DICOM: skipped {skipped} files without a DICOM picture.",)
@@ -206,7 +208,7 @@ LISTED = (
 
 
 def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
 
 
 def _patient(header: Any) -> str | None:

@@ -1,6 +1,5 @@
 """Where a run's metrics go besides its folder, a table: one file for each logger (`--log`)."""
 
-import importlib.util
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from types import TracebackType
 
 from data_prep.registry import Registry
 from jaxcaps.errors import UserError
+from jaxcaps.packages import is_installed
 from jaxcaps.training.loggers.base import LoggedRun, Logger, LoggerKind
 from jaxcaps.training.writers import Row
 
@@ -24,9 +24,7 @@ def find_loggers(names: Sequence[str]) -> dict[str, LoggerKind]:
     """
     kinds = {name: LOGGERS.find(name, "--log") for name in names}
     for name, kind in kinds.items():
-        spec = importlib.util.find_spec(kind.package)
-        # A folder of that name, such as the one that W&B makes, is found too, but has no origin.
-        if spec is None or spec.origin is None:
+        if not is_installed(kind.package):
             raise UserError(f"--log={name} needs {kind.package}: pip install {kind.package}, or choose another --log")
     return kinds
 

@@ -1,3 +1,4 @@
+import os
 import sys
 from pathlib import Path
 
@@ -307,3 +308,15 @@ def test_a_file_without_patient_belongs_to_its_study(tmp_path):
         write_dicom(tmp_path / f"{number}.dcm", noise(0, PLAIN), PatientID="", StudyInstanceUID=f"1.2.{number > 0:d}")
     first, second, third = (item.group for item in open_spec(f"dicom:{tmp_path}").items)
     assert first != second == third
+
+
+def test_names_that_are_not_utf_8_are_escaped(tmp_path):
+    file = write_dicom(tmp_path / "cafe" / "a.dcm", noise(0, PLAIN))
+    file.with_name("b.dcm").write_bytes(DAMAGED)
+    for name in ("a", "b"):
+        file.with_name(f"{name}.dcm").rename(file.with_name(os.fsdecode(name.encode() + b"\xff.dcm")))
+    file.parent.rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    source = open_spec(f"dicom:{tmp_path}")
+    (item,) = (item for item in source.items if item.group is not None)
+    assert (item.name, item.label) == ("caf\\xe9/a\\xff.dcm", "caf\\xe9")
+    assert all(item.name.encode() for item in source.items)
