@@ -19,7 +19,7 @@ from jaxcaps.evaluation.paired import Estimate
 
 Intervals = Mapping[str, tuple[float, float]]
 WIDTH = 100
-# Longer class names are truncated.
+# Longer names of classes and runs are truncated.
 NAME_WIDTH = 28
 UNDEFINED = "-"
 
@@ -57,7 +57,7 @@ def differences_table(
     for metric, found in differences.items():
         rows.append([metric, *(_number(one.value) for one in levels[metric]), _number(found.value, "+.3f")])
         rows[-1].append(_interval(found.low, found.high))
-    return _aligned(rows, NAME_WIDTH)
+    return _aligned(rows, max(NAME_WIDTH, *map(len, differences)))
 
 
 def write_predictions(

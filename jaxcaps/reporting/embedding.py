@@ -40,4 +40,4 @@ def embed(features: np.ndarray) -> tuple[np.ndarray, str]:
     # Its threads wait for each other actively: on busy cores, many of them take 20 times as long as one.
     with threadpool_limits(1):
         placed = TSNE(init="pca", perplexity=perplexity, random_state=0, max_iter=STEPS).fit_transform(components)
-    return np.asarray(placed, np.float64), f"t-SNE, perplexity {perplexity:g}"
+    return np.asarray(placed, np.float64), f"t-SNE, perplexity {perplexity:.3g}"

@@ -42,8 +42,23 @@ def headline(results: Results) -> list[tuple[str, str, str]]:
 
 def what_was_run(inputs: Inputs) -> dict[str, Any]:
     """Facts of the run, counts of its pictures, and its calibration."""
-    calibration = tables.flat(inputs.results.calibration)
-    return {"facts": _facts(inputs), "counts": _counts(inputs), "calibration": calibration}
+    return {"facts": _facts(inputs), "counts": _counts(inputs), "calibration": _calibration(inputs)}
+
+
+def _calibration(inputs: Inputs) -> dict[str, Any] | None:
+    """The temperature, and the errors before and after; None for a run without."""
+    found = inputs.results.calibration
+    if not found:
+        return None
+    rows = [
+        [Cell(METRICS[name].title), *(tables.number(found[when][name]) for when in ("before", "after"))]
+        for name in ("ece", "log_loss")
+    ]
+    return {
+        "temperature": f"{found['temperature']:.3f}",
+        "pictures": found["fitted_on"],
+        "table": Table(["metric", "before", "after"], rows),
+    }
 
 
 def _facts(inputs: Inputs) -> list[tuple[str, str]]:

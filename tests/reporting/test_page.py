@@ -14,6 +14,14 @@ from jaxcaps.reporting.results import read_results
 from tests.reporting import build
 
 
+CALIBRATION = {
+    "temperature": 1.25,
+    "fitted_on": 9,
+    "before": {"ece": 0.2, "log_loss": 0.4},
+    "after": {"ece": 0.1, "log_loss": None},
+}
+
+
 def sections(page):
     return re.findall(r'<section id="([a-z]+)"', page)
 
@@ -28,7 +36,7 @@ def classifier_page(tmp_path_factory):
     scored = json.loads((folder / "metrics.json").read_text()) | {"data": "csv:/secret/place/labels.csv"}
     scored["accuracy"] = 0.123
     (folder / "metrics-test.json").write_text(json.dumps(scored))
-    (folder / "calibration.json").write_text(json.dumps({"temperature": 1.25, "ece": {"before": 0.2, "after": None}}))
+    (folder / "calibration.json").write_text(json.dumps(CALIBRATION))
     comparisons = compare(read_results(folder), [read_results(other)])
     return render(build.inputs(folder, names=names, comparisons=comparisons, groups=build.labels() // 2))
 
@@ -38,7 +46,14 @@ def test_the_page_of_a_classifier_has_all_its_sections(classifier_page):
         "comparison", "run", "scores", "elsewhere", "confusion", "thresholds", "mistakes", "reconstructions",
         "embedding", "capsules", "training", "configuration",
     ]  # fmt: skip
-    for words in ("majority baseline", "temperature", "1.25", "ece: before", "group", "sensitivity at specificity 0.9"):
+    for words in (
+        "majority baseline",
+        "divided by 1.250",
+        "fitted on 9 ",
+        "0.200",
+        "group",
+        "sensitivity at specificity 0.9",
+    ):
         assert words in classifier_page, words
 
 
