@@ -13,7 +13,6 @@ from jaxcaps.reporting.page import render
 from jaxcaps.reporting.results import read_results
 from tests.reporting import build
 
-
 CALIBRATION = {
     "temperature": 1.25,
     "fitted_on": 9,
