@@ -100,10 +100,12 @@ class DataConfig:
     """the fold used as the test split, counted from 0"""
     label_fraction: Annotated[float, Interval(gt=0, le=1)] = 1.0
     """share of each class's images, in whole groups, whose labels training and validation may use; shares are nested"""
+    labels_per_class: Annotated[int, Ge(1)] | None = None
+    """number of images of each class, in whole groups, whose labels training and validation may use; nested as well"""
     minority: str = ""
     """CLASS:SHARE, such as normal:0.1: reduce this class to this share of the training images, in whole groups"""
     subset_seed: Seed = 0
-    """seed for the choice of groups by --label-fraction and --minority"""
+    """seed for the choice of groups by --label-fraction, --labels-per-class and --minority"""
     synthetic_count: Annotated[int, Ge(1)] = 600
     """number of frames in the built-in set"""
     synthetic_seed: Seed = 0
@@ -116,7 +118,7 @@ class DataConfig:
     def check(self) -> None:
         """
         Raises:
-            UserError: the number of folds and the fold do not match.
+            UserError: the number of folds and the fold do not match, or labels are limited twice.
         """
         if self.folds and not (self.folds >= 2 and self.fold < self.folds):
             raise UserError(
@@ -124,6 +126,14 @@ class DataConfig:
             )
         if self.fold and not self.folds:
             raise UserError(f"--fold={self.fold}: give the number of folds too, with --folds")
+        if self.label_fraction < 1 and self.labels_per_class is not None:
+            raise UserError(
+                f"--label-fraction={self.label_fraction:g} and --labels-per-class={self.labels_per_class}: give one"
+            )
+
+
+# The values of the data's configuration that show all labels.
+ALL_LABELS: dict[str, Any] = {"label_fraction": 1.0, "labels_per_class": None}
 
 
 @dataclass(frozen=True)
@@ -169,11 +179,22 @@ class ModelConfig:
     ] = "dynamic"
     routing_iterations: Annotated[int, Interval(ge=1, le=100)] = 3
     """number of iterations, for routing algorithms that iterate"""
+    agreement_scale: Annotated[float, Interval(gt=0, le=1e6)] | Literal["capsules"] = 1.0
+    """what the agreements are multiplied by, for dynamic routings: a number, or capsules for in / out capsules"""
+    learn_agreement_scale: bool = False
+    """learn the agreement scale of each layer, from --agreement-scale on"""
     decoder_skips: bool = False
     """add the encoder's feature maps to the decoder's, as in the study; the decoder can then bypass the capsules"""
     dtype: Literal["float32", "bfloat16", "float64"] = "float32"
     """dtype of computation; parameters are float32 (float64 for float64), and sensitive steps use at least float32"""
 
+
+# The settings of a routing that have fields of their own, by field.
+ROUTING_FIELDS = {
+    "routing_iterations": "iterations",
+    "agreement_scale": "agreement_scale",
+    "learn_agreement_scale": "learn_agreement_scale",
+}
 
 # The fields of the model's configuration on which the meaning of the encoder's arrays depends.
 ENCODER_FIELDS = (

@@ -13,7 +13,7 @@ from data_prep.bounds import check_bounds
 from data_prep.flags import check_names
 from jaxcaps.commands import run_command
 from jaxcaps.config import DataConfig, ModelConfig, choice
-from jaxcaps.errors import UserError
+from jaxcaps.errors import UserError, nearest
 from jaxcaps.plan.config import Config
 from jaxcaps.plan.flags import home, with_absolute_paths, with_flags
 from jaxcaps.plan.presets import preset
@@ -21,6 +21,15 @@ from jaxcaps.studies.ready_made import READY_MADE
 
 if TYPE_CHECKING:
     from jaxcaps.studies.design import Study
+
+
+@dataclass(frozen=True)
+class SharedData(DataConfig):
+    """The data of all runs. What differs from run to run has no flag."""
+
+    fold: Annotated[int, tyro.conf.Suppress] = 0
+    label_fraction: Annotated[float, tyro.conf.Suppress] = 1.0
+    labels_per_class: Annotated[int | None, tyro.conf.Suppress] = None
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,10 @@ class Flags:
     """seeds, separated by commas; 0,1,2 if not given"""
     label_fractions: str = "1"
     """fractions of the labels, separated by commas, as in 0.1,0.25,1"""
+    labels_per_class: str | None = None
+    """instead: numbers of labels of each class, separated by commas, as in 5,10,50,all"""
+    against: str = ""
+    """compare all arms with this one of --inits, whatever their networks; default: each with its own reference"""
     grid: str = ""
     """fine-tuning recipes, the same for every arm: 'lr=0.001,0.003 freeze-epochs=0,5' makes four"""
     preset: Annotated[str, choice("jaxcaps.plan.presets", "PRESET", "network, picture size and lengths")] = "demo"
@@ -66,7 +79,7 @@ class Flags:
     slurm: bool = False
     """write OUT/array.sh, a SLURM array of the cells; run nothing"""
     cell: Annotated[int | None, tyro.conf.arg(help="run this one cell of the study in --out")] = None
-    data: DataConfig = field(default_factory=DataConfig)
+    data: SharedData = field(default_factory=SharedData)
     model: ModelConfig = field(default_factory=ModelConfig)
 
 
@@ -115,17 +128,17 @@ def parse(arguments: Sequence[str]) -> Flags:
         UserError: an unknown flag or preset, or a flag that differs from run to run.
         SystemExit: `--help`, or a value that tyro refuses (status 2).
     """
-    check_names(arguments, Flags)
     for name in _names(arguments):
         if name in OF_CELLS:
             raise UserError(f"--{name}: the study sets it for each run; {OF_CELLS[name]}")
+    check_names(arguments, Flags)
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--preset", default=Flags.preset, nargs="?")
     base = preset(early.parse_known_args(arguments)[0].preset or "", "finetune")
     return tyro.cli(
         Flags,
         args=list(arguments),
-        default=Flags(data=base.data, model=base.model),
+        default=Flags(data=SharedData(**vars(base.data)), model=base.model),
         prog="python -m jaxcaps.study",
         description="Compares ways of initialising a capsule network: every cell once, resumable, one table.",
         config=(tyro.conf.OmitArgPrefixes,),
@@ -141,12 +154,12 @@ def design(flags: Flags) -> "Study":
     from jaxcaps.data.items import class_names
     from jaxcaps.data.sources import open_source
     from jaxcaps.studies.design import Study
-    from jaxcaps.studies.notation import parse_arms, parse_flags, parse_grid, parse_numbers
+    from jaxcaps.studies.notation import parse_arms, parse_flags, parse_grid, parse_labels, parse_numbers
     from jaxcaps.studies.ready_made import ready_made
 
     def shared(stage: Config, values: dict[str, object], where: str, text: str) -> Config:
         """A stage's preset with the study's data and network, with values by flag, and with the flags in a text."""
-        config = replace(stage, data=flags.data, model=flags.model)
+        config = replace(stage, data=DataConfig(**vars(flags.data)), model=flags.model)
         given = tuple(f"--{flag}={value}" for flag, value in values.items() if value is not None)
         config = with_flags(config, given, "the study")
         return with_absolute_paths(with_flags(config, parse_flags(where, text), f"{where}={text!r}"))
@@ -155,7 +168,6 @@ def design(flags: Flags) -> "Study":
     # No validation labels steer a run of a study: it keeps the last parameters.
     finetune = replace(finetune, training=replace(finetune.training, best_metric="none"))
     ready = ready_made(flags.plan) if flags.plan is not None else None
-    fractions = parse_numbers("--label-fractions", flags.label_fractions, float)
     study = Study(
         pretrain=shared(
             preset(flags.preset, "ssl"),
@@ -168,9 +180,12 @@ def design(flags: Flags) -> "Study":
         ),
         inits=parse_arms(flags.inits or (ready.inits if ready else "random,inpaint")),
         seeds=parse_numbers("--seeds", flags.seeds or (ready.seeds if ready else "0,1,2"), int),
-        label_fractions=tuple(sorted(fractions)),
+        labels=parse_labels(flags.label_fractions, flags.labels_per_class),
         recipes=parse_grid(flags.grid),
+        against=flags.against,
     )
+    if study.against not in ("", *study.inits):
+        raise UserError(f"--against={study.against}: not among the arms{nearest(study.against, study.inits)}")
     if not any(arm.kind.counts_classes for arm in study.arms):
         return study
     data = study.finetune.data

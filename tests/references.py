@@ -94,7 +94,7 @@ def given_or_ones(in_activations, in_capsules):
     return np.ones(in_capsules) if in_activations is None else np.asarray(in_activations, np.float64)
 
 
-def dynamic_routing(votes, iterations, in_activations=None, leaky=False):
+def dynamic_routing(votes, iterations, in_activations=None, agreement_scale=1.0, leaky=False):
     """Sabour et al. 2017, procedure 1, with explicit logits; where leaky with one more, 0, for no capsule at all."""
     votes = np.asarray(votes, np.float64)
     in_capsules, out_capsules, dim = votes.shape
@@ -110,12 +110,12 @@ def dynamic_routing(votes, iterations, in_activations=None, leaky=False):
         if iteration < iterations - 1:
             for i in range(in_capsules):
                 for j in range(out_capsules):
-                    logits[i, j] += votes[i, j] @ poses[j]
+                    logits[i, j] += agreement_scale * (votes[i, j] @ poses[j])
     return poses, np.array([np.linalg.norm(pose) for pose in poses]), couplings
 
 
-def leaky_dynamic_routing(votes, iterations, in_activations=None):
-    return dynamic_routing(votes, iterations, in_activations, leaky=True)
+def leaky_dynamic_routing(votes, iterations, in_activations=None, agreement_scale=1.0):
+    return dynamic_routing(votes, iterations, in_activations, agreement_scale, leaky=True)
 
 
 def uniform_routing(votes, in_activations=None):

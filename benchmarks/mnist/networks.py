@@ -14,6 +14,8 @@ from jaxcaps.models.stem import GroupNorm, stem_convolution
 from jaxcaps.nnx import CapsuleDecoder, ClassCaps, PrimaryCaps
 
 CLASSES = 10
+# Of `RoutedNetwork`: 8 types on a grid of 6x6.
+IN_CAPSULES = 8 * 6 * 6
 # Weight of the summed squared error (Sabour et al. 2017, section 4.1).
 RECONSTRUCTION_WEIGHT = 0.0005
 

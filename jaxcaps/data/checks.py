@@ -32,15 +32,15 @@ def check_labels(classes: tuple[str, ...], needed: Labels, data: str) -> None:
 
 
 def check_shown(
-    known: np.ndarray, shown: np.ndarray, assigned: np.ndarray, wanted: Sequence[str], fraction: float, data: str
+    known: np.ndarray, shown: np.ndarray, assigned: np.ndarray, wanted: Sequence[str], flag: str, data: str
 ) -> None:
     """
     Args:
         known: int [n], the labels of the data, -1 if unknown.
-        shown: int [n], the same with -1 for labels that `fraction` hides.
+        shown: int [n], the same with -1 for labels that are hidden.
         assigned: int [n], indices into `SPLITS`.
         wanted: the splits that need labels.
-        fraction: the share of labels that are not hidden.
+        flag: hides them, as typed.
 
     Raises:
         UserError: one of these splits has no visible label.
@@ -50,7 +50,7 @@ def check_shown(
         if not rows.any() or (shown[rows] >= 0).any():
             continue
         if (known[rows] >= 0).any():
-            raise UserError(f"--label-fraction={fraction:g} leaves no label in the {name} split; give a larger share")
+            raise UserError(f"{flag} leaves no label in the {name} split; show more labels")
         raise UserError(
             f"--data={data}: none of the {rows.sum()} images of the {called(name)} has a label; label some of them, "
             "or give another split"

@@ -175,7 +175,7 @@ def load_dataset(
     readable[left_out(known, groups, readable, assigned, classes, data, subset)] = False
     shown = hidden(known, groups, readable, assigned, classes, subset)
     if labels != "optional":
-        check_shown(known, shown, assigned, splits, subset.label_fraction, data)
+        check_shown(known, shown, assigned, splits, subset.label_flag(), data)
         readable[(shown < 0) & (assigned == TRAIN)] = False
     if subset.described():
         notes.append(f"Subset: {subset.described()}.")

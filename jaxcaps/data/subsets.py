@@ -22,6 +22,7 @@ class Subset:
             test split.
         fold: the fold used as the test split, counted from 0.
         label_fraction: share of each class, in whole groups, whose labels training and validation use.
+        labels_per_class: number of images of each class, in whole groups, whose labels they use; None: no limit.
         minority: "CLASS:SHARE" reduces this class to this share of training, in whole groups; "" does nothing.
         seed: seed for the choice of groups.
     """
@@ -29,6 +30,7 @@ class Subset:
     folds: int = 0
     fold: int = 0
     label_fraction: float = 1.0
+    labels_per_class: int | None = None
     minority: str = ""
     seed: int = 0
 
@@ -41,14 +43,22 @@ class Subset:
             parts.append(f"training keeps {self.minority.partition(':')[0]} down to {self.minority.partition(':')[2]}")
         if self.label_fraction < 1:
             parts.append(f"labels of {self.label_fraction:g} of the groups")
+        if self.labels_per_class is not None:
+            parts.append(f"labels of {self.labels_per_class} images of each class, in whole groups")
         return f"{'; '.join(parts)} (seed {self.seed})" if parts else ""
+
+    def label_flag(self) -> str:
+        """The flag that hides labels, as typed; empty if none are hidden."""
+        if self.labels_per_class is not None:
+            return f"--labels-per-class={self.labels_per_class}"
+        return f"--label-fraction={self.label_fraction:g}" if self.label_fraction < 1 else ""
 
 
 WHOLE = Subset()
 
 
-def group_order(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
-    """Position of each image's group in a random order of the groups of its class, as a share of the class's images.
+def group_order(labels: np.ndarray, groups: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Position of each image's group in a random order of the groups of its class, and the size of the class.
 
     Args:
         labels: int [n], -1 if unknown.
@@ -56,10 +66,10 @@ def group_order(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray
         seed: seed of the orders, one order per class.
 
     Returns:
-        float [n] in (0, 1]: the share of the class's images in this group and those before it. A group of several
-        classes counts with the class of its first image.
+        int [n], int [n]: the number of images of the class in this group and those before it, and in all its groups.
+        A group of several classes counts with the class of its first image.
     """
-    places = np.empty(len(labels))
+    places, sizes_of_classes = np.empty(len(labels), int), np.empty(len(labels), int)
     # A group that spans classes counts for one of them, so that it is kept or left out as a whole.
     _, first, member = np.unique(groups, return_index=True, return_inverse=True)
     labels = labels[first][member]
@@ -67,15 +77,16 @@ def group_order(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray
         rows = np.flatnonzero(labels == label)
         names, within, sizes = np.unique(groups[rows], return_inverse=True, return_counts=True)
         order = np.random.default_rng([seed, int(label) + 1]).permutation(len(names))
-        ends = np.empty(len(names))
-        ends[order] = np.cumsum(sizes[order]) / len(rows)
-        places[rows] = ends[within]
-    return places
+        ends = np.empty(len(names), int)
+        ends[order] = np.cumsum(sizes[order])
+        places[rows], sizes_of_classes[rows] = ends[within], len(rows)
+    return places, sizes_of_classes
 
 
 def with_known_labels(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     """Mask of the images that keep their label, bool [n]: whole groups, at most `fraction` of each class's images."""
-    return group_order(labels, groups, seed) <= fraction + 1e-9
+    places, sizes = group_order(labels, groups, seed)
+    return places <= (fraction + 1e-9) * sizes
 
 
 def without_most_of(
@@ -153,21 +164,28 @@ def hidden(
     """The labels, with -1 for those hidden from training and validation. Shares refer to the readable images.
 
     Raises:
-        UserError: a class would have no label left in training.
+        UserError: a class would have no label left in training, or has fewer images there than labels are wanted.
     """
-    if subset.label_fraction == 1:
+    flag, count = subset.label_flag(), subset.labels_per_class
+    if not flag:
         return labels
     labels = labels.copy()
     for split in (TRAIN, VALIDATION):
         rows = np.flatnonzero(readable & (assigned == split) & (labels >= 0))
-        known = with_known_labels(labels[rows], groups[rows], subset.label_fraction, subset.seed)
-        for number, name in enumerate(classes):
+        if count is None:
+            known = with_known_labels(labels[rows], groups[rows], subset.label_fraction, subset.seed)
+        else:
+            known = group_order(labels[rows], groups[rows], subset.seed)[0] <= count
+        for number, name in enumerate(classes if split == TRAIN else ()):
             members = labels[rows] == number
-            if split == TRAIN and members.any() and not known[members].any():
-                count = len(np.unique(groups[rows[members]]))
+            has = f"class {name!r}, which has {members.sum()} training images"
+            if count is not None and 0 < members.sum() < count:
+                raise UserError(f"{flag} wants more labels than there are of {has}; give at most {members.sum()}")
+            if members.any() and not known[members].any():
+                parts = len(np.unique(groups[rows[members]]))
                 raise UserError(
-                    f"--label-fraction={subset.label_fraction:g} leaves no label of class {name!r}, which has "
-                    f"{members.sum()} training images in {count} group(s); give a larger share"
+                    f"{flag} leaves no label of {has} in {parts} group(s); give a larger "
+                    f"{'share' if count is None else 'number'}"
                 )
         labels[rows[~known]] = -1
     return labels

@@ -139,7 +139,7 @@ def dense_caps(
         fits = transform == "vector" and hasattr(routing, "route_fused") and batch[1] is None
         if not fits or not fused_dynamic_fits(shared[0], batch[0]):
             return None
-        return lambda shared, batch: routing.route_fused(shared[0], batch[0])  # type: ignore[attr-defined]
+        return lambda shared, batch: routing.route_fused(shared[0], batch[0], **shared[1])  # type: ignore[attr-defined]
 
     vote_bytes = in_capsules * out_capsules * out_dim * poses.dtype.itemsize
     shared, examples = (weights, dict(parameters)), (poses, activations)

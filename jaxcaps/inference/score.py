@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from jaxcaps.config import ALL_LABELS
 from jaxcaps.data.dataset import Split
 from jaxcaps.data.items import class_names
 from jaxcaps.data.prepared import as_in_training
@@ -77,7 +78,7 @@ def predict(
     origin.check_data(data)
     opened = open_classifier(origin, batch_size)
     changes: dict[str, Any] = {} if data is None else {"data": data}
-    changes |= {} if hidden_labels else {"label_fraction": 1.0}
+    changes |= {} if hidden_labels else ALL_LABELS
     # Folds and a rare class are choices among the splits.
     changes |= {"folds": 0, "fold": 0, "minority": ""} if split == ALL else {}
     config = with_data(opened.config, **changes)

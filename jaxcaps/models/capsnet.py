@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxcaps.config import ModelConfig
-from jaxcaps.functional import Routed, Routing, iterates, named_routing, safe_norm
+from jaxcaps.config import ROUTING_FIELDS, ModelConfig
+from jaxcaps.functional import Routed, Routing, named_routing, routing_settings, safe_norm
 from jaxcaps.models.geometry import geometry, primary_capsules
 from jaxcaps.models.settings import dtypes
 from jaxcaps.models.stems import STEMS
@@ -81,8 +81,9 @@ class Encoder(nnx.Module):
 
 
 def routing_of(model: ModelConfig) -> Routing:
-    """The routing of a model, with the model's number of iterations if it iterates."""
-    settings = {"iterations": model.routing_iterations} if iterates(model.routing) else {}
+    """The routing of a model, with those of the model's settings that this routing has."""
+    known = routing_settings(model.routing)
+    settings = {setting: getattr(model, field) for field, setting in ROUTING_FIELDS.items() if setting in known}
     return named_routing(model.routing, **settings)
 
 

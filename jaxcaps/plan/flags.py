@@ -15,7 +15,7 @@ import tyro
 from data_prep.bounds import check_bounds
 from data_prep.flags import check_names
 from data_prep.spec import expanded
-from jaxcaps.config import DataConfig, ModelConfig, Stage, from_dict, merged, read_yaml, to_dict
+from jaxcaps.config import ROUTING_FIELDS, DataConfig, ModelConfig, Stage, from_dict, merged, read_yaml, to_dict
 from jaxcaps.errors import UserError, nearest
 from jaxcaps.plan.config import Config, paths_of, task_of, with_paths
 from jaxcaps.plan.help import ALL, common
@@ -166,18 +166,19 @@ def with_absolute_paths(config: Config) -> Config:
 
 
 def _check_model(config: Config) -> None:
-    from jaxcaps.functional import AUGMENTATIONS, ROUTINGS, iterates
+    from jaxcaps.functional import AUGMENTATIONS, ROUTINGS, routing_settings
     from jaxcaps.models import STEMS
 
     model = config.model
 
     AUGMENTATIONS.find(config.augmentation.augmentation, "--augmentation")
     ROUTINGS.find(model.routing, "--routing")
-    if not iterates(model.routing) and model.routing_iterations != ModelConfig.routing_iterations:
-        raise UserError(
-            f"--routing-iterations={model.routing_iterations}: --routing={model.routing} does not iterate; drop the "
-            "flag"
-        )
+    for field, setting in ROUTING_FIELDS.items():
+        value = getattr(model, field)
+        if value != getattr(ModelConfig, field) and setting not in routing_settings(model.routing):
+            raise UserError(
+                f"--{field.replace('_', '-')}={value}: --routing={model.routing} has no such setting; drop the flag"
+            )
     STEMS.find(model.stem, "--stem")
     if config.stage == "ssl" and not CLASSIFICATION_TASKS[model.architecture].capsules:
         raise UserError(

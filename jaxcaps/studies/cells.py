@@ -1,6 +1,6 @@
-"""One cell of a study: pre-train once, fine-tune with each share of the labels and each recipe, score.
+"""One cell of a study: pre-train once, fine-tune with each choice of visible labels and each recipe, score.
 
-A cell's folder holds the run folders `ssl` and `finetune/<share>/<recipe>`, and `outcome.json` once it has finished.
+A cell's folder holds the run folders `ssl` and `finetune/<labels>/<recipe>`, and `outcome.json` once it has finished.
 """
 
 import dataclasses
@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from jaxcaps.config import ALL_LABELS
 from jaxcaps.errors import UserError
 from jaxcaps.inference.score import predict
 from jaxcaps.plan.config import Config, architecture_hash
@@ -43,9 +44,9 @@ def run_cell(study: Study, cell: Cell, folder: Path, *, keep_checkpoints: bool) 
 
 def _networks(study: Study, cell: Cell, folder: Path) -> Iterator[FineTuning]:
     before = _timed(study.pretraining(cell, folder)) if cell.arm in study.pretrained else 0.0
-    for fraction in study.label_fractions:
-        for recipe in study.recipes_of(cell, fraction):
-            config = _lengthened(study, cell, study.finetuning(cell, fraction, recipe, folder), folder, recipe)
+    for labels in study.labels:
+        for recipe in study.recipes_of(cell, labels):
+            config = _lengthened(study, cell, labels, recipe, folder)
             seconds = _timed(config)
             assert config.out is not None
             out = Path(config.out)
@@ -53,7 +54,7 @@ def _networks(study: Study, cell: Cell, folder: Path) -> Iterator[FineTuning]:
             found = predict(out, study.split, hidden_labels=False)
             Predictions.of(found.split, found.probabilities, found.classes).save(out)
             yield FineTuning(
-                label_fraction=fraction,
+                labels=labels,
                 recipe=recipe.name,
                 folder=str(out.relative_to(folder)),
                 architecture=architecture_hash(config, len(found.classes)),
@@ -65,8 +66,9 @@ def _networks(study: Study, cell: Cell, folder: Path) -> Iterator[FineTuning]:
             )
 
 
-def _lengthened(study: Study, cell: Cell, config: Config, folder: Path, recipe: Recipe) -> Config:
-    """Returns the configuration with the epochs of a longer baseline: it gets the budget of an arm that pre-trains."""
+def _lengthened(study: Study, cell: Cell, labels: str, recipe: Recipe, folder: Path) -> Config:
+    """The configuration of a fine-tuning; a longer baseline has the budget of an arm that pre-trains."""
+    config = study.finetuning(cell, labels, recipe, folder)
     longer = study_arm(cell.arm).kind.longer
     if not longer:
         return config
@@ -82,7 +84,7 @@ def _lengthened(study: Study, cell: Cell, config: Config, folder: Path, recipe: 
         if done is None:
             raise UserError(f"{cell.name} trains for as long as {other.name}, which has not finished; run it first")
         # In a final study the two may have different recipes.
-        like = [one for one in done if one.label_fraction == config.data.label_fraction]
+        like = [one for one in done if one.labels == labels]
         same = next((one for one in like if one.recipe == recipe.name), like[0])
         lasting = _lasting_seconds(root / other.name / same.folder)
         epochs = round(config.training.epochs * (1 + same.pretraining_seconds / lasting))
@@ -111,20 +113,20 @@ def _lasting_seconds(run: Path) -> float:
 def _pixels(study: Study, cell: Cell, folder: Path) -> Iterator[FineTuning]:
     make = study_arm(cell.arm).kind.pixels
     assert make is not None
-    for fraction in study.label_fractions:
-        out = folder / "finetune" / f"{fraction:g}"
+    for labels in study.labels:
+        out = folder / "finetune" / labels
         out.mkdir(parents=True, exist_ok=True)
-        config = study.finetuning(cell, fraction, Recipe(), folder)
+        config = study.finetuning(cell, labels, Recipe(), folder)
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, image_size=PIXELS, oversampling=1))
         began = time.monotonic()
         training = load_data(config, ("train",))
-        seen = dataclasses.replace(config, data=dataclasses.replace(config.data, label_fraction=1.0))
+        seen = dataclasses.replace(config, data=dataclasses.replace(config.data, **ALL_LABELS))
         scored = load_data(seen, (study.split,)).splits[study.split]
         probabilities = classify_pixels(make(cell.seed), training.splits["train"], scored, len(training.classes))
         Predictions.of(scored, probabilities, training.classes).save(out)
         seconds = time.monotonic() - began
         where = str(out.relative_to(folder))
-        yield FineTuning(fraction, Recipe().name, where, "", training.fingerprint, 0, 0.0, seconds, None)
+        yield FineTuning(labels, Recipe().name, where, "", training.fingerprint, 0, 0.0, seconds, None)
 
 
 def _timed(config: Config) -> float:

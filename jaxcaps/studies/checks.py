@@ -10,8 +10,8 @@ from jaxcaps.data.sampling import shuffled
 from jaxcaps.errors import UnsuitableTask, UserError
 from jaxcaps.models.vgg import read_convolutions
 from jaxcaps.plan.config import Config, architecture_hash, paths_of
-from jaxcaps.studies.design import Cell, Study
-from jaxcaps.studies.notation import Recipe, StudyArm
+from jaxcaps.studies.design import Cell, Study, with_labels
+from jaxcaps.studies.notation import ALL_SHOWN, Recipe, StudyArm, labels_in_words
 from jaxcaps.tasks import PRETRAINING_TASKS
 from jaxcaps.training.setup import load_data, make_task
 
@@ -37,14 +37,14 @@ def check(study: Study) -> dict[str, Config]:
     # Beyond arm and recipe, the configurations of cells differ in these and in the fold alone.
     for seed in study.seeds:
         check_bounds(dataclasses.replace(study.finetune, seed=seed))
-    for fraction in study.label_fractions:
-        check_bounds(dataclasses.replace(study.finetune.data, label_fraction=fraction))
+    for labels in study.labels:
+        check_bounds(with_labels(study.finetune.data, labels))
     first = study.cells()[0]
     before = {name: study.pretraining(dataclasses.replace(first, arm=name)) for name in study.pretrained}
     after = {arm.name: _finetuning(study, arm, first) for arm in study.arms if not arm.kind.pixels}
     for name, config in before.items():
         _check_stages(study, name, config, after[name])
-    for arm in study.arms:
+    for arm in () if study.against else study.arms:
         if not arm.kind.baseline and (unlike := comparability(after[arm.reference], after[arm.name])):
             raise UserError(
                 f"{arm.name} and {arm.reference} cannot be compared: {unlike}. Arms must share architecture, data and "
@@ -85,7 +85,7 @@ def comparability(first: Config, second: Config) -> str:
 def _finetuning(study: Study, arm: StudyArm, first: Cell) -> Config:
     """Returns the fine-tuning with the first recipe, after a check of all recipes."""
     cell = dataclasses.replace(first, arm=arm.name)
-    configs = [study.finetuning(cell, study.label_fractions[0], recipe) for recipe in study.recipes]
+    configs = [study.finetuning(cell, study.labels[0], recipe) for recipe in study.recipes]
     for recipe, config in zip(study.recipes, configs, strict=True):
         if (config.model, config.data) != (configs[0].model, configs[0].data):
             raise UserError(
@@ -129,24 +129,24 @@ def _check_data(study: Study, first: Cell) -> Dataset:
     """The training and validation pictures of the last fold.
 
     Raises:
-        UserError: as `load_data`, of any fold; or the smallest share of the labels shows too few validation labels to
+        UserError: as `load_data`, of any fold; or the fewest visible labels leave too few in validation to
             choose a recipe by, or fewer training pictures than a batch that draws none twice.
     """
-    # The smallest is the one that may leave a class without any.
-    fraction = min(study.label_fractions)
-    trainings = [study.finetuning(first, fraction, recipe).training for recipe in study.recipes]
+    # The fewest may leave a class without any.
+    labels = study.labels[0]
+    trainings = [study.finetuning(first, labels, recipe).training for recipe in study.recipes]
     # The largest batch of those recipes that draw no picture twice.
     largest = max((each.batch_size for each in trainings if each.sampling == "shuffled"), default=0)
     for fold in study.fold_numbers:
-        config = study.finetuning(dataclasses.replace(first, fold=fold), fraction, Recipe())
+        config = study.finetuning(dataclasses.replace(first, fold=fold), labels, Recipe())
         data = load_data(config, ("train", "validation"))
         shuffled(len(data.splits["train"]), largest, seed=0)
         shown = set(data.splits["validation"].labels.tolist()) - {-1}
         missing = [name for number, name in enumerate(data.classes) if number not in shown]
-        if missing and len(study.recipes) > 1 and fraction < 1:
+        if missing and len(study.recipes) > 1 and labels != ALL_SHOWN:
             where = "" if fold is None else f" of fold {fold}"
             raise UserError(
-                f"--label-fractions: {fraction:g} leaves no validation label of {', '.join(missing)}"
-                f"{where}, but recipes are chosen by validation; give a larger fraction"
+                f"{labels_in_words(labels)} leave no validation label of {', '.join(missing)}{where}, but recipes are "
+                "chosen by validation; show more labels"
             )
     return data

@@ -1,7 +1,7 @@
-"""The design of a study: arms, seeds, folds, shares of the labels and recipes, and the configuration of every run.
+"""The design of a study: arms, seeds, folds, visible labels and recipes, and the configuration of every run.
 
-A cell is one arm with one seed on one fold. It pre-trains once, and fine-tunes once for each share of the labels and
-each recipe.
+A cell is one arm with one seed on one fold. It pre-trains once, and fine-tunes once for each choice of visible labels
+and each recipe. Such a choice is a text: a share of each class, such as "0.1", or "10-per-class".
 """
 
 from collections.abc import Iterator
@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 
+from jaxcaps.config import DataConfig
 from jaxcaps.errors import UserError
 from jaxcaps.plan.config import Config, paths_of
 from jaxcaps.plan.flags import checked, with_flags
-from jaxcaps.studies.notation import Recipe, StudyArm, study_arm
+from jaxcaps.studies.notation import ALL_SHOWN, PER_CLASS, Recipe, StudyArm, study_arm
 from jaxcaps.tasks import PRETRAINING_TASKS
 
 # Stands for a folder where none is needed yet.
@@ -37,10 +38,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Choice:
-    """The recipe of an arm for one label fraction on one fold (None: the data's own split)."""
+    """The recipe of an arm for one choice of visible labels on one fold (None: the data's own split)."""
 
     arm: str
-    label_fraction: float
+    labels: str
     fold: int | None
     recipe: str
 
@@ -53,8 +54,9 @@ class Study:
         pretrain, finetune: what all pre-trainings and all fine-tunings share, the number of folds included.
         inits: the arms as typed, in the order of the table.
         seeds: each arm has one run for each.
-        label_fractions: shares of the labels.
+        labels: choices of visible labels, fewest first.
         recipes: the grid of fine-tuning, the same for all arms.
+        against: the arm that all others are compared with, whatever their networks; "": each with its own reference.
         classes: how many the data has; 0 if no arm reads it.
         split: what is scored; "test" in a final study alone.
         chosen: the recipes of a final study; else empty.
@@ -65,8 +67,9 @@ class Study:
     finetune: Config
     inits: tuple[str, ...]
     seeds: tuple[int, ...]
-    label_fractions: tuple[float, ...] = (1.0,)
+    labels: tuple[str, ...] = (ALL_SHOWN,)
     recipes: tuple[Recipe, ...] = (Recipe(),)
+    against: str = ""
     classes: int = 0
     split: str = "validation"
     chosen: tuple[Choice, ...] = ()
@@ -80,6 +83,10 @@ class Study:
     def pretrained(self) -> tuple[str, ...]:
         """The arms that pre-train. Longer baselines get the budget of the first one that suits the data."""
         return tuple(arm.name for arm in self.arms if arm.kind.pretrain is not None)
+
+    def reference(self, arm: StudyArm) -> str:
+        """The arm that this one is compared with."""
+        return self.against or arm.reference
 
     @property
     def folds(self) -> int:
@@ -98,27 +105,27 @@ class Study:
         arms = sorted(self.arms, key=lambda arm: arm.kind.longer != "")
         return [Cell(arm.name, seed, fold) for seed in self.seeds for fold in self.fold_numbers for arm in arms]
 
-    def recipes_of(self, cell: Cell, fraction: float) -> list[Recipe]:
+    def recipes_of(self, cell: Cell, labels: str) -> list[Recipe]:
         """The recipes of a cell: the whole grid, or in a final study the chosen one."""
         if study_arm(cell.arm).kind.pixels:
             return [Recipe()]
         if not self.chosen:
             return list(self.recipes)
-        wanted = (cell.arm, fraction, cell.fold)
-        names = [one.recipe for one in self.chosen if (one.arm, one.label_fraction, one.fold) == wanted]
+        wanted = (cell.arm, labels, cell.fold)
+        names = [one.recipe for one in self.chosen if (one.arm, one.labels, one.fold) == wanted]
         return [recipe for recipe in self.recipes if recipe.name in names]
 
     def pretraining(self, cell: Cell, folder: Path = UNUSED) -> Config:
         """The configuration of a cell's pre-training.
 
-        Its probes steer nothing, and still see no more labels than the smallest share.
+        Its probes steer nothing, and still see no more labels than the fine-tuning that sees the fewest.
 
         Raises:
             UserError: flags that the arm cannot use, or values that a run cannot use.
         """
-        return _placed(_pretraining(self, cell.arm), cell, min(self.label_fractions), folder / "ssl")
+        return _placed(_pretraining(self, cell.arm), cell, self.labels[0], folder / "ssl")
 
-    def finetuning(self, cell: Cell, fraction: float, recipe: Recipe, folder: Path = UNUSED) -> Config:
+    def finetuning(self, cell: Cell, labels: str, recipe: Recipe, folder: Path = UNUSED) -> Config:
         """The configuration of one of a cell's fine-tunings, which starts from its pre-training if it has one.
 
         Raises:
@@ -127,11 +134,18 @@ class Study:
         config = _finetuning(self, cell.arm, recipe)
         if config.restore is not None:
             config = replace(config, restore=str(folder / "ssl"))
-        return _placed(config, cell, fraction, folder / "finetune" / f"{fraction:g}" / recipe.name)
+        return _placed(config, cell, labels, folder / "finetune" / labels / recipe.name)
 
 
-def _placed(config: Config, cell: Cell, fraction: float, out: Path) -> Config:
-    data = replace(config.data, fold=cell.fold or 0, label_fraction=fraction)
+def with_labels(data: DataConfig, labels: str) -> DataConfig:
+    """The data with a choice of visible labels, such as "0.1" or "10-per-class"."""
+    if labels.endswith(PER_CLASS):
+        return replace(data, label_fraction=1.0, labels_per_class=int(labels.removesuffix(PER_CLASS)))
+    return replace(data, label_fraction=float(labels), labels_per_class=None)
+
+
+def _placed(config: Config, cell: Cell, labels: str, out: Path) -> Config:
+    data = replace(with_labels(config.data, labels), fold=cell.fold or 0)
     return replace(config, seed=cell.seed, data=data, out=str(out))
 
 

@@ -66,9 +66,9 @@ def forecast(study: Study, jobs: int) -> str:
         if kind.pretrain is not None:
             runs.append(measured(study.pretraining(cell)))
         if not kind.pixels:
-            for fraction in study.label_fractions:
-                for recipe in study.recipes_of(cell, fraction):
-                    runs.append(measured(study.finetuning(cell, fraction, recipe)))
+            for labels in study.labels:
+                for recipe in study.recipes_of(cell, labels):
+                    runs.append(measured(study.finetuning(cell, labels, recipe)))
                     # As long as the other arm's pre-training again, roughly: epochs and seconds are of one kind here.
                     if kind.longer:
                         runs.append(extension(cell))

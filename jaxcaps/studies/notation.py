@@ -13,8 +13,11 @@ from jaxcaps.studies.arms import ARMS, Arm
 # The flags of a run that a study sets itself, or takes as flags of its own.
 OWN_FLAGS = (
     "stage", "task", "restore", "out", "seed", "data", "preset", "config", "folds", "fold", "label-fraction",
-    "minority", "vgg-weights",
+    "labels-per-class", "minority", "vgg-weights",
 )  # fmt: skip
+# A choice of visible labels is a share of each class, such as "0.1", or "10-per-class".
+PER_CLASS = "-per-class"
+ALL_SHOWN = "1"
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,32 @@ def parse_numbers(flag: str, text: str, kind: type) -> tuple[Any, ...]:
     if not values or len(set(values)) < len(values):
         raise UserError(f"{flag}={text}: expected numbers separated by commas, each once")
     return values
+
+
+def parse_labels(fractions: str, per_class: str | None) -> tuple[str, ...]:
+    """The choices of visible labels, fewest first, of `--label-fractions` or, if given, `--labels-per-class`.
+
+    Raises:
+        UserError: as `parse_numbers`, or both are given.
+    """
+    if per_class is None:
+        return tuple(f"{share:g}" for share in sorted(parse_numbers("--label-fractions", fractions, float)))
+    if fractions != ALL_SHOWN:
+        raise UserError(f"--label-fractions={fractions} and --labels-per-class={per_class}: give one")
+    parts = per_class.split(",")
+    counted = ",".join(part for part in parts if part != "all")
+    counts = () if parts == ["all"] else parse_numbers("--labels-per-class", counted, int)
+    chosen = tuple(f"{count}{PER_CLASS}" for count in sorted(counts))
+    return (*chosen, ALL_SHOWN) if "all" in parts else chosen
+
+
+def labels_in_words(labels: str) -> str:
+    """A choice of visible labels as tables and errors name it."""
+    if labels == ALL_SHOWN:
+        return "all labels"
+    if labels.endswith(PER_CLASS):
+        return f"{labels.removesuffix(PER_CLASS)} labels per class"
+    return f"{labels} of the labels"
 
 
 def parse_grid(text: str) -> tuple[Recipe, ...]:

@@ -21,17 +21,17 @@ class FineTuning:
     """What one fine-tuning came to.
 
     Attributes:
-        label_fraction, recipe: which it was.
+        labels, recipe: which it was.
         folder: its run folder, in the cell's.
         architecture: the hash of its architecture; "" for a classifier of pixels.
         fingerprint: of the data.
         updates: updates of the optimiser.
         pretraining_seconds, seconds: of both stages.
-        validation: balanced accuracy on the validation pictures whose labels the share shows, by which recipes are
+        validation: balanced accuracy on the validation pictures whose labels are visible, by which recipes are
             chosen; None for a classifier of pixels.
     """
 
-    label_fraction: float
+    labels: str
     recipe: str
     folder: str
     architecture: str

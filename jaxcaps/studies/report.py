@@ -12,7 +12,7 @@ from jaxcaps.evaluation.paired import Estimate
 from jaxcaps.evaluation.table import write_rows
 from jaxcaps.studies.design import Cell, Choice, Study
 from jaxcaps.studies.execution import folder_of
-from jaxcaps.studies.notation import StudyArm
+from jaxcaps.studies.notation import ALL_SHOWN, StudyArm, labels_in_words
 from jaxcaps.studies.outcomes import OUTCOME, read_failure
 from jaxcaps.studies.pretrainings import markdown_table, pretraining_table, pretrainings
 from jaxcaps.studies.results import COMPARED, Line, Result, corrected
@@ -57,12 +57,12 @@ def write_report(
 def table(study: Study, lines: Sequence[Line], out: Path) -> str:
     """The study as Markdown: mean ± standard deviation over seeds, paired differences, and 95% intervals of both."""
     grid = len({line.recipe for line in lines}) > 1
-    shares = len(study.label_fractions) > 1
+    several = len(study.labels) > 1
 
     def named(line: Line) -> list[str]:
-        return [line.arm, *([f"{line.label_fraction:g}"] if shares else []), *([line.recipe] if grid else [])]
+        return [line.arm, *([labels_in_words(line.labels)] if several else []), *([line.recipe] if grid else [])]
 
-    head = ["initialisation", *(["labels"] if shares else []), *(["recipe"] if grid else [])]
+    head = ["initialisation", *(["labels"] if several else []), *(["recipe"] if grid else [])]
     titles = [METRICS[metric].title for metric in COMPARED]
     scores = [
         [*named(line), *(_mean(line.scores[metric], line.levels[metric]) for metric in COMPARED)] for line in lines
@@ -74,7 +74,7 @@ def table(study: Study, lines: Sequence[Line], out: Path) -> str:
             *named(line),
             *(_estimate(line.differences[metric]) for metric in COMPARED),
             _percent(line.relative),
-            f"{p_values[line.arm, line.label_fraction, line.recipe]:.3f}",
+            f"{p_values[line.arm, line.labels, line.recipe]:.3f}",
         ]
         for line in lines
         if line.differences and line.relative is not None
@@ -97,8 +97,8 @@ def _heading(study: Study, lines: Sequence[Line]) -> str:
     text += f"of the difference in {METRICS[MAIN[0]].title}, corrected for the number of lines (Holm)."
     if study.split == "validation" and len(study.recipes) > 1:
         text += " Recipes are chosen on these very scores: trust the differences between arms, not the levels."
-        if min(study.label_fractions) < 1:
-            text += " With a share of the labels they are chosen by the pictures whose labels it shows (`study.csv`)."
+        if study.labels[0] != ALL_SHOWN:
+            text += " Where labels are hidden, they are chosen by the pictures whose labels are visible (`study.csv`)."
     return text
 
 
@@ -130,7 +130,7 @@ def _write_rows(study: Study, results: Sequence[Result], path: Path) -> None:
     for one in results:
         cell, run = one.cell, one.run
         row: dict[str, object] = {"initialisation": cell.arm, "seed": cell.seed, "fold": _shown(cell.fold)}
-        row |= {"label_fraction": run.label_fraction, "recipe": run.recipe, "split": study.split}
+        row |= {"labels": run.labels, "recipe": run.recipe, "split": study.split}
         row |= {"images": len(one.predictions.labels)}
         row |= {metric: f"{one.score(metric):.6f}" for metric in COMPARED}
         row |= {name: str(getattr(run, name)) for name in facts}
@@ -155,13 +155,13 @@ def _write_differences(lines: Sequence[Line], path: Path) -> None:
         for line in (line for line in lines if line.differences):
             found = line.differences[metric]
             numbers = _rounded(difference=found.value, low=found.low, high=found.high, p=found.p_value)
-            p_holm = _rounded(p_holm=p_values[line.arm, line.label_fraction, line.recipe])
+            p_holm = _rounded(p_holm=p_values[line.arm, line.labels, line.recipe])
             rows.append(_about(line) | {"metric": metric} | numbers | p_holm)
     write_rows(rows, path)
 
 
 def _about(one: Line | Choice) -> dict[str, object]:
-    return {"initialisation": one.arm, "label_fraction": one.label_fraction, "recipe": one.recipe}
+    return {"initialisation": one.arm, "labels": one.labels, "recipe": one.recipe}
 
 
 def _shown(fold: int | None) -> int | str:
@@ -175,7 +175,7 @@ def _rounded(**numbers: float) -> dict[str, str]:
 def _curves(study: Study, results: Sequence[Result], out: Path) -> dict[str, Curves]:
     """{panel: {arm: (epochs, balanced accuracy [runs, evaluations])}}, as long as the shortest run of an arm.
 
-    A panel is a share of the labels with a recipe.
+    A panel is a choice of visible labels with a recipe.
     """
     runs: dict[str, dict[str, list[tuple[list[float], list[float]]]]] = {}
     for one in results:
@@ -183,8 +183,8 @@ def _curves(study: Study, results: Sequence[Result], out: Path) -> dict[str, Cur
         found = [row for row in rows if "validation/balanced_accuracy" in row]
         if found:
             epochs, values = [row["epoch"] for row in found], [row["validation/balanced_accuracy"] for row in found]
-            shares = [f"{one.run.label_fraction:g} of labels"] if len(study.label_fractions) > 1 else []
-            panel = ", ".join(shares + ([one.run.recipe] if len(study.recipes) > 1 else []))
+            visible = [labels_in_words(one.run.labels)] if len(study.labels) > 1 else []
+            panel = ", ".join(visible + ([one.run.recipe] if len(study.recipes) > 1 else []))
             runs.setdefault(panel, {}).setdefault(one.cell.arm, []).append((epochs, values))
 
     def together(parts: list[tuple[list[float], list[float]]]) -> tuple[np.ndarray, np.ndarray]:
@@ -197,7 +197,7 @@ def _curves(study: Study, results: Sequence[Result], out: Path) -> dict[str, Cur
 
 def _title(line: Line) -> str:
     recipe = f" {line.recipe}" if line.recipe not in ("chosen", "as-given") else ""
-    return f"{line.arm}{recipe}" + (f", {line.label_fraction:g} of labels" if line.label_fraction < 1 else "")
+    return f"{line.arm}{recipe}" + (f", {labels_in_words(line.labels)}" if line.labels != ALL_SHOWN else "")
 
 
 def _mean(values: np.ndarray, found: Estimate) -> str:

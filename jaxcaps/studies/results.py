@@ -52,14 +52,14 @@ def _check_comparable(study: Study, results: Sequence[Result]) -> None:
     # In a final study each arm has the recipe that was chosen for it, and recipes may differ in length and loss. Their
     # networks were compared before the study ran.
     final = bool(study.chosen)
-    known = {(one.cell, one.run.label_fraction, "" if final else one.run.recipe): one.run for one in results}
+    known = {(one.cell, one.run.labels, "" if final else one.run.recipe): one.run for one in results}
     for one in results:
         arm = study_arm(one.cell.arm)
-        reference = dataclasses.replace(one.cell, arm=arm.reference)
-        other = known.get((reference, one.run.label_fraction, "" if final else one.run.recipe))
+        reference = dataclasses.replace(one.cell, arm=study.reference(arm))
+        other = known.get((reference, one.run.labels, "" if final else one.run.recipe))
         if arm.kind.baseline or other is None:
             continue
-        for name in ("fingerprint",) if final else ("architecture", "fingerprint", "updates"):
+        for name in ("fingerprint",) if final or study.against else ("architecture", "fingerprint", "updates"):
             found, wanted = getattr(one.run, name), getattr(other, name)
             if found != wanted:
                 raise UserError(
@@ -69,16 +69,16 @@ def _check_comparable(study: Study, results: Sequence[Result]) -> None:
 
 
 def choose(study: Study, results: Sequence[Result]) -> tuple[Choice, ...]:
-    """The recipe of each arm, share of the labels and fold: the best mean over seeds of `FineTuning.validation`.
+    """The recipe of each arm, choice of visible labels and fold: the best mean over seeds of `FineTuning.validation`.
 
-    This score uses only the labels that the share shows. Of equal recipes the first is taken. Every arm chooses in the
+    This score uses the visible labels alone. Of equal recipes the first is taken. Every arm chooses in the
     same way, from the same grid.
     """
     choices = []
     for arm in study.arms:
         if arm.kind.pixels:
             continue
-        for fraction in study.label_fractions:
+        for labels in study.labels:
             for fold in study.fold_numbers:
                 means = {}
                 for recipe in study.recipes:
@@ -87,21 +87,21 @@ def choose(study: Study, results: Sequence[Result]) -> tuple[Choice, ...]:
                         for one in results
                         if one.run.validation is not None
                         and (one.cell.arm, one.cell.fold) == (arm.name, fold)
-                        and (one.run.label_fraction, one.run.recipe) == (fraction, recipe.name)
+                        and (one.run.labels, one.run.recipe) == (labels, recipe.name)
                     ]
                     if scores:
                         means[recipe.name] = float(np.mean(scores))
                 if means:
-                    choices.append(Choice(arm.name, fraction, fold, max(means, key=means.__getitem__)))
+                    choices.append(Choice(arm.name, labels, fold, max(means, key=means.__getitem__)))
     return tuple(choices)
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the table: an arm with one share of the labels and one recipe.
+    """A line of the table: an arm with one choice of visible labels and one recipe.
 
     Attributes:
-        arm, label_fraction, recipe: what it is.
+        arm, labels, recipe: what it is.
         seeds: those that all of the comparison has.
         scores: {metric: one value for each seed, folds pooled}.
         levels: {metric: their mean, with its interval}.
@@ -111,7 +111,7 @@ class Line:
     """
 
     arm: str
-    label_fraction: float
+    labels: str
     recipe: str
     seeds: tuple[int, ...]
     scores: dict[str, np.ndarray]
@@ -130,71 +130,71 @@ def compare(study: Study, results: Sequence[Result], *, chosen_only: bool = Fals
     lines = []
 
     @cache
-    def resampled(arm: str, fraction: float, recipe: str, seeds: tuple[int, ...]) -> tuple[Resampled, int]:
-        found = [_pooled(study, results, arm, fraction, recipe, seed) for seed in seeds]
+    def resampled(arm: str, labels: str, recipe: str, seeds: tuple[int, ...]) -> tuple[Resampled, int]:
+        found = [_pooled(study, results, arm, labels, recipe, seed) for seed in seeds]
         first, stacked = found[0], np.stack([one.probabilities for one in found])
         value = resample(first.labels, stacked, [str(name) for name in first.classes], first.groups)
         return value, len(first.labels)
 
     recipes = [""] if chosen_only else [recipe.name for recipe in study.recipes]
-    for fraction in study.label_fractions:
+    for labels in study.labels:
         for recipe in recipes:
             for arm in study.arms:
                 # Classifiers of pixels have no recipe: in a grid they stand beside the first, and are not compared.
                 if arm.kind.pixels and recipe != recipes[0]:
                     continue
                 own = Recipe().name if arm.kind.pixels and recipe else recipe
-                seeds = _whole_seeds(study, results, arm.name, fraction, own)
+                seeds = _whole_seeds(study, results, arm.name, labels, own)
                 if not seeds:
                     continue
-                shared = seeds & _whole_seeds(study, results, arm.reference, fraction, recipe)
-                compared = arm.name != arm.reference and bool(shared) and not (arm.kind.pixels and len(recipes) > 1)
+                reference = study.reference(arm)
+                shared = seeds & _whole_seeds(study, results, reference, labels, recipe)
+                compared = arm.name != reference and bool(shared) and not (arm.kind.pixels and len(recipes) > 1)
                 used = tuple(sorted(shared if compared else seeds))
-                value, images = resampled(arm.name, fraction, own, used)
+                value, images = resampled(arm.name, labels, own, used)
                 differences: dict[str, Estimate] = {}
                 relative = None
                 if compared:
-                    other, _ = resampled(arm.reference, fraction, recipe, used)
+                    other, _ = resampled(reference, labels, recipe, used)
                     differences = {metric: difference(value, other, metric) for metric in COMPARED}
                     relative = difference(value, other, "accuracy", relative=True)
                 scores = {metric: value.point[metric] for metric in COMPARED}
                 levels = {metric: level(value, metric) for metric in COMPARED}
-                label = own if own else "chosen"
-                lines.append(Line(arm.name, fraction, label, used, scores, levels, differences, relative, images))
+                title = own if own else "chosen"
+                lines.append(Line(arm.name, labels, title, used, scores, levels, differences, relative, images))
     return lines
 
 
-def corrected(lines: Iterable[Line], metric: str) -> dict[tuple[str, float, str], float]:
+def corrected(lines: Iterable[Line], metric: str) -> dict[tuple[str, str, str], float]:
     """P-values of a metric's differences, corrected for their number (Holm)."""
     compared = [line for line in lines if metric in line.differences]
     values = holm([line.differences[metric].p_value for line in compared])
-    return {(line.arm, line.label_fraction, line.recipe): value for line, value in zip(compared, values, strict=True)}
+    return {(line.arm, line.labels, line.recipe): value for line, value in zip(compared, values, strict=True)}
 
 
-def _of(study: Study, results: Sequence[Result], arm: str, fraction: float, recipe: str, seed: int) -> list[Result]:
+def _of(study: Study, results: Sequence[Result], arm: str, labels: str, recipe: str, seed: int) -> list[Result]:
     """Returns the results of a seed, in the order of the folds. An empty `recipe` stands for all recipes."""
     return [
         one
         for one in results
-        if (one.cell.arm, one.cell.seed, one.run.label_fraction) == (arm, seed, fraction)
-        and recipe in ("", one.run.recipe)
+        if (one.cell.arm, one.cell.seed, one.run.labels) == (arm, seed, labels) and recipe in ("", one.run.recipe)
     ]
 
 
-def _whole_seeds(study: Study, results: Sequence[Result], arm: str, fraction: float, recipe: str) -> set[int]:
+def _whole_seeds(study: Study, results: Sequence[Result], arm: str, labels: str, recipe: str) -> set[int]:
     """Returns the seeds with results of all folds."""
     folds = max(study.folds, 1)
-    return {seed for seed in study.seeds if len(_of(study, results, arm, fraction, recipe, seed)) == folds}
+    return {seed for seed in study.seeds if len(_of(study, results, arm, labels, recipe, seed)) == folds}
 
 
-def _pooled(study: Study, results: Sequence[Result], arm: str, fraction: float, recipe: str, seed: int) -> Predictions:
+def _pooled(study: Study, results: Sequence[Result], arm: str, visible: str, recipe: str, seed: int) -> Predictions:
     """The predictions of all folds, in each sorted by name, so that arms and seeds line up.
 
     Test splits of folds share no image. Validation splits may: an image is then scored once for each, and its group
     is drawn with all of them.
     """
     parts = []
-    for one in _of(study, results, arm, fraction, recipe, seed):
+    for one in _of(study, results, arm, visible, recipe, seed):
         found = one.predictions
         order = np.argsort(found.names, kind="stable")
         parts.append((found.names[order], found.labels[order], found.groups[order], found.probabilities[order]))

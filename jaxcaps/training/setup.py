@@ -56,7 +56,9 @@ def load_data(
         cache_bytes=data.cache_mb * 2**20,
         splits=splits,
         channels=config.model.channels,
-        subset=Subset(data.folds, data.fold, data.label_fraction, data.minority, data.subset_seed),
+        subset=Subset(
+            data.folds, data.fold, data.label_fraction, data.labels_per_class, data.minority, data.subset_seed
+        ),
         change=change,
     )
     for note in dataset.notes:

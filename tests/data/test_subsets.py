@@ -69,7 +69,7 @@ def test_a_group_of_two_classes_is_taken_as_a_whole():
     for seed in range(20):
         known = with_known_labels(labels, groups, 0.5, seed)
         assert known[0] == known[1]
-        places = group_order(labels, groups, seed)
+        places, _ = group_order(labels, groups, seed)
         assert places[0] == places[1]
 
 
@@ -155,6 +155,32 @@ def test_folds_only_hide_labels_of_training_and_validation(table):
     other = load(Subset(folds=3, fold=2), data=table)
     assert set(other.splits["test"].names).isdisjoint(whole.splits["test"].names)
     assert len({whole.fingerprint, few.fingerprint, other.fingerprint}) == 3
+
+
+def test_labels_per_class_are_whole_groups_nested_and_at_most_so_many(table):
+    shown = []
+    for count in (4, 6, 9):
+        few = load(Subset(folds=3, fold=1, labels_per_class=count), data=table)
+        for name in ("train", "validation"):
+            split = few.splits[name]
+            visible = split.labels >= 0
+            assert np.bincount(split.labels[visible]).tolist() == [count // 3 * 3] * 3  # groups of three pictures
+            assert np.bincount(np.bincount(split.groups[visible])).nonzero()[0].tolist() == [0, 3]
+        shown.append(set(few.splits["train"].names))
+        assert few.splits["test"].labels.min() == 0
+        assert any(f"labels of {count} images of each class, in whole groups" in note for note in few.notes)
+    assert shown[0] < shown[1] < shown[2]
+    other = load(Subset(folds=3, fold=1, labels_per_class=4, seed=1), data=table)
+    assert set(other.splits["train"].names) != shown[0]
+
+
+def test_more_labels_per_class_than_there_are_are_refused(table):
+    with pytest.raises(
+        UserError, match=r"--labels-per-class=61 wants .* of class '[abc]', which has \d+ .*; give at most \d+"
+    ):
+        load(Subset(folds=3, fold=1, labels_per_class=61), data=table)
+    with pytest.raises(UserError, match=r"--labels-per-class=2 leaves no label of class 'a', .* give a larger number"):
+        load(Subset(folds=3, fold=1, labels_per_class=2), data=table)
 
 
 def test_a_class_is_only_made_rare_in_training(table):

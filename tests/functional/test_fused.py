@@ -56,6 +56,29 @@ def test_values_and_gradients_equal_the_plain_form(description, iterations):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5 * np.abs(theirs).max())
 
 
+@pytest.mark.parametrize("description", [LeakyDynamic, *slow(Dynamic)])
+@pytest.mark.parametrize("batch", [LEAST_BATCH, *slow(2 * TILE + 5)])
+def test_a_learned_scale_has_the_value_and_the_gradient_of_the_plain_form(description, batch):
+    @jax.jit
+    def gradients(arguments):
+        def fused(weights, poses, log_scale):
+            routing = description(learn_agreement_scale=True)
+            return loss(dense_caps(routing, weights, {"log_agreement_scale": log_scale}, poses))
+
+        def plain(weights, poses, log_scale):
+            routing = partial(PLAIN[description], agreement_scale=jnp.exp(log_scale))
+            return loss(dense_caps(routing, weights, {}, poses))
+
+        return [jax.grad(form, argnums=(0, 1, 2))(*arguments) for form in (fused, plain)]
+
+    with jax.enable_x64(True):
+        arguments = (*arrays(batch, dtype=np.float64), np.float64(1.3))
+        assert fused_dynamic_fits(*arguments[:2])
+        found, expected = gradients(arguments)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-10 * np.abs(theirs).max())
+
+
 @pytest.mark.parametrize(("batch", "in_capsules"), [(9, 8 * 17 + 4), *slow((2 * TILE + 5, 24))])
 def test_tiles_and_rests_equal_the_plain_form(batch, in_capsules):
     weights, poses = arrays(batch, in_capsules)

@@ -29,7 +29,7 @@ def test_the_models_iterations_reach_the_routing():
 
 def test_iterations_of_a_routing_that_has_none_are_refused():
     assert parse_config(["--routing=uniform"]).model.routing == "uniform"
-    with pytest.raises(UserError, match="--routing-iterations=2: --routing=uniform does not iterate"):
+    with pytest.raises(UserError, match="--routing-iterations=2: --routing=uniform has no such setting"):
         parse_config(["--routing=uniform", "--routing-iterations=2"])
 
 

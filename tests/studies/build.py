@@ -21,15 +21,15 @@ def finish(study, out, quality, **changes):
     for cell in study.cells():
         folder = folder_of(out, cell)
         done = []
-        for fraction in study.label_fractions:
-            for recipe in study.recipes_of(cell, fraction):
+        for visible in study.labels:
+            for recipe in study.recipes_of(cell, visible):
                 rng = np.random.default_rng([cell.seed, cell.fold or 0, sum(map(ord, cell.arm + recipe.name))])
                 labels = np.arange(IMAGES) % 3
                 right = rng.permutation(IMAGES) < IMAGES * quality(cell.arm, recipe.name, cell.fold)
                 best = np.where(right, labels, (labels + 1) % 3)
                 names = np.array([f"{cell.fold or 0}-{index:03d}" for index in range(IMAGES)])
                 groups = (cell.fold or 0) * IMAGES + np.arange(IMAGES)
-                where = f"finetune/{fraction:g}/{recipe.name}"
+                where = f"finetune/{visible}/{recipe.name}"
                 (folder / where).mkdir(parents=True)
                 # Runs may list the images in any order.
                 order = rng.permutation(IMAGES)
@@ -37,7 +37,7 @@ def finish(study, out, quality, **changes):
                     names[order], labels[order], groups[order], np.eye(3)[best][order], np.array(["a", "b", "c"])
                 )
                 found.save(folder / where)
-                values = {"label_fraction": fraction, "recipe": recipe.name, "folder": where, "updates": 7}
+                values = {"labels": visible, "recipe": recipe.name, "folder": where, "updates": 7}
                 values |= {"architecture": "architecture", "fingerprint": f"data-{cell.fold}"}
                 values |= {"pretraining_seconds": 1.0, "seconds": 2.0, "validation": float(right.mean())}
                 done.append(FineTuning(**(values | changes.get(cell.arm, {}))))

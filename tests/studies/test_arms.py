@@ -53,9 +53,9 @@ def study():
 @pytest.mark.parametrize("name", NAMES)
 def test_an_arm_makes_valid_runs_that_differ_only_in_what_it_declares(name, study):
     arm, cell = ARMS[name], Cell(name, 0, None)
-    tuned = study.finetuning(cell, 1.0, Recipe())
+    tuned = study.finetuning(cell, "1", Recipe())
     assert checked(tuned) == tuned
-    reference = study.finetuning(dataclasses.replace(cell, arm=arm.reference), 1.0, Recipe())
+    reference = study.finetuning(dataclasses.replace(cell, arm=arm.reference), "1", Recipe())
     assert (tuned.restore is not None) == (arm.pretrain is not None)
     tuned = dataclasses.replace(tuned, restore=None)
     if not arm.baseline:
@@ -75,7 +75,7 @@ def test_an_arm_that_reads_the_classes_says_so(study):
     other = dataclasses.replace(study, classes=study.classes + 4)
     for name in NAMES:
         cell = Cell(name, 0, None)
-        stages = [lambda of, cell=cell: of.finetuning(cell, 1.0, Recipe())]
+        stages = [lambda of, cell=cell: of.finetuning(cell, "1", Recipe())]
         if ARMS[name].pretrain is not None:
             stages.append(lambda of, cell=cell: of.pretraining(cell))
         reads = any(make(study) != make(other) for make in stages)
@@ -84,12 +84,12 @@ def test_an_arm_that_reads_the_classes_says_so(study):
 
 def test_the_imagenet_arm_alone_starts_from_vggs_kernels(tmp_path):
     study = study_of("--preset=vgg", f"--vgg-weights={tmp_path}/vgg.safetensors", inits="imagenet,inpaint")
-    weights = {each.name: study.finetuning(Cell(each.name, 0, None), 1.0, Recipe()).vgg_weights for each in study.arms}
+    weights = {each.name: study.finetuning(Cell(each.name, 0, None), "1", Recipe()).vgg_weights for each in study.arms}
     assert weights == {"random": None, "imagenet": f"{tmp_path}/vgg.safetensors", "inpaint": None}
     assert study.pretraining(Cell("inpaint", 0, None)).vgg_weights is None
     without = study_of("--preset=vgg", inits="imagenet")
     with pytest.raises(UserError, match=r"--inits=imagenet: give --preset=vgg and --vgg-weights=FILE"):
-        without.finetuning(Cell("imagenet", 0, None), 1.0, Recipe())
+        without.finetuning(Cell("imagenet", 0, None), "1", Recipe())
 
 
 @pytest.mark.parametrize("name", ARMS)

@@ -99,19 +99,17 @@ def test_a_baseline_is_given_the_seconds_of_the_first_arm_that_suits_the_data(tm
     rows += [{"step": 14, "seconds": 2.0}, {"step": 20, "seconds": 4.0} | score]
     run_folder = folder_of(tmp_path, Cell("inpaint", 0, None)) / "finetune/1/as-given"
     (run_folder / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
-    config = study.finetuning(cell, 1.0, Recipe())
-    longer = cells._lengthened(study, cell, config, folder_of(tmp_path, cell), Recipe())
+    longer = cells._lengthened(study, cell, "1", Recipe(), folder_of(tmp_path, cell))
     assert longer.training.epochs == 10 * (1 + 30 / 10)
     (run_folder / "metrics.jsonl").write_text(json.dumps(rows[1]), encoding="utf-8")
     with pytest.raises(UserError, match="random-seconds needs the time between evaluations"):
-        cells._lengthened(study, cell, config, folder_of(tmp_path, cell), Recipe())
+        cells._lengthened(study, cell, "1", Recipe(), folder_of(tmp_path, cell))
 
 
 def test_a_baseline_is_given_the_epochs_of_both_stages():
     study = study_of("--ssl-epochs=7", "--epochs=2", inits="random,inpaint,random-epochs")
     cell = Cell("random-epochs", 0, None)
-    config = study.finetuning(cell, 1.0, Recipe())
-    assert cells._lengthened(study, cell, config, Path("cells") / cell.name, Recipe()).training.epochs == 9
+    assert cells._lengthened(study, cell, "1", Recipe(), Path("cells") / cell.name).training.epochs == 9
 
 
 def test_a_runs_seconds_are_its_own_and_those_of_all_its_attempts(tmp_path, monkeypatch):

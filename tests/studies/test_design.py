@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from pathlib import Path
 
 import pytest
 import yaml
@@ -48,20 +49,20 @@ def test_every_arm_has_the_same_grid_data_and_seed_in_its_runs(tmp_path):
     assert (before.data.label_fraction, before.optimizer.lr) == (0.5, 0.1)
     assert before.out == str(tmp_path / "ssl")
     (recipe,) = study.recipes
-    tuned = study.finetuning(cell, 1.0, recipe, tmp_path)
+    tuned = study.finetuning(cell, "1", recipe, tmp_path)
     assert (tuned.stage, tuned.seed, tuned.data.fold) == ("finetune", 1, 2)
     assert (tuned.training.epochs, tuned.optimizer.lr, tuned.data.label_fraction) == (1, 0.5, 1)
     assert (tuned.out, tuned.restore) == (str(tmp_path / "finetune/1/lr=0.5"), before.out)
     assert before.data.minority == tuned.data.minority == "polyp:0.1"
     # No labels of validation steer a run of a study.
     assert tuned.training.best_metric == "none"
-    assert study.finetuning(Cell("random", 1, 2), 1.0, recipe).restore is None
+    assert study.finetuning(Cell("random", 1, 2), "1", recipe).restore is None
 
 
 def test_flags_of_data_and_network_hold_for_both_stages():
     study = study_of("--image-size=24", "--capsule-dim=8", "--no-decoder-skips", "--routing=em")
     cell = Cell("inpaint", 0, None)
-    for config in (study.pretraining(cell), study.finetuning(cell, 1.0, Recipe())):
+    for config in (study.pretraining(cell), study.finetuning(cell, "1", Recipe())):
         assert (config.data.image_size, config.model.capsule_dim, config.model.routing) == (24, 8, "em")
         # What is not given is the preset's.
         assert config.data.synthetic_count == 60
@@ -73,7 +74,7 @@ def test_later_flags_win_the_grid_over_the_arm_over_the_stage():
     )
     before = study.pretraining(Cell("contrast", 0, None))
     assert (before.inpaint.temperature, before.inpaint.inpaint_weight) == (0.3, 0)
-    assert study.finetuning(Cell("contrast", 0, None), 1.0, study.recipes[0]).optimizer.lr == 0.3
+    assert study.finetuning(Cell("contrast", 0, None), "1", study.recipes[0]).optimizer.lr == 0.3
     own = study_of("--ssl=--epochs=2", inits="contrast+epochs=3@capsule-dim=8")
     config = own.pretraining(Cell(own.inits[1], 0, None))
     assert (config.training.epochs, config.model.capsule_dim, config.inpaint.inpaint_weight) == (3, 8, 0)
@@ -213,6 +214,25 @@ def test_a_share_that_shows_too_little_of_validation_is_refused(tmp_path):
     # By one class of two a run can be followed, but no recipe chosen.
     uneven = "--data=" + write_npz(tmp_path / "uneven.npz", 24, 5)
     check(study_of(uneven, "--label-fractions=0.4,1"))
-    with pytest.raises(UserError, match=r"--label-fractions: 0\.4 leaves no validation label of 1"):
+    with pytest.raises(UserError, match=r"0\.4 of the labels leave no validation label of 1"):
         check(study_of(uneven, "--label-fractions=0.4,1", "--grid=lr=0.1,0.2"))
     check(study_of(data, "--label-fractions=0.5,1", "--grid=lr=0.1,0.2"))
+
+
+def test_labels_per_class_are_an_axis_too(tmp_path):
+    data = "--data=" + write_npz(tmp_path / "set.npz", 24, 6)
+    study = study_of(data, "--labels-per-class=all,10,5")
+    assert study.labels == ("5-per-class", "10-per-class", "1")
+    cell = Cell("inpaint", 0, None)
+    configs = [study.finetuning(cell, labels, Recipe(), tmp_path) for labels in study.labels]
+    assert [(each.data.labels_per_class, each.data.label_fraction) for each in configs] == [(5, 1), (10, 1), (None, 1)]
+    assert [Path(each.out).parent.name for each in configs] == ["5-per-class", "10-per-class", "1"]
+    assert study.pretraining(cell).data.labels_per_class == 5
+    check(study)
+    with pytest.raises(UserError, match=r"--labels-per-class=20 wants more labels than there are of class"):
+        check(study_of(data, "--labels-per-class=20"))
+    with pytest.raises(UserError, match=r"--label-fractions=0\.5 and --labels-per-class=5: give one"):
+        study_of(data, "--label-fractions=0.5", "--labels-per-class=5")
+    for wrong in ("five", "5,5", ""):
+        with pytest.raises(UserError, match=f"--labels-per-class={wrong}: expected numbers separated by commas"):
+            study_of(data, f"--labels-per-class={wrong}")

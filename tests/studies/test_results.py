@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxcaps.errors import UserError
+from jaxcaps.studies.checks import check
 from jaxcaps.studies.design import Cell
 from jaxcaps.studies.execution import folder_of
 from jaxcaps.studies.outcomes import OUTCOME
@@ -28,6 +29,19 @@ def test_arms_are_compared_pair_by_pair_over_all_folds(tmp_path):
     assert found.value == pytest.approx(0.3)
     assert 0.2 < found.low < 0.3 < found.high < 0.4
     assert inpaint.relative.value == pytest.approx(0.6)
+
+
+def test_all_arms_may_be_compared_with_one_of_another_network(tmp_path):
+    arms = "random@capsule-dim=8,random"
+    study = study_of("--against=random@capsule-dim=8", inits=arms)
+    assert study_of(inits=arms).reference(study.arms[1]) == "random"
+    check(study)
+    finish(study, tmp_path, lambda arm, recipe, fold: {"random": 0.8}.get(arm, 0.5), random={"architecture": "other"})
+    small, usual = compare(study, gather(study, tmp_path))
+    assert small.differences == {}
+    assert usual.differences["accuracy"].value == pytest.approx(0.3)
+    with pytest.raises(UserError, match="--against=randon: not among the arms; did you mean 'random'"):
+        study_of("--against=randon", inits=arms)
 
 
 def test_only_seeds_with_all_folds_take_part(tmp_path):

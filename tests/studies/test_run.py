@@ -28,7 +28,7 @@ def test_a_final_study_runs_what_was_chosen_with_seeds_that_were_not_seen(tmp_pa
     final = final_study(tmp_path / "selection", (7, 8))
     assert (final.split, final.seeds, final.selection) == ("test", (7, 8), str(tmp_path / "selection"))
     for cell in final.cells():
-        assert [recipe.name for recipe in final.recipes_of(cell, 1.0)] == ["lr=0.2"]
+        assert [recipe.name for recipe in final.recipes_of(cell, "1")] == ["lr=0.2"]
     claim(final, tmp_path / "final")
     assert read_study(tmp_path / "final") == final
     finish(final, tmp_path / "final", lambda arm, recipe, fold: {"random": 0.6, "inpaint": 0.7}[arm])
@@ -52,7 +52,7 @@ def test_a_final_study_leaves_out_what_does_not_suit_the_data(tmp_path):
 
 
 def test_a_final_study_compares_recipes_of_other_lengths_but_no_other_data(tmp_path):
-    chosen = tuple(Choice(arm, 1.0, None, f"epochs={count}") for arm, count in (("random", 1), ("inpaint", 2)))
+    chosen = tuple(Choice(arm, "1", None, f"epochs={count}") for arm, count in (("random", 1), ("inpaint", 2)))
     study = dataclasses.replace(study_of("--grid=epochs=1,2"), chosen=chosen, split="test")
     finish(study, tmp_path / "a", lambda *_: 0.5, inpaint={"updates": 14})
     assert len(gather(study, tmp_path / "a")) == 4

@@ -3,7 +3,7 @@
 A vote takes eight or sixteen multiplications; fetching a stored one from memory takes longer. So the two sums that
 dynamic routing takes of the votes u_ijd = sum_k W_ijdk x_ik,
 
-    agreement   a_ij = sum_d u_ijd p_jd         for the sum p of the poses so far,
+    agreement   a_ij = sum_d u_ijd p_jd         for the scaled sum p of the poses so far,
     gathering   s_jd = sum_i c_ij u_ijd         for couplings c,
 
 compute the votes as they go. The batch is the last axis of every array, so that each multiplication is of one weight
@@ -19,6 +19,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -36,6 +37,8 @@ GATHERED = 16
 # Of the votes' cotangents held at a time.
 CHUNK_BYTES = 3 * 2**19
 
+# [], where it is a constant of the program an array of NumPy's.
+Scale = Array | np.ndarray
 Couple = Callable[[Float[Array, "in out batch"]], Float[Array, "in out batch"]]
 
 
@@ -57,6 +60,7 @@ def fused_dynamic(
     *,
     iterations: int,
     couple: Couple,
+    scale: float | Float[Array, ""] = 1.0,
 ) -> tuple[Float[Array, "batch out dim_out"], Float[Array, "batch in out"]]:
     """Dynamic routing of the dense votes of a batch; values and gradients are those of the plain form.
 
@@ -67,6 +71,7 @@ def fused_dynamic(
         iterations: a Python int of at least 1.
         couple: from logits [in, out, batch] to couplings, along axis 1: a softmax, or one with further categories that
             have constant logits (its derivative must be that of a softmax).
+        scale: what the agreements are multiplied by.
 
     Returns:
         Poses and couplings of the out capsules.
@@ -74,16 +79,18 @@ def fused_dynamic(
     batch = poses.shape[0]
     whole = batch // TILE * TILE if batch >= 2 * TILE else 0
     parts = [part for part in (poses[:whole].reshape(-1, TILE, *poses.shape[1:]), poses[None, whole:]) if part.size]
-    results = [_of_tiles(iterations, couple, weights, part) for part in parts]
+    # Like the poses, so that it varies over a mesh as they do inside `jax.shard_map`.
+    scale = jnp.full_like(poses[0, 0, 0], scale)
+    results = [_of_tiles(iterations, couple, weights, part, scale) for part in parts]
     out_poses, couplings = (jnp.concatenate(each) for each in zip(*results, strict=True))
     return out_poses, couplings
 
 
-def _of_tiles(iterations: int, couple: Couple, weights: Array, tiles: Array) -> tuple[Array, Array]:
+def _of_tiles(iterations: int, couple: Couple, weights: Array, tiles: Array, scale: Scale) -> tuple[Array, Array]:
     tiles = tiles.transpose(0, 2, 3, 1)
-    poses, pose_sums = _route(iterations, couple, weights, tiles)
+    poses, pose_sums = _route(iterations, couple, weights, tiles, scale)
     # Apart from the poses, so that couplings which nobody reads cost nothing.
-    couplings = lax.map(lambda tile: _couplings(couple, weights, *tile), (tiles, pose_sums))
+    couplings = lax.map(lambda tile: _couplings(couple, weights, *tile), (tiles, scale * pose_sums))
     return tuple(each.transpose(0, 3, 1, 2).reshape(-1, *each.shape[1:3]) for each in (poses, couplings))  # type: ignore[return-value]
 
 
@@ -172,14 +179,15 @@ def _route(
     couple: Couple,
     weights: Float[Array, "in out dim_out dim_in"],
     tiles: Float[Array, "tiles in dim_in batch"],
+    scale: Scale,
 ) -> tuple[Float[Array, "tiles out dim_out batch"], Float[Array, "tiles out dim_out batch"]]:
     """Returns the out poses of each tile, and the sum of the poses of all iterations but the last."""
-    return _forward(iterations, couple, weights, tiles)[0]
+    return _forward(iterations, couple, weights, tiles, scale)[0]
 
 
 def _forward(
-    iterations: int, couple: Couple, weights: Array, tiles: Array
-) -> tuple[tuple[Array, Array], tuple[Array, Array, list[Array]]]:
+    iterations: int, couple: Couple, weights: Array, tiles: Array, scale: Scale
+) -> tuple[tuple[Array, Array], tuple[Array, Array, Scale, list[Array]]]:
     """Returns the result, and what the reverse pass needs: the gathered sums of each iteration."""
     in_capsules, out_capsules, out_dim, _ = weights.shape
     batch = tiles.shape[3]
@@ -191,55 +199,60 @@ def _forward(
         pose_sum = jnp.zeros((out_capsules, out_dim, batch), poses.dtype)
         for _ in range(iterations - 1):
             pose_sum = pose_sum + _squash(sums[-1])
-            couplings = fence(couple, _agreement(weights, poses, pose_sum))
+            couplings = fence(couple, _agreement(weights, poses, jnp.multiply(scale, pose_sum)))
             sums.append(_gather(weights, poses, couplings))
         return (_squash(sums[-1]), pose_sum), sums
 
     result, sums = lax.map(of_tile, tiles)
-    return result, (weights, tiles, sums)
+    return result, (weights, tiles, scale, sums)
 
 
 def _backward(
-    iterations: int, couple: Couple, kept: tuple[Array, Array, list[Array]], cotangents: tuple[Array, Array]
-) -> tuple[Array, Array]:
-    weights, tiles, sums = kept
+    iterations: int, couple: Couple, kept: tuple[Array, Array, Scale, list[Array]], cotangents: tuple[Array, Array]
+) -> tuple[Array, Array, Array]:
+    weights, tiles, scale, sums = kept
 
-    def of_tile(by_weights: Array, tile: tuple[Array, list[Array], Array, Array]) -> tuple[Array, Array]:
-        more, by_poses = _tile_backward(iterations, couple, weights, *tile)
-        return by_weights + more, by_poses
+    def of_tile(by_weights: Array, tile: tuple[Array, list[Array], Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+        more, by_poses, by_scale = _tile_backward(iterations, couple, weights, scale, *tile)
+        return by_weights + more, (by_poses, by_scale)
 
     if tiles.shape[0] == 1:
         only = jax.tree.map(lambda x: x[0], (tiles, sums, *cotangents))
-        by_weights, by_poses = _tile_backward(iterations, couple, weights, *only)
-        return by_weights, by_poses[None]
-    return lax.scan(of_tile, jnp.zeros_like(weights), (tiles, sums, *cotangents))
+        by_weights, by_poses, by_scale = _tile_backward(iterations, couple, weights, scale, *only)
+        return by_weights, by_poses[None], by_scale
+    by_weights, (by_poses, by_scale) = lax.scan(of_tile, jnp.zeros_like(weights), (tiles, sums, *cotangents))
+    return by_weights, by_poses, jnp.sum(by_scale)
 
 
 def _tile_backward(
     iterations: int,
     couple: Couple,
     weights: Array,
+    scale: Scale,
     poses: Array,
     sums: list[Array],
     pose_cotangent: Array,
     sum_cotangent: Array,
-) -> tuple[Array, Array]:
-    """Returns the cotangents of weights and in poses, given those of the out poses and of the sum."""
+) -> tuple[Array, Array, Array]:
+    """Returns the cotangents of weights, in poses and scale, given those of the out poses and of the sum."""
     pose_sums = [_squash(sums[0])]
     for each in sums[1:-1]:
         pose_sums.append(pose_sums[-1] + _squash(each))
 
     # A vote's cotangent is a sum of terms [in, out] x [out, dim_out]: c ds of each gathering, da p of each agreement.
     terms: list[tuple[Array, Array]] = []
+    by_scale = jnp.zeros_like(scale)
     for iteration in reversed(range(1, iterations)):
         (ds,) = jax.vjp(_squash, sums[iteration])[1](pose_cotangent)
-        pose_sum = pose_sums[iteration - 1]
+        pose_sum = jnp.multiply(scale, pose_sums[iteration - 1])
         c = fence(couple, _agreement(weights, poses, pose_sum))
         dc = _agreement(weights, poses, ds)
         da = fence(_softmax_backward, c, dc)
         terms += [(c, ds), (da, pose_sum)]
+        gathered = _gather(weights, poses, da)
+        by_scale = by_scale + jnp.sum(gathered * pose_sums[iteration - 1])
         # This iteration's pose is in the sums of all later ones.
-        sum_cotangent = sum_cotangent + _gather(weights, poses, da)
+        sum_cotangent = sum_cotangent + scale * gathered
         pose_cotangent = sum_cotangent
     (ds,) = jax.vjp(_squash, sums[0])[1](pose_cotangent)
     even = couple(jnp.zeros((1, weights.shape[1], 1), poses.dtype))[0]
@@ -268,7 +281,7 @@ def _tile_backward(
         lambda x: x.reshape(in_capsules // chunk, chunk, *x.shape[1:]), (weights, poses, [c for c, _ in terms])
     )
     by_weights, by_poses = lax.map(of_chunk, chunks)
-    return by_weights.reshape(weights.shape), by_poses.reshape(poses.shape)
+    return by_weights.reshape(weights.shape), by_poses.reshape(poses.shape), by_scale
 
 
 _route.defvjp(_forward, _backward)

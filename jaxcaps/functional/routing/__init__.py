@@ -65,9 +65,9 @@ def as_routing(routing: Any) -> Callable[..., Routed]:
     return found
 
 
-def iterates(routing: str) -> bool:
-    """Whether the routing of that name iterates: whether its description has the setting `iterations`."""
-    return "iterations" in {field.name for field in fields(ROUTINGS[routing])}
+def routing_settings(routing: str) -> frozenset[str]:
+    """The settings that the description of the routing of that name has, such as "iterations"."""
+    return frozenset(field.name for field in fields(ROUTINGS[routing]))
 
 
 __all__ = [
@@ -95,9 +95,9 @@ __all__ = [
     "em_routing",
     "heinsen_routing",
     "inverted_attention_routing",
-    "iterates",
     "leaky_dynamic_routing",
     "named_routing",
+    "routing_settings",
     "self_attention_routing",
     "self_routing",
     "uniform_routing",

@@ -1,25 +1,32 @@
 """What the routings by agreement share: the loop, and the sums that it squashes."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxcaps.functional.precision import at_least_float32
 from jaxcaps.functional.routing.base import (
     ParameterSpec,
     Routed,
     RoutingShape,
     agreement,
+    check_iterations,
     check_settings,
+    check_votes,
     gather,
     in_weights,
 )
 from jaxcaps.functional.squash import safe_norm, squash
+
+# What the agreements are multiplied by: a number, or a learned one.
+Scale = float | Float[Array, ""]
 
 
 def squashed_sum(couplings: Float[Array, "in out"], votes: Float[Array, "in out dim"]) -> Float[Array, "out dim"]:
@@ -37,27 +44,41 @@ def couple_by_softmax(logits: Float[Array, "in out *batch"]) -> Float[Array, "in
     return jax.nn.softmax(logits, axis=1)
 
 
+def check_agreement(
+    votes: Float[Array, "in out dim"], in_activations: Float[Array, "in"] | None, iterations: int, scale: Scale
+) -> None:
+    """
+    Raises:
+        ValueError: `iterations` is not a Python int of at least 1, or a shape does not fit.
+    """
+    check_iterations(iterations)
+    learned = None if isinstance(scale, int | float) else scale
+    check_votes(votes, in_activations=(in_activations, "in"), agreement_scale=(learned, ""))
+
+
 def route_by_agreement(
     votes: Float[Array, "in out dim"],
     in_activations: Float[Array, "in"] | None,
     iterations: int,
     couple: Callable[[Array], Array],
+    scale: Scale = 1.0,
 ) -> Routed:
     """Iterates the agreement of votes and poses.
 
-    The logits add up the agreements with one pose after another, so they equal the agreement with the sum of the poses
-    so far. The loop carries that sum instead of logits [in, out].
+    The logits add up the agreements with one pose after another, times the scale, so they equal the agreement with the
+    scaled sum of the poses so far. The loop carries that sum instead of logits [in, out].
     """
+    scale = jnp.asarray(scale, votes.dtype)
     counted = weighted(votes, in_activations)
     couplings = couple(jnp.zeros(votes.shape[:2], votes.dtype))
     poses = squashed_sum(couplings, counted)
     if iterations > 1:
 
         def iterate(_: Array, total: Array) -> Array:
-            return total + squashed_sum(couple(agreement(votes, total)), counted)
+            return total + squashed_sum(couple(agreement(votes, scale * total)), counted)
 
         pose_sum = lax.fori_loop(1, iterations - 1, iterate, poses)
-        couplings = couple(agreement(votes, pose_sum))
+        couplings = couple(agreement(votes, scale * pose_sum))
         poses = squashed_sum(couplings, counted)
     return Routed(poses, safe_norm(poses), couplings)
 
@@ -74,3 +95,57 @@ class Iterated:
 
     def parameters(self, shape: RoutingShape) -> Mapping[str, ParameterSpec]:
         return {}
+
+
+@dataclass(frozen=True)
+class ByAgreement:
+    """The description of a routing by agreement whose agreements are scaled.
+
+    Attributes:
+        iterations: number of squashes.
+        agreement_scale: what the agreements are multiplied by before they are added to the logits: a number, or
+            "capsules" for in / out, the number of in capsules for each out capsule (docs/explanation/routing.md derives
+            it). 1 is Sabour et al. 2017.
+    """
+
+    iterations: Annotated[int, Ge(1)] = 3
+    agreement_scale: Annotated[float, Gt(0)] | Literal["capsules"] = 1.0
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        check_iterations(self.iterations)
+        scale: Any = self.agreement_scale
+        number = isinstance(scale, int | float) and not isinstance(scale, bool)
+        if scale != "capsules" and not (number and 0 < scale < math.inf):
+            raise ValueError(f"agreement_scale must be a finite number above 0 or 'capsules', not {scale!r}")
+
+    def parameters(self, shape: RoutingShape) -> Mapping[str, ParameterSpec]:
+        return {}
+
+    def fixed_scale(self, shape: Sequence[int]) -> float:
+        """The scale in a layer of so many in and out capsules; where it is learned, before training."""
+        in_capsules, out_capsules = shape
+        return in_capsules / out_capsules if self.agreement_scale == "capsules" else float(self.agreement_scale)
+
+
+@dataclass(frozen=True)
+class ByLearnableAgreement(ByAgreement):
+    """As `ByAgreement`, and the gradient passes through the couplings, so that the scale can be learned.
+
+    Attributes:
+        learn_agreement_scale: whether a layer learns its scale, starting at `agreement_scale`. The parameter is the
+            logarithm of the scale.
+    """
+
+    learn_agreement_scale: bool = False
+
+    def parameters(self, shape: RoutingShape) -> Mapping[str, ParameterSpec]:
+        if not self.learn_agreement_scale:
+            return {}
+        return {"log_agreement_scale": ParameterSpec((), math.log(self.fixed_scale(shape[:2])))}
+
+    def scale(self, shape: Sequence[int], log_agreement_scale: Float[Array, ""] | None) -> Scale:
+        """The scale in a layer of so many in and out capsules, given its parameter, if it has one."""
+        if log_agreement_scale is None:
+            return self.fixed_scale(shape)
+        return jnp.exp(at_least_float32(log_agreement_scale))

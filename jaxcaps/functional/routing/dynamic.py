@@ -6,13 +6,14 @@ from jaxtyping import Array, Float
 
 from jaxcaps.functional.cpu.dynamic import fused_dynamic
 from jaxcaps.functional.precision import at_least_float32
-from jaxcaps.functional.routing._agreement import Iterated, couple_by_softmax, route_by_agreement
-from jaxcaps.functional.routing.base import (
-    Routed,
-    as_votes,
-    check_iterations,
-    check_votes,
+from jaxcaps.functional.routing._agreement import (
+    ByLearnableAgreement,
+    Scale,
+    check_agreement,
+    couple_by_softmax,
+    route_by_agreement,
 )
+from jaxcaps.functional.routing.base import Routed, as_votes
 from jaxcaps.functional.squash import safe_norm
 
 
@@ -21,6 +22,7 @@ def dynamic_routing(
     in_activations: Float[Array, "in"] | None = None,
     *,
     iterations: int = 3,
+    agreement_scale: Scale = 1.0,
 ) -> Routed:
     """Routing by agreement (Sabour et al. 2017, procedure 1), with the gradient through all its iterations.
 
@@ -33,6 +35,8 @@ def dynamic_routing(
         in_activations: where given, scale each in capsule's share of the sums (not its couplings or agreement). Leave
             them out where the norm of a pose is its activation, as in the paper: the votes carry it already.
         iterations: a Python int of at least 1.
+        agreement_scale: what the agreements are multiplied by; 1 in the paper. With many in capsules for each out
+            capsule, 1 leaves the couplings even (docs/explanation/routing.md).
 
     Returns:
         Poses of norm below 1; activations, their norms, in [0, 1); the last iteration's couplings, whose rows sum to 1.
@@ -41,22 +45,36 @@ def dynamic_routing(
     Raises:
         ValueError: `iterations` is not a Python int of at least 1, or a shape does not fit.
     """
-    check_iterations(iterations)
-    check_votes(votes, in_activations=(in_activations, "in"))
-    return as_votes(route_by_agreement(at_least_float32(votes), in_activations, iterations, couple_by_softmax), votes)
+    check_agreement(votes, in_activations, iterations, agreement_scale)
+    wide = at_least_float32(votes)
+    return as_votes(route_by_agreement(wide, in_activations, iterations, couple_by_softmax, agreement_scale), votes)
 
 
 @dataclass(frozen=True)
-class Dynamic(Iterated):
-    """The description of `dynamic_routing`: no learned parameters."""
+class Dynamic(ByLearnableAgreement):
+    """The description of `dynamic_routing`."""
 
-    def __call__(self, votes: Float[Array, "in out dim"], in_activations: Float[Array, "in"] | None = None) -> Routed:
-        return dynamic_routing(votes, in_activations, iterations=self.iterations)
+    def __call__(
+        self,
+        votes: Float[Array, "in out dim"],
+        in_activations: Float[Array, "in"] | None = None,
+        *,
+        log_agreement_scale: Float[Array, ""] | None = None,
+    ) -> Routed:
+        scale = self.scale(votes.shape[:2], log_agreement_scale)
+        return dynamic_routing(votes, in_activations, iterations=self.iterations, agreement_scale=scale)
 
     def route_fused(
-        self, weights: Float[Array, "in out dim_out dim_in"], poses: Float[Array, "batch in dim_in"]
+        self,
+        weights: Float[Array, "in out dim_out dim_in"],
+        poses: Float[Array, "batch in dim_in"],
+        *,
+        log_agreement_scale: Float[Array, ""] | None = None,
     ) -> Routed:
-        poses, couplings = fused_dynamic(weights, poses, iterations=self.iterations, couple=couple_by_softmax)
+        scale = self.scale(weights.shape[:2], log_agreement_scale)
+        poses, couplings = fused_dynamic(
+            weights, poses, iterations=self.iterations, couple=couple_by_softmax, scale=scale
+        )
         return Routed(poses, safe_norm(poses), couplings)
 
 

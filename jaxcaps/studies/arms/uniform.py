@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
-from jaxcaps.config import ModelConfig
+from jaxcaps.config import ROUTING_FIELDS, ModelConfig
 from jaxcaps.plan.config import Config
 from jaxcaps.studies.arms import Arm
 
 
 def finetune(config: Config, classes: int) -> Config:
-    model = replace(config.model, routing="uniform", routing_iterations=ModelConfig.routing_iterations)
-    return replace(config, model=model)
+    defaults = {field: getattr(ModelConfig, field) for field in ROUTING_FIELDS}
+    return replace(config, model=replace(config.model, routing="uniform", **defaults))
 
 
 ARM = Arm("random initialisation, votes averaged", finetune=finetune, baseline=True)

@@ -52,16 +52,18 @@ class Case(NamedTuple):
         return 1 if self.iterations is None else len(ITERATIONS)
 
 
+SCALE = {"arguments": {"agreement_scale": ""}, "neutral": {"agreement_scale": 1.0}}
 CASES = [
-    Case("dynamic", functional.dynamic_routing, references.dynamic_routing, norms=True),
+    Case("dynamic", functional.dynamic_routing, references.dynamic_routing, norms=True, **SCALE),
     # The values are the same, the gradient is not.
-    Case("detached-dynamic", functional.detached_dynamic_routing, references.dynamic_routing, norms=True),
+    Case("detached-dynamic", functional.detached_dynamic_routing, references.dynamic_routing, norms=True, **SCALE),
     Case(
         "leaky-dynamic",
         functional.leaky_dynamic_routing,
         references.leaky_dynamic_routing,
         rows_sum_to_one=False,
         norms=True,
+        **SCALE,
     ),
     Case(
         "em",
@@ -129,7 +131,7 @@ def draw(case, seed=0, dtype=np.float32, scale=1.0, batch=()):
     arguments = {"votes": scale * normal("in out dim")}
     arguments["in_activations"] = generator.uniform(0.1, 1, (*batch, LENGTHS["in"]))
     arguments |= {name: normal(axes) for name, axes in case.arguments.items()}
-    return {name: value.astype(dtype) for name, value in arguments.items()}
+    return {name: np.asarray(value, dtype) for name, value in arguments.items()}
 
 
 def settings_of(case, iterations=None):

@@ -22,7 +22,7 @@ from tests.functional.routing.cases import (
 def test_an_argument_of_the_wrong_shape_is_named(case, no_type_checks):
     arguments = draw(case)
     for name, value in arguments.items():
-        wrong = value[:, 0] if name == "votes" else np.concatenate([value, value[:1]])
+        wrong = value[:, 0] if name == "votes" else np.repeat(np.atleast_1d(value), 2, axis=0)
         found = re.escape(f"found {list(wrong.shape)}")
         with pytest.raises(ValueError, match=rf"^{name}: shape \[.*\] .*expected.*{found}"):
             case.function(**(arguments | {name: jnp.asarray(wrong)}))
@@ -64,7 +64,8 @@ def test_an_unknown_routing_gets_the_nearest_name():
 
 
 def test_what_iterates_is_read_off_the_descriptions():
-    assert {case.name for case in CASES if case.iterations} == {name for name in ROUTINGS if functional.iterates(name)}
+    found = {name for name in ROUTINGS if "iterations" in functional.routing_settings(name)}
+    assert found == {case.name for case in CASES if case.iterations}
 
 
 @every_case
@@ -81,6 +82,19 @@ def test_settings_out_of_range_are_named(name, setting):
     ((key, value),) = setting.items()
     with pytest.raises(ValueError, match=f"^{key} must be a finite number above 0, not {value!r}$"):
         named_routing(name, **setting)
+
+
+@pytest.mark.parametrize("name", ["dynamic", "leaky-dynamic", "detached-dynamic"])
+@pytest.mark.parametrize("scale", [0, -1.0, float("inf"), float("nan"), "capsule", None, True])
+def test_an_agreement_scale_out_of_range_is_named(name, scale, no_type_checks):
+    message = f"agreement_scale must be a finite number above 0 or 'capsules', not {scale!r}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        named_routing(name, agreement_scale=scale)
+
+
+def test_detached_routing_has_no_gradient_to_learn_its_scale_by():
+    with pytest.raises(ValueError, match="learn_agreement_scale"):
+        named_routing("detached-dynamic", learn_agreement_scale=True)
 
 
 def test_a_layers_routing_may_be_a_name_a_class_a_description_or_a_function():

@@ -141,18 +141,41 @@ def test_the_description_routes_as_the_function_does(case):
     assert hash(description) == hash(named_routing(case.name, **settings))
     arguments = draw(case)
     votes, in_activations, *_ = arguments.values()
-    others = {name: arguments[name] for name in case.arguments}
-    assert_close(jax.jit(description)(votes, in_activations, **others), route(case, arguments), 1e-5)
+    others = {name: arguments[name] for name in case.arguments if name != "agreement_scale"}
+    expected = route(case, {"votes": votes, "in_activations": in_activations, **others})
+    assert_close(jax.jit(description)(votes, in_activations, **others), expected, 1e-5)
 
 
 @every_case
 def test_the_description_asks_for_what_the_function_takes(case):
     description = ROUTINGS[case.name]()
     specs = description.parameters(SHAPE)
-    assert set(specs) == set(case.arguments) - {"in_poses", "initial_poses"}
+    assert set(specs) == set(case.arguments) - {"in_poses", "initial_poses", "agreement_scale"}
     for name, spec in specs.items():
         assert spec.shape == tuple(LENGTHS[axis] for axis in case.arguments[name].split())
         # What may be left out starts as if it were.
         assert spec.initial == case.neutral.get(name, spec.initial)
     assert ("in_poses" in description.needs) == ("in_poses" in case.arguments)
     assert getattr(description, "iterations", None) == case.iterations
+
+
+@pytest.mark.parametrize("name", ["dynamic", "leaky-dynamic", "detached-dynamic"])
+def test_the_agreement_scale_of_a_description(name):
+    case = BY_NAME[name]
+    arguments = {key: value for key, value in draw(case).items() if key != "agreement_scale"}
+    for given, expected in ((0.5, 0.5), ("capsules", LENGTHS["in"] / LENGTHS["out"])):
+        routed = jax.jit(named_routing(name, agreement_scale=given))(**arguments)
+        assert_close(routed, route(case, arguments | {"agreement_scale": np.float32(expected)}), 1e-5)
+
+
+@pytest.mark.parametrize("name", ["dynamic", "leaky-dynamic"])
+def test_a_learned_agreement_scale_starts_where_the_fixed_one_is(name):
+    case = BY_NAME[name]
+    arguments = {key: value for key, value in draw(case).items() if key != "agreement_scale"}
+    description = named_routing(name, agreement_scale="capsules", learn_agreement_scale=True)
+    ((key, spec),) = description.parameters(SHAPE).items()
+    assert (key, spec.shape) == ("log_agreement_scale", ())
+    assert spec.initial == pytest.approx(np.log(LENGTHS["in"] / LENGTHS["out"]))
+    for log_scale in (spec.initial, -0.5):
+        routed = jax.jit(description)(**arguments, log_agreement_scale=np.float32(log_scale))
+        assert_close(routed, route(case, arguments | {"agreement_scale": np.float32(np.exp(log_scale))}), 1e-5)

@@ -46,7 +46,7 @@ def test_detached_gradient_is_that_of_the_formula_with_constant_couplings(iterat
         arguments = draw(BY_NAME["detached-dynamic"], dtype=np.float64, scale=2.0)
         _, _, couplings = references.dynamic_routing(**arguments, iterations=iterations)
 
-        def formula(votes, in_activations):
+        def formula(votes, in_activations, agreement_scale):  # no gradient reaches the scale
             shares = lax.stop_gradient(couplings) * in_activations[:, None]
             sums = jnp.sum(shares[:, :, None] * votes, axis=0)
             squared = jnp.sum(sums**2, axis=1, keepdims=True)
