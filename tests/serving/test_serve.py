@@ -50,14 +50,19 @@ def url(run):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     call = [sys.executable, "-m", "jaxcaps.serve", f"--restore={run}", f"--port={port}", "--most-megabytes=1"]
-    with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        said = server.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+", said)
-        assert found, said
-        yield found[0]
-        server.send_signal(signal.SIGINT)
-        assert server.wait(30) == 0
+    # Ctrl-C has to end it, also where these tests run in the background of a shell, which has that ignored.
+    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen(call, stdout=subprocess.PIPE, text=True, **heeding) as server:
+        try:
+            assert server.stdout is not None
+            said = server.stdout.readline()
+            found = re.search(r"http://127\.0\.0\.1:\d+", said)
+            assert found, said
+            yield found[0]
+            server.send_signal(signal.SIGINT)
+            assert server.wait(30) == 0
+        finally:
+            server.kill()
 
 
 @pytest.fixture
