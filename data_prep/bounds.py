@@ -25,7 +25,8 @@ _BOUNDS = {
 def check_bounds(config: Any) -> None:
     """Checks every bounded field of a dataclass and of the dataclasses in it.
 
-    A bound on `int | None` holds where there is a number, one on a tuple of numbers for each of them.
+    A bound on `int | None`, or on a number or a word, holds where there is a number, one on a tuple of numbers for each
+    of them.
 
     Raises:
         UserError: a value out of its bounds; the message names the flag, the value and the bounds.
@@ -42,7 +43,7 @@ def check_bounds(config: Any) -> None:
             for bound in dict.fromkeys(_bounds(hints[field.name]))
             for name, words, holds in [_BOUNDS[type(bound)]]
         ]
-        numbers = [each for each in (value if isinstance(value, tuple) else (value,)) if each is not None]
+        numbers = [each for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, int | float)]
         # NaN is within no bounds.
         if not all(holds(number, limit) for number in numbers for _, limit, holds in bounds):
             flag = f"--{field.name.replace('_', '-')}"

@@ -183,6 +183,8 @@ class ModelConfig:
     """what the agreements are multiplied by, for dynamic routings: a number, or capsules for in / out capsules"""
     learn_agreement_scale: bool = False
     """learn the agreement scale of each layer, from --agreement-scale on"""
+    shared_transforms: bool = False
+    """share the transforms of class and latent capsules over positions, whose coordinates are added to the votes"""
     decoder_skips: bool = False
     """add the encoder's feature maps to the decoder's, as in the study; the decoder can then bypass the capsules"""
     dtype: Literal["float32", "bfloat16", "float64"] = "float32"
@@ -248,6 +250,10 @@ class ClassifyConfig:
 
     loss: Literal["spread", "margin", "cross-entropy"] = "spread"
     """spread loss, margin loss, or cross-entropy of scaled capsule norms"""
+    label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    """share of the loss that counts every class alike as the true one"""
+    capsule_dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    """share of the primary capsules that are set to 0 at random in training; the others are scaled up"""
     reconstruction_weight: Annotated[float, Interval(ge=0, le=1e6)] = 0.0
     """weight of the reconstruction of the image from the capsule of the true class"""
     transfer_latent: bool = False

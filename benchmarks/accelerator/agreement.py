@@ -35,7 +35,8 @@ from jaxcaps.training.step import loss_and_gradients
 TOLERANCES = {"float32": (1e-4, 1e-3), "bfloat16": (2e-2, 0.1)}
 # Of the gradient of a whole network, whose rectifiers and masks switch at a threshold.
 NETWORK_TOLERANCES = {"float32": (1e-3, 1e-2), "bfloat16": (5e-2, 0.3)}
-THREADS = 8
+# On a GPU, programs that are compiled together wait for each other.
+THREADS = 2
 
 
 class Found(NamedTuple):

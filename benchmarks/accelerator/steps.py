@@ -1,12 +1,12 @@
 """Whole training steps on one resident batch: pictures per second, share of the matrix rate, memory, compilation.
 
-The programs of a wave are compiled in threads, and timed one after the other when all are there.
+One program is compiled at a time: on a GPU, XLA measures kernels while it compiles, and programs compiled together wait
+for each other for ever.
 """
 
 import gc
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -21,12 +21,11 @@ from jaxcaps.plan.presets import preset
 
 # Batches of each preset: one that fills a GPU, the largest worth trying, and that of the preset or about it.
 BATCHES = {"paper224": (64, 256, 16), "small64": (512, 2048, 64), "demo": (1024, 4096, 64)}
-# Waves in order of importance: a dtype, and which batch of each preset.
-WAVES = (("bfloat16", 0), ("float32", 0), ("bfloat16", 1), ("bfloat16", 2), ("float32", 1))
+# In order of importance: a dtype, and which batch of each preset.
+ROUNDS = (("bfloat16", 0), ("float32", 0), ("bfloat16", 1), ("bfloat16", 2), ("float32", 1))
 # A batch that is expected to need more of the device's memory than this is not tried.
 MEMORY_SHARE = 0.95
-THREADS = 6
-# Seconds for the times of a wave.
+# Seconds that a cell needs at the least.
 RESERVE = 20.0
 
 
@@ -47,11 +46,13 @@ def step_config(cell: Cell) -> Config:
     return replace(config, model=model, training=training)
 
 
-def waves(tiny: bool) -> Iterator[list[Cell]]:
+def cells(tiny: bool) -> Iterator[Cell]:
+    """In order of importance; within a round those that compile the soonest first."""
     batches = {"tiny": (16, 32, 8)} if tiny else BATCHES
-    stages: tuple[Stage, ...] = ("ssl", "finetune")
-    for dtype, place in WAVES:
-        yield [Cell(name, stage, dtype, sizes[place]) for name, sizes in batches.items() for stage in stages]
+    stages: tuple[Stage, ...] = ("finetune", "ssl")
+    for dtype, place in ROUNDS:
+        round_ = [Cell(name, stage, dtype, sizes[place]) for name, sizes in batches.items() for stage in stages]
+        yield from sorted(round_, key=lambda cell: step_config(cell).data.image_size)
 
 
 def measure(recorder: Recorder) -> None:
@@ -59,28 +60,13 @@ def measure(recorder: Recorder) -> None:
     for dtype, rate in rates.items():
         recorder.row("matrix rates", dtype=dtype, tflops=rate / 1e12)
     memory: dict[Cell, int] = {}
-    with ThreadPoolExecutor(THREADS) as pool:
-        for wave in waves(recorder.tiny):
-            if recorder.left() < 2 * RESERVE:
-                recorder.row("not measured", cells=", ".join("/".join(map(str, cell)) for cell in wave))
-                continue
-            building = {cell: pool.submit(_built, cell, recorder) for cell in wave if _fits(cell, memory, recorder)}
-            # If time runs short, those that are ready are timed while the others compile.
-            late = wait(building.values(), timeout=max(0.0, recorder.left() - RESERVE)).not_done
-            # The shortest steps first, so that a cut leaves the most.
-            for cell in sorted(building, key=_expected_length):
-                future = building.pop(cell)
-                if future in late:
-                    recorder.row("steps", **cell._asdict(), error="compiled for too long")
-                elif (found := future.result()) is not None:
-                    _time(cell, found, rates[cell.dtype], memory, recorder, alone=not late)
-                del future
-                found = None
-                gc.collect()
-
-
-def _expected_length(cell: Cell) -> int:
-    return cell.batch * step_config(cell).data.image_size ** 2
+    for cell in cells(recorder.tiny):
+        if recorder.left() < RESERVE:
+            recorder.row("steps", **cell._asdict(), error="not begun: out of time")
+        elif _fits(cell, memory, recorder) and (built := _built(cell, recorder)) is not None:
+            _time(cell, built, rates[cell.dtype], memory, recorder)
+            del built
+            gc.collect()
 
 
 class Built(NamedTuple):
@@ -104,7 +90,7 @@ def _built(cell: Cell, recorder: Recorder) -> Built | None:
     return None
 
 
-def _time(cell: Cell, built: Built, rate: float, memory: dict[Cell, int], recorder: Recorder, *, alone: bool) -> None:
+def _time(cell: Cell, built: Built, rate: float, memory: dict[Cell, int], recorder: Recorder) -> None:
     memory[cell] = built.memory
     with recorder.attempt("steps", **cell._asdict(), memory_gb=built.memory / 1e9):
         before = peak_bytes()
@@ -124,7 +110,6 @@ def _time(cell: Cell, built: Built, rate: float, memory: dict[Cell, int], record
             # The peak is that of the process: it says something of this cell where this cell has raised it.
             device_peak_gb=None if peak is None or peak == before else peak / 1e9,
             build_and_compile_s=built.compile_seconds,
-            alone=alone,
         )
 
 

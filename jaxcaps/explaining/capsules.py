@@ -11,7 +11,7 @@ from flax import nnx
 from jaxcaps.errors import UserError, nearest
 from jaxcaps.explaining.subject import QUICK, Picture, Subject, probabilities, subject_of
 from jaxcaps.inference.model import TrainedClassifier, TrainedEncoder
-from jaxcaps.models import RoutedCapsules
+from jaxcaps.models import RoutedCapsules, SharedRoutedCapsules
 
 # A class by name, a class or a latent capsule by index, or None for the most active one.
 Target = str | int | None
@@ -46,9 +46,10 @@ def check_capsules(model: TrainedEncoder) -> None:
         )
 
 
-def routed_capsules(network: Any) -> RoutedCapsules:
+def routed_capsules(network: Any) -> RoutedCapsules | SharedRoutedCapsules:
     """The layer of the class capsules or of the latent capsules."""
-    capsules: RoutedCapsules = getattr(network, "class_capsules", None) or network.latent_capsules
+    capsules: RoutedCapsules | SharedRoutedCapsules
+    capsules = getattr(network, "class_capsules", None) or network.latent_capsules
     return capsules
 
 

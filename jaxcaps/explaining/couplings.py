@@ -15,7 +15,6 @@ from jaxcaps.explaining.subject import QUICK, Picture, subject_of
 from jaxcaps.functional import (
     assigned_activation,
     coupling_entropy,
-    dense_votes,
     place_map,
     safe_norm,
     vote_contributions,
@@ -75,7 +74,7 @@ def _coupled(graph: Any, state: Any, image: jax.Array, *, grid: int) -> tuple[ja
     capsules = routed_capsules(network)
     poses = network.encoder(image[None]).poses[0]
     activations = safe_norm(poses)
-    votes = dense_votes(capsules.weights[...].astype(capsules.dtype), poses.astype(capsules.dtype))
+    votes = capsules.votes(poses)
     weighs = "in_activations" in getattr(capsules.routing, "needs", ())
 
     def after(routing: Any) -> tuple[jax.Array, ...]:

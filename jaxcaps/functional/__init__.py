@@ -23,6 +23,7 @@ from jaxcaps.functional.batching import by_shards, over_batch, over_examples
 from jaxcaps.functional.capsules import (
     AnyRouting,
     class_caps,
+    class_votes,
     conv_caps,
     default_coordinates,
     dense_caps,
@@ -53,6 +54,7 @@ from jaxcaps.functional.losses import (
     nt_xent_per_anchor,
     perceptual_loss,
     select_capsule,
+    smoothed_loss,
     spread_loss,
     spread_margin,
 )
@@ -132,6 +134,7 @@ __all__ = [
     "central_mask",
     "chroma",
     "class_caps",
+    "class_votes",
     "colour_jitter",
     "compete_across",
     "conv_caps",
@@ -184,6 +187,7 @@ __all__ = [
     "self_routing",
     "shrink",
     "smooth_gradient",
+    "smoothed_loss",
     "soft_bins",
     "spread_loss",
     "spread_margin",

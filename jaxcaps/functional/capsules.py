@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxcaps.functional.batching import over_examples
@@ -257,20 +258,59 @@ def class_caps(
     in_capsules = height * width * in_types
     scale = 1.0 if getattr(routing, "averages", False) else out_capsules / in_capsules
 
+    def placed(routed: Routed) -> Routed:
+        batch = routed.couplings.shape[:-2]
+        return routed._replace(couplings=routed.couplings.reshape(*batch, height, width, in_types, out_capsules))
+
     def one(shared: Shared, example: Example) -> Routed:
         (weights, parameters), (poses, activations) = shared, example
-        votes = convolutional_votes(weights[None, None], poses, transform=transform)[:, :, 0, 0]
-        if coordinates is not None:
-            votes = coordinate_addition(votes, places=coordinates, scale=scale)
+        votes = class_votes(weights, poses, transform=transform, coordinates=coordinates, scale=scale)
         flat = None if activations is None else activations.reshape(in_capsules)
-        votes = votes.reshape(in_capsules, out_capsules, -1)
-        routed = _route(routing, parameters, votes, flat, poses.reshape(in_capsules, -1))
-        return routed._replace(couplings=routed.couplings.reshape(height, width, in_types, out_capsules))
+        return placed(_route(routing, parameters, votes, flat, poses.reshape(in_capsules, -1)))
+
+    def fused(shared: Shared, batch: Example) -> Callable[[Shared, Example], Routed] | None:
+        if transform != "vector" or not hasattr(routing, "route_fused") or batch[1] is not None:
+            return None
+
+        def dense(weights: Array, poses: Array) -> tuple[Array, Array]:
+            """Weights for each position, with the coordinates as a further element of a pose, which is 1."""
+            every = jnp.broadcast_to(weights, (height, width, *weights.shape))
+            if coordinates is not None:
+                nothing = jnp.zeros_like(every[..., 0])
+                offsets = coordinate_addition(nothing, places=coordinates, scale=scale)
+                every = jnp.concatenate([every, offsets[..., None]], axis=-1)
+                poses = jnp.concatenate([poses, jnp.ones_like(poses[..., :1])], axis=-1)
+            return every.reshape(in_capsules, *every.shape[3:]), poses.reshape(len(poses), in_capsules, -1)
+
+        if not fused_dynamic_fits(*jax.eval_shape(dense, shared[0], batch[0])):
+            return None
+        return lambda shared, batch: placed(routing.route_fused(*dense(shared[0], batch[0]), **shared[1]))
 
     out_dim = weights.shape[2] if transform == "vector" else poses.shape[-1]
     vote_bytes = in_capsules * out_capsules * out_dim * poses.dtype.itemsize
     shared, examples = (weights, dict(parameters)), (poses, activations)
-    return over_examples(one, shared, examples, axes=poses.ndim - 4, vote_bytes=vote_bytes)
+    return over_examples(one, shared, examples, axes=poses.ndim - 4, vote_bytes=vote_bytes, fused=fused)
+
+
+def class_votes(
+    weights: Float[Array, "in out a b"],
+    poses: Float[Array, "height width in in_dim"],
+    *,
+    transform: Transform = "vector",
+    coordinates: tuple[int, int] | None = None,
+    scale: float = 1.0,
+) -> Float[Array, "all out out_dim"]:
+    """The votes of all capsules of one map for each class, in the order row, column, type.
+
+    Args:
+        weights: for each in type, shared by all positions.
+        transform: see `convolutional_votes`.
+        coordinates, scale: see `coordinate_addition`; None for no addition.
+    """
+    votes = convolutional_votes(weights[None, None], poses, transform=transform)[:, :, 0, 0]
+    if coordinates is not None:
+        votes = coordinate_addition(votes, places=coordinates, scale=scale)
+    return votes.reshape(-1, *votes.shape[3:])
 
 
 def default_coordinates(transform: str, out_dim: int) -> tuple[int, int]:

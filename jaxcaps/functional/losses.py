@@ -44,6 +44,19 @@ def margin_loss(
     return jnp.sum(jnp.where(_is_label(label, wide.size), present, absent))
 
 
+def smoothed_loss(losses: Float[Array, "classes"], label: Label, smoothing: float) -> Float[Array, ""]:
+    """A loss whose label is smoothed (Szegedy et al. 2016, section 7): with probability `smoothing` it is any class.
+
+    Args:
+        losses: the loss for each class as the label.
+        label: the class given.
+        smoothing: in [0, 1); 0 is the loss of the label alone.
+    """
+    wide = at_least_float32(losses)
+    given = jnp.sum(jnp.where(_is_label(label, wide.size), wide, 0))
+    return (1 - smoothing) * given + smoothing * jnp.mean(wide) if smoothing else given
+
+
 def spread_loss(activations: Float[Array, "classes"], label: Label, margin: Scalar) -> Float[Array, ""]:
     """Spread loss (Hinton et al. 2018, equation 3): sum over k != t of max(0, margin - (a_t - a_k))^2.
 

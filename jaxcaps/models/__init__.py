@@ -1,6 +1,6 @@
 """Complete networks: `CapsNet`, built from a `ModelConfig`, and networks from the literature."""
 
-from jaxcaps.models.capsnet import CapsNet, Encoded, Encoder, RoutedCapsules
+from jaxcaps.models.capsnet import CapsNet, Encoded, Encoder, RoutedCapsules, SharedRoutedCapsules, routed_capsules
 from jaxcaps.models.convnet import ConvNet
 from jaxcaps.models.decoder import Decoder
 from jaxcaps.models.efficient import EfficientCapsNet
@@ -27,10 +27,12 @@ __all__ = [
     "ProjectionHead",
     "RoutedCapsules",
     "SabourCapsNet",
+    "SharedRoutedCapsules",
     "TaskNetwork",
     "TermWeights",
     "dtypes",
     "geometry",
     "linear",
     "primary_capsules",
+    "routed_capsules",
 ]

@@ -1,6 +1,6 @@
 """The capsule network: a convolutional stem, primary capsules, and routed class capsules."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,11 +8,19 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxcaps.config import ROUTING_FIELDS, ModelConfig
-from jaxcaps.functional import Routed, Routing, named_routing, routing_settings, safe_norm
+from jaxcaps.functional import (
+    Routed,
+    Routing,
+    class_votes,
+    dense_votes,
+    named_routing,
+    routing_settings,
+    safe_norm,
+)
 from jaxcaps.models.geometry import geometry, primary_capsules
 from jaxcaps.models.settings import dtypes
 from jaxcaps.models.stems import STEMS
-from jaxcaps.nnx import DenseCaps, PrimaryCaps
+from jaxcaps.nnx import ClassCaps, DenseCaps, PrimaryCaps
 
 
 class Encoded(NamedTuple):
@@ -87,31 +95,78 @@ def routing_of(model: ModelConfig) -> Routing:
     return named_routing(model.routing, **settings)
 
 
+def _active(routing: Any, poses: Array, activations: Array | None) -> Array | None:
+    """The given activations, or the norms of the primary poses if the routing requires activations."""
+    needed = activations is None and "in_activations" in getattr(routing, "needs", ())
+    return safe_norm(poses) if needed else activations
+
+
 class RoutedCapsules(DenseCaps):
-    """Class or latent capsules of dimension `capsule_dim`, routed from the primary capsules.
+    """Class or latent capsules of dimension `capsule_dim`, routed from the primary capsules, each with its transform.
 
     If the routing requires activations of its input capsules, they are the norms of the primary poses.
     """
 
     def __init__(self, out_capsules: int, model: ModelConfig, image_size: int, rngs: nnx.Rngs):
-        dtype, param_dtype = dtypes(model)
+        super().__init__(primary_capsules(model, image_size), out_capsules, *_dims(model), **_settings(model, rngs))
+
+    def __call__(
+        self, poses: Float[Array, "*batch in in_dim"], activations: Float[Array, "*batch in"] | None = None
+    ) -> Routed:
+        return super().__call__(poses, _active(self.routing, poses, activations))
+
+    def votes(self, poses: Float[Array, "in in_dim"]) -> Float[Array, "in out out_dim"]:
+        """The votes of one picture's primary capsules."""
+        return dense_votes(self.weights[...].astype(self.dtype), poses.astype(self.dtype))
+
+
+class SharedRoutedCapsules(ClassCaps):
+    """As `RoutedCapsules`, but the capsules of a primary type share their transform, and votes hold their position."""
+
+    def __init__(self, out_capsules: int, model: ModelConfig, image_size: int, rngs: nnx.Rngs):
+        self.grid = geometry(model, image_size).grid
         super().__init__(
-            primary_capsules(model, image_size),
-            out_capsules,
-            model.primary_dim,
-            model.capsule_dim,
-            routing=routing_of(model),
-            dtype=dtype,
-            param_dtype=param_dtype,
-            rngs=rngs,
+            self.grid, self.grid, model.primary_types, out_capsules, *_dims(model), **_settings(model, rngs)
         )
 
     def __call__(
         self, poses: Float[Array, "*batch in in_dim"], activations: Float[Array, "*batch in"] | None = None
     ) -> Routed:
-        if activations is None and "in_activations" in getattr(self.routing, "needs", ()):
-            activations = safe_norm(poses)
-        return super().__call__(poses, activations)
+        """Out poses [*batch, out, out_dim], activations [*batch, out], couplings [*batch, in, out]."""
+        active = _active(self.routing, poses, activations)
+        routed = super().__call__(self._map(poses), None if active is None else self._map(active[..., None])[..., 0])
+        couplings = routed.couplings.reshape(*poses.shape[:-1], routed.couplings.shape[-1])
+        return routed._replace(couplings=couplings)
+
+    def votes(self, poses: Float[Array, "in in_dim"]) -> Float[Array, "in out out_dim"]:
+        """The votes of one picture's primary capsules."""
+        averages = getattr(self.routing, "averages", False)
+        return class_votes(
+            self.weights[...].astype(self.dtype),
+            self._map(poses).astype(self.dtype),
+            coordinates=self.coordinates,
+            scale=1.0 if averages else self.weights.shape[1] / len(poses),
+        )
+
+    def _map(self, flat: Float[Array, "*batch in dim"]) -> Float[Array, "*batch rows columns types dim"]:
+        return flat.reshape(*flat.shape[:-2], self.grid, self.grid, -1, flat.shape[-1])
+
+
+def _dims(model: ModelConfig) -> tuple[int, int]:
+    return model.primary_dim, model.capsule_dim
+
+
+def _settings(model: ModelConfig, rngs: nnx.Rngs) -> dict[str, Any]:
+    dtype, param_dtype = dtypes(model)
+    return {"routing": routing_of(model), "dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
+
+
+def routed_capsules(
+    out_capsules: int, model: ModelConfig, image_size: int, rngs: nnx.Rngs
+) -> RoutedCapsules | SharedRoutedCapsules:
+    """The class or latent capsules of a model, by its `shared_transforms`."""
+    kind = SharedRoutedCapsules if model.shared_transforms else RoutedCapsules
+    return kind(out_capsules, model, image_size, rngs)
 
 
 class CapsNet(nnx.Module):
@@ -128,7 +183,7 @@ class CapsNet(nnx.Module):
         self, classes: int, model: ModelConfig, image_size: int, *, encoder: Encoder | None = None, rngs: nnx.Rngs
     ):
         self.encoder = Encoder(model, image_size, rngs) if encoder is None else encoder
-        self.class_capsules = RoutedCapsules(classes, model, image_size, rngs)
+        self.class_capsules = routed_capsules(classes, model, image_size, rngs)
 
     def __call__(self, images: Float[Array, "batch height width channels"]) -> Routed:
         routed: Routed = self.class_capsules(self.encoder(images).poses)

@@ -72,8 +72,19 @@ class Classifier(nnx.Module):
         self.decoder = decoder
         self.norm_scale = nnx.Param(jnp.full((), NORM_SCALE, dtypes(model).parameters)) if learns_scale else None
 
-    def __call__(self, images: Float[Array, "batch height width channels"]) -> Routed:
-        routed: Routed = self.class_capsules(self.encoder(images).poses)
+    def __call__(
+        self, images: Float[Array, "batch height width channels"], factors: Float[Array, "batch capsules"] | None = None
+    ) -> Routed:
+        """The class capsules.
+
+        Args:
+            images: in [0, 1].
+            factors: what the poses of the primary capsules are multiplied by; None for 1.
+        """
+        poses = self.encoder(images).poses
+        if factors is not None:
+            poses = poses * factors[..., None].astype(poses.dtype)
+        routed: Routed = self.class_capsules(poses)
         return routed
 
     def logits(self, activations: Float[Array, "... classes"]) -> Float[Array, "... classes"]:

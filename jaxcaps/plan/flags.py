@@ -180,6 +180,10 @@ def _check_model(config: Config) -> None:
                 f"--{field.replace('_', '-')}={value}: --routing={model.routing} has no such setting; drop the flag"
             )
     STEMS.find(model.stem, "--stem")
+    if model.shared_transforms and model.capsule_dim < 2:
+        raise UserError(
+            f"--capsule-dim={model.capsule_dim}: --shared-transforms adds two coordinates to a vote; give at least 2"
+        )
     if config.stage == "ssl" and not CLASSIFICATION_TASKS[model.architecture].capsules:
         raise UserError(
             f"--architecture={model.architecture} is a fine-tuning baseline without capsules, but --stage=ssl trains "

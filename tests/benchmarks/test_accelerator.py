@@ -18,7 +18,7 @@ from benchmarks.accelerator.cases import cases
 from benchmarks.accelerator.profile import instructions, kind_of
 from benchmarks.accelerator.recorder import Recorder, read_rows
 from benchmarks.accelerator.report import markdown
-from benchmarks.accelerator.steps import waves
+from benchmarks.accelerator.steps import cells
 
 ROOT = Path(__file__).parents[2]
 
@@ -111,11 +111,11 @@ def test_deviation_is_relative_to_the_reference():
 
 
 def test_every_step_is_measured_in_both_dtypes_and_with_a_larger_batch():
-    cells = [cell for wave in waves(tiny=False) for cell in wave]
-    assert len(set(cells)) == len(cells)
+    every = list(cells(tiny=False))
+    assert len(set(every)) == len(every)
     for preset in ("demo", "small64", "paper224"):
         for stage in ("ssl", "finetune"):
-            found = {(cell.dtype, cell.batch) for cell in cells if (cell.preset, cell.stage) == (preset, stage)}
+            found = {(cell.dtype, cell.batch) for cell in every if (cell.preset, cell.stage) == (preset, stage)}
             assert {dtype for dtype, _ in found} == {"bfloat16", "float32"}
             assert len(found) == 5
 

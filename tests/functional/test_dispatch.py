@@ -17,6 +17,8 @@ from jaxcaps.models.stem import GroupNorm
 from jaxcaps.nnx import ClassCaps, ConvCaps, DenseCaps, PrimaryCaps
 from tests.marks import slow
 
+pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="only a CPU has two forms to choose from")
+
 # A function and its derivative, with a reverse pass that tells on itself: it is twice as large as the true one.
 
 

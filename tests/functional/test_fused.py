@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from jaxcaps.functional import Dynamic, LeakyDynamic, Routed, dense_caps, dynamic_routing, leaky_dynamic_routing
+from jaxcaps.functional import (
+    Dynamic,
+    LeakyDynamic,
+    Routed,
+    class_caps,
+    dense_caps,
+    dynamic_routing,
+    leaky_dynamic_routing,
+)
 from jaxcaps.functional.cpu.dynamic import GATHERED, LEAST_BATCH, TILE, fused_dynamic_fits
 from tests import references
 from tests.gradients import assert_equal_finite_differences
@@ -95,6 +103,32 @@ def test_tiles_and_rests_equal_the_plain_form(batch, in_capsules):
 
     for ours, theirs in zip(*gradients(weights, poses), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("coordinates", [(0, 1), *slow(None)])
+def test_class_capsules_whose_positions_share_weights_are_fused_too(coordinates):
+    generator = np.random.default_rng(0)
+    weights = generator.normal(size=(4, 3, 4, 2)).astype(np.float32)
+    poses = generator.normal(size=(LEAST_BATCH, 2, 3, 4, 2)).astype(np.float32)
+    arguments = jax.device_put((weights, poses))
+
+    @jax.jit
+    def both(weights, poses):
+        def gradients(routing):
+            def of(weights, poses):
+                routed = class_caps(routing, weights, {}, poses, coordinates=coordinates)
+                return loss(routed), routed
+
+            return jax.grad(of, argnums=(0, 1), has_aux=True)(weights, poses)
+
+        return [jax.tree.leaves(gradients(routing)) for routing in (Dynamic(2), partial(dynamic_routing, iterations=2))]
+
+    for ours, theirs in zip(*both(*arguments), strict=True):
+        assert ours.shape == theirs.shape
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5 * np.abs(theirs).max())
+    text = jax.jit(lambda w, x: class_caps(Dynamic(2), w, {}, x, coordinates=coordinates)).lower(*arguments).as_text()
+    plain = jax.jit(lambda w, x: class_caps(dynamic_routing, w, {}, x, coordinates=coordinates))
+    assert text.count("stablehlo.multiply") > plain.lower(*arguments).as_text().count("stablehlo.multiply")
 
 
 def test_gradients_equal_finite_differences():

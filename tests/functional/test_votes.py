@@ -56,12 +56,9 @@ def test_bfloat16_stays_bfloat16_and_close_with_gradients():
     weights, poses = draw((7, 3, 5, 4), (7, 4), dtype=jnp.bfloat16)
     votes, gradients = votes_and_gradients(weights, poses)
     assert votes.dtype == jnp.bfloat16
-    np.testing.assert_allclose(
-        np.float32(votes),
-        references.dense_votes(np.float32(weights), np.float32(poses)),
-        rtol=2**-8,
-        atol=1e-6,
-    )
+    expected = references.dense_votes(np.float32(weights), np.float32(poses))
+    # A GPU rounds each product where terms are few, so an element that cancels is close as a share of the largest.
+    np.testing.assert_allclose(np.float32(votes), expected, rtol=2**-8, atol=2**-8 * np.abs(expected).max())
     assert [each.dtype for each in gradients] == [jnp.bfloat16, jnp.bfloat16]
 
 

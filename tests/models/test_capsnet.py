@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxcaps.models import CapsNet, Decoder, Encoder
+from jaxcaps.errors import UserError
+from jaxcaps.models import CapsNet, Decoder, Encoder, primary_capsules, routed_capsules
 from jaxcaps.models.capsnet import count_parameters
+from jaxcaps.plan.flags import parse_config
 from jaxcaps.plan.presets import PRESETS, preset
 from tests.marks import slow
 
@@ -151,3 +153,33 @@ def test_pictures_that_an_encoder_cannot_have_learnt_from_are_refused(shape, dty
     message = rf"pictures of shape \[{', '.join(map(str, shape))}\] and type {np.dtype(dtype)}: .*\[batch, 16, 16, 3\]"
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(lambda images: Encoder(model, 16, nnx.Rngs(0))(images), np.zeros(shape, dtype))
+
+
+@pytest.mark.parametrize("routing", ["dynamic", "em"])
+def test_shared_transforms_are_one_for_each_primary_type_and_know_the_position(routing):
+    config = parse_config(["--preset=tiny", "--extra-convs=3", "--shared-transforms", f"--routing={routing}"])
+    model, size = config.model, config.data.image_size
+    rng = np.random.default_rng(0)
+
+    @jax.jit
+    def route(poses):
+        layer = routed_capsules(3, model, size, nnx.Rngs(0))
+        assert layer.weights.shape == (model.primary_types, 3, model.capsule_dim, model.primary_dim)
+        return layer(poses), layer(poses[:, ::-1]), layer.votes(poses[0])
+
+    count = primary_capsules(model, size)
+    poses = 0.1 * rng.normal(size=(8, count, model.primary_dim)).astype(np.float32)
+    routed, moved, votes = jax.device_get(route(poses))
+    assert routed.couplings.shape == (8, count, 3)
+    assert votes.shape == (count, 3, model.capsule_dim)
+    # Of the layer's votes: their sum under these couplings has the direction of the pose.
+    if routing == "dynamic":
+        sums = np.einsum("ij,ijd->jd", routed.couplings[0], votes)
+        directions = sums / np.linalg.norm(sums, axis=-1, keepdims=True)
+        np.testing.assert_allclose(np.sum(directions * routed.poses[0], axis=-1), routed.activations[0], atol=1e-5)
+    assert np.abs(routed.poses - moved.poses).max() > 1e-5
+
+
+def test_shared_transforms_need_room_for_the_coordinates():
+    with pytest.raises(UserError, match="--capsule-dim=1: --shared-transforms adds two coordinates"):
+        parse_config(["--shared-transforms", "--capsule-dim=1"])

@@ -33,6 +33,18 @@ def test_iterations_of_a_routing_that_has_none_are_refused():
         parse_config(["--routing=uniform", "--routing-iterations=2"])
 
 
+def test_the_models_agreement_scale_reaches_the_routing():
+    model = parse_config(["--agreement-scale=capsules", "--learn-agreement-scale"]).model
+    assert routing_of(model) == ROUTINGS["dynamic"](agreement_scale="capsules", learn_agreement_scale=True)
+    assert routing_of(parse_config(["--agreement-scale=10"]).model) == ROUTINGS["dynamic"](agreement_scale=10.0)
+    for value in ("0", "-1", "nan"):
+        with pytest.raises(UserError, match=f"--agreement-scale={value}.*: expected above 0 and at most 1e"):
+            parse_config([f"--agreement-scale={value}"])
+    for flags in (["--routing=em", "--agreement-scale=2"], ["--routing=detached-dynamic", "--learn-agreement-scale"]):
+        with pytest.raises(UserError, match=f"{flags[1]}.*: {flags[0]} has no such setting"):
+            parse_config(flags)
+
+
 def test_a_mistyped_routing_is_refused():
     with pytest.raises(UserError, match="--routing=dinamic: unknown routing; did you mean 'dynamic'"):
         parse_config(["--routing=dinamic"])

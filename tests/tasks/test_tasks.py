@@ -11,6 +11,7 @@ import scipy.special
 from flax import nnx
 
 from jaxcaps.functional import hidden_pose_loss, margin_loss, nt_xent, spread_loss
+from jaxcaps.models import primary_capsules
 from jaxcaps.plan.presets import preset
 from jaxcaps.tasks import Examples, Shard
 from jaxcaps.tasks.base import whole_pictures
@@ -47,7 +48,7 @@ def classify_task(**settings):
 
 # What views do not depend on, so that tasks that differ in nothing else share their compilation.
 OF_THE_LOSS = ("contrast_weight", "inpaint_weight", "loss_weighting", "contrast_on", "projection_input", "ssl_stages",
-               "temperature", "loss", "reconstruction_weight")  # fmt: skip
+               "temperature", "loss", "label_smoothing", "reconstruction_weight")  # fmt: skip
 
 
 def views_of(task):
@@ -310,6 +311,46 @@ def test_each_classification_loss_is_the_mean_of_the_functional_one():
         loss, metrics = loss_of(task, drawn(task), views)
         np.testing.assert_allclose(loss, expected, rtol=1e-5, err_msg=name)
         np.testing.assert_allclose(metrics["accuracy"], np.mean(np.argmax(activations, 1) == labels), err_msg=name)
+
+
+def test_a_smoothed_label_counts_every_class_alike():
+    views = views_of(classify_task())
+    activations, _ = classified(drawn(classify_task()), views)
+    labels = examples().label
+    log_probabilities = np.asarray(jax.nn.log_softmax(10 * activations))
+    targets = 0.9 * np.eye(3)[labels] + 0.1 / 3
+    task = classify_task(loss="cross-entropy", label_smoothing=0.1)
+    np.testing.assert_allclose(
+        loss_of(task, drawn(task), views)[0], -(targets * log_probabilities).sum(1).mean(), rtol=1e-5
+    )
+    # The margin loss is linear in the targets too: squared gaps to 0.9, and half of those to 0.1.
+    present, absent = np.maximum(0.9 - activations, 0) ** 2, 0.5 * np.maximum(activations - 0.1, 0) ** 2
+    task = classify_task(loss="margin", label_smoothing=0.1)
+    expected = (targets * present + (1 - targets) * absent).sum(1).mean()
+    np.testing.assert_allclose(loss_of(task, drawn(task), views)[0], expected, rtol=1e-5)
+
+
+def test_dropped_capsules_send_no_vote_and_the_others_are_scaled_up():
+    assert views_of(classify_task()).factors is None
+    task = classify_task(capsule_dropout=0.25)
+    views = views_of(task)
+    capsules = primary_capsules(task.model, 16)
+    assert views.factors.shape == (BATCH, capsules)
+    found = np.unique(views.factors)
+    np.testing.assert_allclose(found, [0, 4 / 3], rtol=1e-6)
+    many = jax.jit(jax.vmap(lambda key: task.views(key, images()[0]).factors))(jax.random.split(jax.random.key(0), 400))
+    assert np.mean(np.asarray(many) == 0) == pytest.approx(0.25, abs=0.02)
+    modules = drawn(task)
+
+    @jax.jit
+    def poses(images, factors):
+        return modules(images, factors).poses, modules(images).poses
+
+    silent, usual = poses(views.image, np.zeros_like(views.factors))
+    np.testing.assert_array_equal(silent, np.zeros_like(silent))
+    same, usual = poses(views.image, np.ones_like(views.factors))
+    np.testing.assert_allclose(same, usual, rtol=1e-6)
+    assert loss_of(task, modules, views)[0] != loss_of(task, modules, views._replace(factors=None))[0]
 
 
 def test_probabilities_are_the_softmax_of_scaled_norms_with_a_learned_scale_for_cross_entropy():

@@ -42,7 +42,10 @@ Scale = Array | np.ndarray
 Couple = Callable[[Float[Array, "in out batch"]], Float[Array, "in out batch"]]
 
 
-def fused_dynamic_fits(weights: Float[Array, "in out dim_out dim_in"], poses: Float[Array, "batch in dim_in"]) -> bool:
+def fused_dynamic_fits(
+    weights: Float[Array | jax.ShapeDtypeStruct, "in out dim_out dim_in"],
+    poses: Float[Array | jax.ShapeDtypeStruct, "batch in dim_in"],
+) -> bool:
     """Whether the fused form is faster than tiles on a CPU: in full precision, for some shapes."""
     in_capsules, out_capsules, out_dim, in_dim = weights.shape
     return (

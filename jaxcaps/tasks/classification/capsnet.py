@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from jaxcaps.config import ClassifyConfig
@@ -11,6 +12,8 @@ from jaxcaps.lazy import functional, jax, jnp, models, nnx
 from jaxcaps.tasks.base import Examples, Shard, Task, whole_pictures
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
     from jaxcaps.data.dataset import Dataset
@@ -19,7 +22,10 @@ if TYPE_CHECKING:
 
 
 class Views(NamedTuple):
+    """Attributes: image; factors of the primary capsules' poses, None without capsule dropout."""
+
     image: Float[Array, "batch height width channels"]
+    factors: Float[Array, "batch capsules"] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,21 +60,29 @@ class CapsuleClassification(Task):
         return models.Classifier(capsnet, self.model, decoder, learns_scale=learns_scale)
 
     def views(self, key: PRNGKeyArray, image: UInt8[Array, "height width channels"]) -> Views:
-        return Views(self.random_view(key, image))
+        if not self.options.capsule_dropout:
+            return Views(self.random_view(key, image))
+        of_view, of_capsules = jax.random.split(key)
+        share = 1 - self.options.capsule_dropout
+        capsules = models.primary_capsules(self.model, self.image_size)
+        kept = jax.random.bernoulli(of_capsules, share, (capsules,))
+        return Views(self.random_view(of_view, image), jnp.where(kept, 1 / share, 0.0))
 
     def loss(
         self, modules: Classifier, views: Views, examples: Examples, progress: Float[Array, ""], shard: Shard
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        routed = modules(views.image)
+        routed = modules(views.image, views.factors)
         activations = functional.at_least_float32(routed.activations)
+        # [batch, classes]: the loss if that class were the true one.
         if self.options.loss == "spread":
             margin = functional.spread_margin(progress).astype(activations.dtype)
-            losses = jax.vmap(functional.spread_loss, in_axes=(0, 0, None))(activations, examples.label, margin)
+            of_class = self._of_every_class(partial(functional.spread_loss, margin=margin), activations)
         elif self.options.loss == "margin":
-            losses = jax.vmap(functional.margin_loss)(activations, examples.label)
+            of_class = self._of_every_class(functional.margin_loss, activations)
         else:
-            log_probabilities = jax.nn.log_softmax(modules.logits(activations))
-            losses = -jnp.take_along_axis(log_probabilities, examples.label[:, None], axis=1)[:, 0]
+            of_class = -jax.nn.log_softmax(modules.logits(activations))
+        smoothed = partial(functional.smoothed_loss, smoothing=self.options.label_smoothing)
+        losses = jax.vmap(smoothed)(of_class, examples.label)
         loss = shard.mean(losses, examples.valid)
 
         correct = (jnp.argmax(activations, axis=-1) == examples.label).astype(activations.dtype)
@@ -83,6 +97,13 @@ class CapsuleClassification(Task):
             metrics["reconstruction"] = shard.mean(errors, examples.valid)
             loss = loss + self.options.reconstruction_weight * metrics["reconstruction"]
         return loss, {"loss": loss, **metrics}
+
+    def _of_every_class(
+        self, loss: Callable[[Array, Array], Array], activations: Float[Array, "batch classes"]
+    ) -> Float[Array, "batch classes"]:
+        """The loss of each example with each class as the true one."""
+        of_labels = jax.vmap(loss, in_axes=(None, 0))
+        return jax.vmap(of_labels, in_axes=(0, None))(activations, jnp.arange(self.classes))
 
     def pictures(self, modules: Classifier, images: UInt8[Array, "batch height width channels"]) -> dict[str, Array]:
         """Reconstructs pictures from the capsule of the predicted class."""

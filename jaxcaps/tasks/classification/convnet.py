@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from jaxcaps.errors import UserError
-from jaxcaps.lazy import jax, jnp, models, nnx
+from jaxcaps.lazy import functional, jax, jnp, models, nnx
 from jaxcaps.tasks.base import Examples, Shard, Task
 from jaxcaps.tasks.classification.capsnet import Views
 
@@ -27,12 +28,14 @@ class ConvNetClassification(Task):
     reported: ClassVar = ("train/accuracy", "validation/balanced_accuracy")
 
     classes: int
+    label_smoothing: float = 0.0
 
     @classmethod
     def check(cls, config: Config) -> None:
         for flag, unfit in (
             (f"--restore={config.restore}", config.restore is not None),
             ("--reconstruction-weight", config.classify.reconstruction_weight != 0),
+            ("--capsule-dropout", config.classify.capsule_dropout != 0),
         ):
             if unfit:
                 raise UserError(
@@ -41,7 +44,13 @@ class ConvNetClassification(Task):
 
     @classmethod
     def make(cls, config: Config, dataset: Dataset) -> ConvNetClassification:
-        return cls(config.model, config.augmentation, config.data.image_size, len(dataset.classes))
+        return cls(
+            config.model,
+            config.augmentation,
+            config.data.image_size,
+            len(dataset.classes),
+            config.classify.label_smoothing,
+        )
 
     def notes(self, batch_size: int) -> list[str]:
         return ["A plain convolutional network of the same size as the capsule network; loss: cross-entropy"]
@@ -56,7 +65,8 @@ class ConvNetClassification(Task):
         self, modules: ConvNet, views: Views, examples: Examples, progress: Float[Array, ""], shard: Shard
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         logits = modules(views.image)
-        losses = -jnp.take_along_axis(jax.nn.log_softmax(logits), examples.label[:, None], axis=1)[:, 0]
+        smoothed = partial(functional.smoothed_loss, smoothing=self.label_smoothing)
+        losses = jax.vmap(smoothed)(-jax.nn.log_softmax(logits), examples.label)
         loss = shard.mean(losses, examples.valid)
         correct = (jnp.argmax(logits, axis=-1) == examples.label).astype(logits.dtype)
         return loss, {"loss": loss, "classification": loss, "accuracy": shard.mean(correct, examples.valid)}

@@ -138,7 +138,7 @@ class Colourisation(Task):
 
     def init(self, rngs: nnx.Rngs, encoder: Encoder) -> TaskNetwork:
         model, size = self.model, self.image_size
-        latent_capsules = models.RoutedCapsules(model.ssl_capsules, model, size, rngs)
+        latent_capsules = models.routed_capsules(model.ssl_capsules, model, size, rngs)
         last: dict[str, Any] = (
             {"channels": len(functional.ab_bins().centres), "activation": jax.nn.identity, "features": BIN_FEATURES}
             if self.options.colour_loss == "bins"

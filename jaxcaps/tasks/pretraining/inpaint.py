@@ -145,7 +145,7 @@ class ContrastAndInpainting(Task):
     def init(self, rngs: nnx.Rngs, encoder: Encoder) -> TaskNetwork:
         """Makes the encoder, the latent capsules, and the heads of all terms with a weight."""
         model, options, size = self.model, self.options, self.image_size
-        latent_capsules = models.RoutedCapsules(model.ssl_capsules, model, size, rngs)
+        latent_capsules = models.routed_capsules(model.ssl_capsules, model, size, rngs)
         if options.contrast_on == "latent":
             capsules, dim = model.ssl_capsules, model.capsule_dim
         else:
