@@ -49,10 +49,11 @@ def url(run):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    call = [sys.executable, "-m", "jaxcaps.serve", f"--restore={run}", f"--port={port}", "--most-megabytes=1"]
     # Ctrl-C has to end it, also where these tests run in the background of a shell, which has that ignored.
-    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    with subprocess.Popen(call, stdout=subprocess.PIPE, text=True, **heeding) as server:
+    program = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    program += "runpy.run_module('jaxcaps.serve', run_name='__main__', alter_sys=True)"
+    call = [sys.executable, "-c", program, f"--restore={run}", f"--port={port}", "--most-megabytes=1"]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
             said = server.stdout.readline()
