@@ -307,7 +307,7 @@ def class_votes(
         transform: see `convolutional_votes`.
         coordinates, scale: see `coordinate_addition`; None for no addition.
     """
-    votes = convolutional_votes(weights[None, None], poses, transform=transform)[:, :, 0, 0]
+    votes = jax.vmap(jax.vmap(lambda each: transformed(weights, each, transform)))(poses)
     if coordinates is not None:
         votes = coordinate_addition(votes, places=coordinates, scale=scale)
     return votes.reshape(-1, *votes.shape[3:])

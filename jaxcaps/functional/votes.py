@@ -144,6 +144,6 @@ def coordinate_addition(
     if not all(0 <= place < dim for place in places):
         raise ValueError(f"places={places}: two elements of a vote of {dim} expected")
     rows, columns = ((jnp.arange(side, dtype=votes.dtype) + 0.5) * (scale / side) for side in (height, width))
-    shape = (height, width, *votes.shape[2:4])
-    votes = votes.at[..., places[0]].add(jnp.broadcast_to(rows[:, None, None, None], shape))
-    return votes.at[..., places[1]].add(jnp.broadcast_to(columns[None, :, None, None], shape))
+    row, column = jnp.eye(dim, dtype=votes.dtype)[jnp.asarray(places)]
+    offsets = rows[:, None, None] * row[None, None] + columns[None, :, None] * column[None, None]
+    return votes + offsets[:, :, None, None]

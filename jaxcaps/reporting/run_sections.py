@@ -113,7 +113,9 @@ def diagnosis(found: dict[str, Any]) -> dict[str, Any]:
         for name, part in found.get("parts", {}).items()
     ]  # fmt: skip
     others: dict[str, Any] = {
-        name: found[name] for name in ("coupling_entropy", "saturation", "reconstruction") if name in found
+        name: found[name]
+        for name in ("coupling_entropy", "saturation", "masked_pixels", "reconstruction")
+        if name in found
     }
     return {
         "warnings": found.get("warnings", []),

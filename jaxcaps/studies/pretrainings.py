@@ -22,6 +22,9 @@ SHOWN = {
         for name in task.reported
         if name.startswith("validation/")
     },
+    "masked_pixels/network": "error of masked pixels",
+    "masked_pixels/mean": "filled with the mean",
+    "masked_pixels/interpolation": "by interpolation",
     "reconstruction/shuffled": "with another's poses, times",
     "coupling_entropy": "coupling entropy",
     "gradient_over_weight/primary": "gradient / weights, primary",

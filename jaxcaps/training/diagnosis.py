@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,6 +34,8 @@ SEED = 0
 # A capsule is dead if its activation never exceeds the first, and saturated if it never falls below the second, where
 # the slope of squash is below 0.02.
 DEAD, SATURATED = 0.01, 0.95
+# Of the neighbourhood that OpenCV's in-painting looks at, in pixels.
+INPAINT_RADIUS = 3
 # Pictures with a lower mean chroma (in Lab) are grey and have no saturation to lose.
 LEAST_CHROMA = 2.0
 
@@ -69,6 +72,9 @@ def diagnose(
             capsules also `activity`, the mean activation (the norm for primary capsules), and `dead` and `saturated`,
             the shares of capsules whose activation is always near 0 or always near 1.
         saturation: mean chroma of the reconstructions divided by that of the pictures; None for grey pictures.
+        masked_pixels: the mean absolute error of masked pixels in [0, 1]: `network`, in-painted by the network; `mean`,
+            filled with the mean of the picture's visible pixels; `interpolation`, filled from the mask's border (Telea
+            2004, by OpenCV). None for a task without masks.
         reconstruction: `term`, the name of the loss term; `error`, its value; `shuffled`, the factor by which it grows
             when each picture gets another picture's latent poses. None without a decoder or with a single picture.
     """
@@ -110,6 +116,7 @@ def diagnose(
             for name, values in seen.items()
         },
         "saturation": _saturation(made),
+        "masked_pixels": _masked_pixels(made),
         "reconstruction": None
         if term is None
         else {"term": term, "error": metrics[term], "shuffled": shuffled[term] / metrics[term]},
@@ -130,7 +137,8 @@ def warnings(findings: Findings) -> list[str]:
         found.append(
             f"The couplings are uniform (entropy {findings['coupling_entropy']:.3f} of 1): routing only averages. This "
             "is usual, and did not cost accuracy in our studies (docs/results/index.md). --routing=uniform gives about "
-            "the same, faster; --routing=em has sharper couplings (docs/explanation/routing.md)"
+            "the same, faster; --agreement-scale=10 and --routing=em have sharper couplings "
+            "(docs/explanation/routing.md)"
         )
     for name, part in findings["parts"].items():
         for end in ("dead", "saturated"):
@@ -139,6 +147,12 @@ def warnings(findings: Findings) -> list[str]:
         if part["rank"] < LEAST_RANK:
             found.append(f"{_title(name)}: collapsed to {part['rank']:.1%} of the maximum effective rank")
     saturation, reconstruction = findings["saturation"], findings["reconstruction"]
+    masked = findings["masked_pixels"]
+    if masked is not None and masked["network"] >= masked["mean"]:
+        found.append(
+            f"The in-painting is no better than the mean of the visible pixels: its error is {masked['network']:.3f}, "
+            f"that of the mean {masked['mean']:.3f}"
+        )
     if saturation is not None and saturation < LEAST_SATURATION:
         found.append(f"The reconstructions are desaturated: {saturation:.0%} of the pictures' saturation")
     if reconstruction is not None and reconstruction["shuffled"] < LEAST_SHUFFLED:
@@ -165,6 +179,11 @@ def write_diagnosis(folder: Path, findings: Findings) -> None:
         log.info("  %s: %s", _title(name), (shares + "effective rank {rank:.1%}").format(**part))
     if findings["saturation"] is not None:
         log.info("  saturation of the reconstructions %.2f", findings["saturation"])
+    if findings["masked_pixels"] is not None:
+        log.info(
+            "  error of masked pixels {network:.4f}; filled with the mean {mean:.4f}, by interpolation "
+            "{interpolation:.4f}".format(**findings["masked_pixels"])
+        )
     if findings["reconstruction"] is not None:
         log.info(
             "  {term} {error:.4f}, with another picture's poses x {shuffled:.2f}".format(**findings["reconstruction"])
@@ -261,6 +280,28 @@ def _rank(values: np.ndarray) -> float:
     shares = variances / max(variances.sum(), np.finfo(np.float64).tiny)
     shares = shares[shares > 0]
     return float(np.exp(-np.sum(shares * np.log(shares))) / max(1, most)) if len(shares) else 0.0
+
+
+def _masked_pixels(made: Mapping[str, Array]) -> dict[str, float] | None:
+    """The errors of masked pixels by the network and by trivial fillings; None if the task has no masks."""
+    titles = ("picture", "what the encoder sees", "in-painted")
+    if not set(titles) <= made.keys():
+        return None
+    errors: dict[str, list[np.ndarray]] = {"network": [], "mean": [], "interpolation": []}
+    for picture, seen, filled in zip(*(np.asarray(made[title], np.float64) for title in titles), strict=True):
+        masked = np.any(picture != seen, axis=-1)
+        if not masked.any() or masked.all():
+            continue
+        stored = (255 * picture).round().astype(np.uint8)
+        smooth = cv2.inpaint(stored, masked.astype(np.uint8), INPAINT_RADIUS, cv2.INPAINT_TELEA)
+        fillings = {
+            "network": filled[masked],
+            "mean": picture[~masked].mean(axis=0),
+            "interpolation": smooth.reshape(picture.shape)[masked] / 255,
+        }
+        for name, values in fillings.items():
+            errors[name].append(np.abs(values - picture[masked]).ravel())
+    return {name: float(np.concatenate(each).mean()) for name, each in errors.items()} if errors["mean"] else None
 
 
 def _saturation(made: Mapping[str, Array]) -> float | None:

@@ -12,7 +12,7 @@ import pytest
 from jaxcaps.plan.presets import preset
 from jaxcaps.tasks import Examples, Shard
 from jaxcaps.tasks.pretraining.inpaint import ContrastAndInpainting
-from jaxcaps.training.diagnosis import _capsules, _rank, _saturation, diagnose, warnings
+from jaxcaps.training.diagnosis import _capsules, _masked_pixels, _rank, _saturation, diagnose, warnings
 from jaxcaps.training.state import parameters_of, with_parameters
 from tests.marks import slow
 from tests.networks import MODEL, drawn
@@ -132,6 +132,7 @@ HEALTHY = {
         "projection": {"rank": 0.2},
     },
     "saturation": 0.9,
+    "masked_pixels": {"network": 0.1, "mean": 0.2, "interpolation": 0.05},
     "reconstruction": {"term": "inpainting", "error": 0.1, "shuffled": 1.5},
 }
 UNHEALTHY = {
@@ -139,6 +140,7 @@ UNHEALTHY = {
     "50% of the pictures' saturation": ("saturation", 0.4999),
     "primary capsules: 51% are saturated": ("parts", "encoder", "saturated", 0.51),
     "1.0% of the maximum effective rank": ("parts", "encoder", "rank", 0.01),
+    "no better than the mean of the visible pixels": ("masked_pixels", "network", 0.2),
     "increase the inpainting by only 5.0%": ("reconstruction", "shuffled", 1.05),
 }
 
@@ -160,7 +162,9 @@ def test_activity_is_right_for_half_precision():
 
 
 def test_missing_measurements_give_no_warning():
-    assert warnings(HEALTHY | {"saturation": None, "reconstruction": None, "coupling_entropy": None}) == []
+    assert (
+        warnings(HEALTHY | dict.fromkeys(("saturation", "reconstruction", "coupling_entropy", "masked_pixels"))) == []
+    )
 
 
 def test_effective_rank_by_hand():
@@ -173,6 +177,25 @@ def test_effective_rank_by_hand():
     entropy = -(0.8 * np.log(0.8) + 0.2 * np.log(0.2))
     np.testing.assert_allclose(_rank(two), np.exp(entropy) / 9, rtol=1e-6)
     assert _rank(np.ones((10, 4, 5))) == 0.0
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_masked_pixels_are_compared_with_trivial_fillings(channels):
+    # A ramp from 0 to 1 along the columns, with a square masked in its middle.
+    picture = np.broadcast_to(np.linspace(0, 1, 16, dtype=np.float32)[None, :, None], (16, 16, channels))
+    mask = np.zeros((16, 16, 1), bool)
+    mask[6:10, 6:10] = True
+    seen = np.where(mask, np.float32(0.5), picture)
+    filled = np.where(mask, picture + np.float32(0.01), picture)
+    made = {"picture": picture[None], "what the encoder sees": seen[None], "in-painted": filled[None]}
+    found = _masked_pixels(made)
+    assert found["network"] == pytest.approx(0.01, abs=1e-6)
+    visible = picture[~mask[..., 0]].mean()
+    assert found["mean"] == pytest.approx(np.abs(picture[6:10, 6:10] - visible).mean(), abs=1e-6)
+    # Interpolation continues the ramp, up to its steps.
+    assert found["interpolation"] < found["mean"] / 2
+    assert _masked_pixels(made | {"what the encoder sees": picture[None]}) is None
+    assert _masked_pixels({"picture": picture[None]}) is None
 
 
 def test_saturation_is_a_ratio_of_distances_from_grey_and_none_for_grey_pictures():

@@ -18,7 +18,6 @@ from jaxcaps.functional.routing.base import (
     RoutingShape,
     agreement,
     check_iterations,
-    check_settings,
     check_votes,
     gather,
     in_weights,
@@ -85,20 +84,20 @@ def route_by_agreement(
 
 @dataclass(frozen=True)
 class Iterated:
-    """The description of a routing that has no setting but the number of iterations, and no learned parameters."""
+    """The description of a routing that iterates and has no learned parameters."""
 
     iterations: Annotated[int, Ge(1)] = 3
     needs: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        check_iterations(self.iterations)
 
     def parameters(self, shape: RoutingShape) -> Mapping[str, ParameterSpec]:
         return {}
 
 
 @dataclass(frozen=True)
-class ByAgreement:
+class ByAgreement(Iterated):
     """The description of a routing by agreement whose agreements are scaled.
 
     Attributes:
@@ -108,19 +107,14 @@ class ByAgreement:
             it). 1 is Sabour et al. 2017.
     """
 
-    iterations: Annotated[int, Ge(1)] = 3
     agreement_scale: Annotated[float, Gt(0)] | Literal["capsules"] = 1.0
-    needs: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        check_iterations(self.iterations)
+        super().__post_init__()
         scale: Any = self.agreement_scale
         number = isinstance(scale, int | float) and not isinstance(scale, bool)
         if scale != "capsules" and not (number and 0 < scale < math.inf):
             raise ValueError(f"agreement_scale must be a finite number above 0 or 'capsules', not {scale!r}")
-
-    def parameters(self, shape: RoutingShape) -> Mapping[str, ParameterSpec]:
-        return {}
 
     def fixed_scale(self, shape: Sequence[int]) -> float:
         """The scale in a layer of so many in and out capsules; where it is learned, before training."""
