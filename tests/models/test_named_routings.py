@@ -16,7 +16,7 @@ from jaxcaps.models.capsnet import routing_of
 from jaxcaps.plan.flags import parse_config
 from jaxcaps.plan.presets import preset
 from jaxcaps.tasks import Examples, Shard
-from jaxcaps.tasks.classification.capsnet import CapsuleClassification
+from jaxcaps.tasks.classification.capsnet import CapsuleClassification, Views
 from tests.networks import MODEL
 
 STEPS = 8
@@ -66,10 +66,7 @@ def test_a_classifier_of_any_routing_learns(name):
     examples = Examples(label=labels, group=jnp.arange(12), source=jnp.arange(12), valid=jnp.ones(12, bool))
 
     def loss(parameters):
-        class Views:
-            image = images
-
-        return task.loss(nnx.merge(graph, parameters), Views, examples, jnp.float32(1), Shard())[0]
+        return task.loss(nnx.merge(graph, parameters), Views(images), examples, jnp.float32(1), Shard())[0]
 
     @jax.jit
     def train(parameters):
