@@ -3,7 +3,7 @@
 All are computed and returned in at least float32.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -44,17 +44,21 @@ def margin_loss(
     return jnp.sum(jnp.where(_is_label(label, wide.size), present, absent))
 
 
-def smoothed_loss(losses: Float[Array, "classes"], label: Label, smoothing: float) -> Float[Array, ""]:
+def smoothed_loss(
+    loss: Callable[[Label], Float[Array, ""]], label: Label, *, classes: int, smoothing: float
+) -> Float[Array, ""]:
     """A loss whose label is smoothed (Szegedy et al. 2016, section 7): with probability `smoothing` it is any class.
 
     Args:
-        losses: the loss for each class as the label.
+        loss: of one example, by its label.
         label: the class given.
+        classes: how many there are.
         smoothing: in [0, 1); 0 is the loss of the label alone.
     """
-    wide = at_least_float32(losses)
-    given = jnp.sum(jnp.where(_is_label(label, wide.size), wide, 0))
-    return (1 - smoothing) * given + smoothing * jnp.mean(wide) if smoothing else given
+    given = loss(label)
+    if not smoothing:
+        return given
+    return (1 - smoothing) * given + smoothing * jnp.mean(jax.vmap(loss)(jnp.arange(classes)))
 
 
 def spread_loss(activations: Float[Array, "classes"], label: Label, margin: Scalar) -> Float[Array, ""]:

@@ -73,16 +73,16 @@ class CapsuleClassification(Task):
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         routed = modules(views.image, views.factors)
         activations = functional.at_least_float32(routed.activations)
-        # [batch, classes]: the loss if that class were the true one.
         if self.options.loss == "spread":
-            margin = functional.spread_margin(progress).astype(activations.dtype)
-            of_class = self._of_every_class(partial(functional.spread_loss, margin=margin), activations)
+            of_label = partial(
+                functional.spread_loss, margin=functional.spread_margin(progress).astype(activations.dtype)
+            )
+            losses = self._losses(of_label, activations, examples)
         elif self.options.loss == "margin":
-            of_class = self._of_every_class(functional.margin_loss, activations)
+            losses = self._losses(functional.margin_loss, activations, examples)
         else:
-            of_class = -jax.nn.log_softmax(modules.logits(activations))
-        smoothed = partial(functional.smoothed_loss, smoothing=self.options.label_smoothing)
-        losses = jax.vmap(smoothed)(of_class, examples.label)
+            log_probabilities = jax.nn.log_softmax(modules.logits(activations))
+            losses = self._losses(lambda each, label: -each[label], log_probabilities, examples)
         loss = shard.mean(losses, examples.valid)
 
         correct = (jnp.argmax(activations, axis=-1) == examples.label).astype(activations.dtype)
@@ -98,12 +98,16 @@ class CapsuleClassification(Task):
             loss = loss + self.options.reconstruction_weight * metrics["reconstruction"]
         return loss, {"loss": loss, **metrics}
 
-    def _of_every_class(
-        self, loss: Callable[[Array, Array], Array], activations: Float[Array, "batch classes"]
-    ) -> Float[Array, "batch classes"]:
-        """The loss of each example with each class as the true one."""
-        of_labels = jax.vmap(loss, in_axes=(None, 0))
-        return jax.vmap(of_labels, in_axes=(0, None))(activations, jnp.arange(self.classes))
+    def _losses(
+        self, loss: Callable[..., Array], values: Float[Array, "batch classes"], examples: Examples
+    ) -> Float[Array, "batch"]:
+        """The loss of each example, with its label smoothed."""
+
+        def of_one(each: Array, label: Array) -> Array:
+            smoothing = self.options.label_smoothing
+            return functional.smoothed_loss(partial(loss, each), label, classes=self.classes, smoothing=smoothing)
+
+        return jax.vmap(of_one)(values, examples.label)
 
     def pictures(self, modules: Classifier, images: UInt8[Array, "batch height width channels"]) -> dict[str, Array]:
         """Reconstructs pictures from the capsule of the predicted class."""

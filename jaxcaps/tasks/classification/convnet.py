@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from jaxcaps.errors import UserError
@@ -65,8 +64,13 @@ class ConvNetClassification(Task):
         self, modules: ConvNet, views: Views, examples: Examples, progress: Float[Array, ""], shard: Shard
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         logits = modules(views.image)
-        smoothed = partial(functional.smoothed_loss, smoothing=self.label_smoothing)
-        losses = jax.vmap(smoothed)(-jax.nn.log_softmax(logits), examples.label)
+
+        def loss_of(log_probabilities: Array, label: Array) -> Array:
+            return functional.smoothed_loss(
+                lambda each: -log_probabilities[each], label, classes=self.classes, smoothing=self.label_smoothing
+            )
+
+        losses = jax.vmap(loss_of)(jax.nn.log_softmax(logits), examples.label)
         loss = shard.mean(losses, examples.valid)
         correct = (jnp.argmax(logits, axis=-1) == examples.label).astype(logits.dtype)
         return loss, {"loss": loss, "classification": loss, "accuracy": shard.mean(correct, examples.valid)}
