@@ -11,12 +11,14 @@ from annotated_types import Ge, Gt
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxcaps.functional.cpu.dynamic import fused_dynamic
 from jaxcaps.functional.precision import at_least_float32
 from jaxcaps.functional.routing.base import (
     ParameterSpec,
     Routed,
     RoutingShape,
     agreement,
+    as_votes,
     check_iterations,
     check_votes,
     gather,
@@ -43,6 +45,9 @@ def couple_by_softmax(logits: Float[Array, "in out *batch"]) -> Float[Array, "in
     return jax.nn.softmax(logits, axis=1)
 
 
+Couple = Callable[[Array], Array]
+
+
 def check_agreement(
     votes: Float[Array, "in out dim"], in_activations: Float[Array, "in"] | None, iterations: int, scale: Scale
 ) -> None:
@@ -59,7 +64,7 @@ def route_by_agreement(
     votes: Float[Array, "in out dim"],
     in_activations: Float[Array, "in"] | None,
     iterations: int,
-    couple: Callable[[Array], Array],
+    couple: Couple,
     scale: Scale = 1.0,
 ) -> Routed:
     """Iterates the agreement of votes and poses.
@@ -80,6 +85,23 @@ def route_by_agreement(
         couplings = couple(agreement(votes, scale * pose_sum))
         poses = squashed_sum(couplings, counted)
     return Routed(poses, safe_norm(poses), couplings)
+
+
+def route_checked(
+    votes: Float[Array, "in out dim"],
+    in_activations: Float[Array, "in"] | None,
+    iterations: int,
+    couple: Couple,
+    scale: Scale,
+) -> Routed:
+    """`route_by_agreement` of checked arguments in at least float32. The result has the dtype of the votes.
+
+    Raises:
+        ValueError: as `check_agreement`.
+    """
+    check_agreement(votes, in_activations, iterations, scale)
+    wide = at_least_float32(votes)
+    return as_votes(route_by_agreement(wide, in_activations, iterations, couple, scale), votes)
 
 
 @dataclass(frozen=True)
@@ -129,9 +151,11 @@ class ByLearnableAgreement(ByAgreement):
     Attributes:
         learn_agreement_scale: whether a layer learns its scale, starting at `agreement_scale`. The parameter is the
             logarithm of the scale.
+        couple: from logits to couplings.
     """
 
     learn_agreement_scale: bool = False
+    couple: ClassVar[Any]
 
     def parameters(self, shape: RoutingShape) -> Mapping[str, ParameterSpec]:
         if not self.learn_agreement_scale:
@@ -143,3 +167,24 @@ class ByLearnableAgreement(ByAgreement):
         if log_agreement_scale is None:
             return self.fixed_scale(shape)
         return jnp.exp(at_least_float32(log_agreement_scale))
+
+    def __call__(
+        self,
+        votes: Float[Array, "in out dim"],
+        in_activations: Float[Array, "in"] | None = None,
+        *,
+        log_agreement_scale: Float[Array, ""] | None = None,
+    ) -> Routed:
+        scale = self.scale(votes.shape[:2], log_agreement_scale)
+        return route_checked(votes, in_activations, self.iterations, self.couple, scale)
+
+    def route_fused(
+        self,
+        weights: Float[Array, "in out dim_out dim_in"],
+        poses: Float[Array, "batch in dim_in"],
+        *,
+        log_agreement_scale: Float[Array, ""] | None = None,
+    ) -> Routed:
+        scale = self.scale(weights.shape[:2], log_agreement_scale)
+        poses, couplings = fused_dynamic(weights, poses, iterations=self.iterations, couple=self.couple, scale=scale)
+        return Routed(poses, safe_norm(poses), couplings)

@@ -1,20 +1,12 @@
 """Dynamic routing between capsules by agreement."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Array, Float
 
-from jaxcaps.functional.cpu.dynamic import fused_dynamic
-from jaxcaps.functional.precision import at_least_float32
-from jaxcaps.functional.routing._agreement import (
-    ByLearnableAgreement,
-    Scale,
-    check_agreement,
-    couple_by_softmax,
-    route_by_agreement,
-)
-from jaxcaps.functional.routing.base import Routed, as_votes
-from jaxcaps.functional.squash import safe_norm
+from jaxcaps.functional.routing._agreement import ByLearnableAgreement, Scale, couple_by_softmax, route_checked
+from jaxcaps.functional.routing.base import Routed
 
 
 def dynamic_routing(
@@ -45,37 +37,14 @@ def dynamic_routing(
     Raises:
         ValueError: `iterations` is not a Python int of at least 1, or a shape does not fit.
     """
-    check_agreement(votes, in_activations, iterations, agreement_scale)
-    wide = at_least_float32(votes)
-    return as_votes(route_by_agreement(wide, in_activations, iterations, couple_by_softmax, agreement_scale), votes)
+    return route_checked(votes, in_activations, iterations, couple_by_softmax, agreement_scale)
 
 
 @dataclass(frozen=True)
 class Dynamic(ByLearnableAgreement):
     """The description of `dynamic_routing`."""
 
-    def __call__(
-        self,
-        votes: Float[Array, "in out dim"],
-        in_activations: Float[Array, "in"] | None = None,
-        *,
-        log_agreement_scale: Float[Array, ""] | None = None,
-    ) -> Routed:
-        scale = self.scale(votes.shape[:2], log_agreement_scale)
-        return dynamic_routing(votes, in_activations, iterations=self.iterations, agreement_scale=scale)
-
-    def route_fused(
-        self,
-        weights: Float[Array, "in out dim_out dim_in"],
-        poses: Float[Array, "batch in dim_in"],
-        *,
-        log_agreement_scale: Float[Array, ""] | None = None,
-    ) -> Routed:
-        scale = self.scale(weights.shape[:2], log_agreement_scale)
-        poses, couplings = fused_dynamic(
-            weights, poses, iterations=self.iterations, couple=couple_by_softmax, scale=scale
-        )
-        return Routed(poses, safe_norm(poses), couplings)
+    couple: ClassVar = staticmethod(couple_by_softmax)
 
 
 ROUTING = Dynamic
