@@ -256,7 +256,6 @@ def class_caps(
     _checked(routing, poses, (None, None, in_types, terms if transform == "vector" else terms**2), activations)
     height, width = poses.shape[-4:-2]
     in_capsules = height * width * in_types
-    scale = 1.0 if getattr(routing, "averages", False) else out_capsules / in_capsules
 
     def placed(routed: Routed) -> Routed:
         batch = routed.couplings.shape[:-2]
@@ -264,7 +263,7 @@ def class_caps(
 
     def one(shared: Shared, example: Example) -> Routed:
         (weights, parameters), (poses, activations) = shared, example
-        votes = class_votes(weights, poses, transform=transform, coordinates=coordinates, scale=scale)
+        votes = class_votes(routing, weights, poses, transform=transform, coordinates=coordinates)
         flat = None if activations is None else activations.reshape(in_capsules)
         return placed(_route(routing, parameters, votes, flat, poses.reshape(in_capsules, -1)))
 
@@ -277,7 +276,7 @@ def class_caps(
             every = jnp.broadcast_to(weights, (height, width, *weights.shape))
             if coordinates is not None:
                 nothing = jnp.zeros_like(every[..., 0])
-                offsets = coordinate_addition(nothing, places=coordinates, scale=scale)
+                offsets = _with_coordinates(routing, nothing, coordinates)
                 every = jnp.concatenate([every, offsets[..., None]], axis=-1)
                 poses = jnp.concatenate([poses, jnp.ones_like(poses[..., :1])], axis=-1)
             return every.reshape(in_capsules, *every.shape[3:]), poses.reshape(len(poses), in_capsules, -1)
@@ -293,24 +292,33 @@ def class_caps(
 
 
 def class_votes(
+    routing: AnyRouting,
     weights: Float[Array, "in out a b"],
     poses: Float[Array, "height width in in_dim"],
     *,
     transform: Transform = "vector",
     coordinates: tuple[int, int] | None = None,
-    scale: float = 1.0,
 ) -> Float[Array, "all out out_dim"]:
     """The votes of all capsules of one map for each class, in the order row, column, type.
 
     Args:
         weights: for each in type, shared by all positions.
-        transform: see `convolutional_votes`.
-        coordinates, scale: see `coordinate_addition`; None for no addition.
+        routing, transform, coordinates: as `class_caps`.
     """
     votes = jax.vmap(jax.vmap(lambda each: transformed(weights, each, transform)))(poses)
     if coordinates is not None:
-        votes = coordinate_addition(votes, places=coordinates, scale=scale)
+        votes = _with_coordinates(routing, votes, coordinates)
     return votes.reshape(-1, *votes.shape[3:])
+
+
+def _with_coordinates(
+    routing: AnyRouting, votes: Float[Array, "height width in out dim"], places: tuple[int, int]
+) -> Float[Array, "height width in out dim"]:
+    """Adds the positions. Where votes are summed, their sum under even couplings gets the mean position."""
+    height, width, in_types, out_capsules, _ = votes.shape
+    averages = getattr(routing, "averages", False)
+    scale = 1.0 if averages else out_capsules / (height * width * in_types)
+    return coordinate_addition(votes, places=places, scale=scale)
 
 
 def default_coordinates(transform: str, out_dim: int) -> tuple[int, int]:

@@ -140,13 +140,8 @@ class SharedRoutedCapsules(ClassCaps):
 
     def votes(self, poses: Float[Array, "in in_dim"]) -> Float[Array, "in out out_dim"]:
         """The votes of one picture's primary capsules."""
-        averages = getattr(self.routing, "averages", False)
-        return class_votes(
-            self.weights[...].astype(self.dtype),
-            self._map(poses).astype(self.dtype),
-            coordinates=self.coordinates,
-            scale=1.0 if averages else self.weights.shape[1] / len(poses),
-        )
+        weights, placed = self.weights[...].astype(self.dtype), self._map(poses).astype(self.dtype)
+        return class_votes(self.routing, weights, placed, coordinates=self.coordinates)
 
     def _map(self, flat: Float[Array, "*batch in dim"]) -> Float[Array, "*batch rows columns types dim"]:
         return flat.reshape(*flat.shape[:-2], self.grid, self.grid, -1, flat.shape[-1])

@@ -14,7 +14,7 @@ from jaxcaps.tasks.base import Examples, Shard, Task, whole_pictures
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+    from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
     from jaxcaps.data.dataset import Dataset
     from jaxcaps.models import Classifier, Encoder
@@ -26,6 +26,24 @@ class Views(NamedTuple):
 
     image: Float[Array, "batch height width channels"]
     factors: Float[Array, "batch capsules"] | None = None
+
+
+def cross_entropy(logits: Float[Array, "classes"], label: Int[Array, ""]) -> Float[Array, ""]:
+    return -jax.nn.log_softmax(logits)[label]
+
+
+def smoothed(
+    loss: Callable[..., Array],
+    values: Float[Array, "batch classes"],
+    labels: Int[Array, "batch"],
+    smoothing: float,
+) -> Float[Array, "batch"]:
+    """The loss of each example's values and smoothed label."""
+
+    def of_one(each: Array, label: Array) -> Array:
+        return functional.smoothed_loss(partial(loss, each), label, classes=len(each), smoothing=smoothing)
+
+    return jax.vmap(of_one)(values, labels)
 
 
 @dataclass(frozen=True)
@@ -73,16 +91,15 @@ class CapsuleClassification(Task):
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         routed = modules(views.image, views.factors)
         activations = functional.at_least_float32(routed.activations)
+        of_label: Callable[..., Array]
         if self.options.loss == "spread":
-            of_label = partial(
-                functional.spread_loss, margin=functional.spread_margin(progress).astype(activations.dtype)
-            )
-            losses = self._losses(of_label, activations, examples)
+            margin = functional.spread_margin(progress).astype(activations.dtype)
+            of_label, values = partial(functional.spread_loss, margin=margin), activations
         elif self.options.loss == "margin":
-            losses = self._losses(functional.margin_loss, activations, examples)
+            of_label, values = functional.margin_loss, activations
         else:
-            log_probabilities = jax.nn.log_softmax(modules.logits(activations))
-            losses = self._losses(lambda each, label: -each[label], log_probabilities, examples)
+            of_label, values = cross_entropy, modules.logits(activations)
+        losses = smoothed(of_label, values, examples.label, self.options.label_smoothing)
         loss = shard.mean(losses, examples.valid)
 
         correct = (jnp.argmax(activations, axis=-1) == examples.label).astype(activations.dtype)
@@ -97,17 +114,6 @@ class CapsuleClassification(Task):
             metrics["reconstruction"] = shard.mean(errors, examples.valid)
             loss = loss + self.options.reconstruction_weight * metrics["reconstruction"]
         return loss, {"loss": loss, **metrics}
-
-    def _losses(
-        self, loss: Callable[..., Array], values: Float[Array, "batch classes"], examples: Examples
-    ) -> Float[Array, "batch"]:
-        """The loss of each example, with its label smoothed."""
-
-        def of_one(each: Array, label: Array) -> Array:
-            smoothing = self.options.label_smoothing
-            return functional.smoothed_loss(partial(loss, each), label, classes=self.classes, smoothing=smoothing)
-
-        return jax.vmap(of_one)(values, examples.label)
 
     def pictures(self, modules: Classifier, images: UInt8[Array, "batch height width channels"]) -> dict[str, Array]:
         """Reconstructs pictures from the capsule of the predicted class."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from jaxcaps.errors import UserError
-from jaxcaps.lazy import functional, jax, jnp, models, nnx
+from jaxcaps.lazy import jnp, models, nnx
 from jaxcaps.tasks.base import Examples, Shard, Task
-from jaxcaps.tasks.classification.capsnet import Views
+from jaxcaps.tasks.classification.capsnet import Views, cross_entropy, smoothed
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, PRNGKeyArray, UInt8
@@ -64,13 +64,7 @@ class ConvNetClassification(Task):
         self, modules: ConvNet, views: Views, examples: Examples, progress: Float[Array, ""], shard: Shard
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         logits = modules(views.image)
-
-        def loss_of(log_probabilities: Array, label: Array) -> Array:
-            return functional.smoothed_loss(
-                lambda each: -log_probabilities[each], label, classes=self.classes, smoothing=self.label_smoothing
-            )
-
-        losses = jax.vmap(loss_of)(jax.nn.log_softmax(logits), examples.label)
+        losses = smoothed(cross_entropy, logits, examples.label, self.label_smoothing)
         loss = shard.mean(losses, examples.valid)
         correct = (jnp.argmax(logits, axis=-1) == examples.label).astype(logits.dtype)
         return loss, {"loss": loss, "classification": loss, "accuracy": shard.mean(correct, examples.valid)}
